@@ -1,0 +1,123 @@
+package chat
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Channel is one registered webhook channel.
+type Channel struct {
+	ID    string `json:"id"`
+	BotID string `json:"botId"`
+	Name  string `json:"name,omitempty"`
+}
+
+// Endpoint is a customer's URL for a channel's bot messages.
+type Endpoint struct {
+	ID          string   `json:"id"`
+	ChannelID   string   `json:"channelId"`
+	URL         string   `json:"url"`
+	VerifyToken Secret   `json:"verifyToken,omitempty"`
+	Secrets     []Secret `json:"secrets,omitempty"` // signing secrets, whsec_…; the first is the newest
+	// Events are the events that the endpoint wants; empty means "message".
+	Events []string `json:"events,omitempty"`
+	// Retry is the delays between attempts; empty means the default schedule.
+	Retry []Duration `json:"retry,omitempty"`
+	// Timeout bounds one attempt; 0 means 15 s.
+	Timeout Duration `json:"timeout,omitempty"`
+	// ExpireAfter is how long after its creation a message is worth sending;
+	// 0 means for ever.
+	ExpireAfter Duration `json:"expireAfter,omitempty"`
+	// OnExhausted is "skip" (the default: the message becomes a dead letter
+	// and the lane goes on) or "hold" (the lane waits for an operator).
+	OnExhausted string `json:"onExhausted,omitempty"`
+	// MaxInFlight is how many POSTs may be under way at once; 0 means the
+	// default.
+	MaxInFlight int `json:"maxInFlight,omitempty"`
+	// Disabled is why the endpoint gets nothing; empty when it is enabled.
+	Disabled string `json:"disabled,omitempty"`
+}
+
+// Wants reports whether the endpoint's filter lets an event through.
+func (e *Endpoint) Wants(event string) bool {
+	if len(e.Events) == 0 {
+		return event == EventMessage
+	}
+	for _, w := range e.Events {
+		if w == event {
+			return true
+		}
+	}
+	return false
+}
+
+// Bot is a registered bot.
+type Bot struct {
+	ID   string `json:"id"`
+	Kind string `json:"kind"` // echo, flow
+	// Flow is the YAML of a flow bot.
+	Flow string `json:"flow,omitempty"`
+	Name string `json:"name,omitempty"`
+}
+
+// Token is an access token as it is stored: its hash and what it opens.
+type Token struct {
+	ID string `json:"id"`
+	// Hash is the SHA-256 of the token's secret part, hexadecimal.
+	Hash string `json:"hash"`
+	// ChannelID is the channel that it opens; empty for an ops token.
+	ChannelID string    `json:"channelId,omitempty"`
+	Ops       bool      `json:"ops,omitempty"`
+	Name      string    `json:"name,omitempty"`
+	CreatedAt time.Time `json:"createdAt"`
+}
+
+// Secret is a string that prints, logs and marshals as "[redacted]"; who needs
+// it calls Reveal.
+type Secret string
+
+const redacted = "[redacted]"
+
+// String returns "[redacted]".
+func (s Secret) String() string { return redacted }
+
+// GoString returns "[redacted]".
+func (s Secret) GoString() string { return redacted }
+
+// MarshalJSON returns "[redacted]" as JSON, or "" for an empty secret.
+func (s Secret) MarshalJSON() ([]byte, error) {
+	if s == "" {
+		return []byte(`""`), nil
+	}
+	return []byte(`"` + redacted + `"`), nil
+}
+
+// Reveal returns the secret itself.
+func (s Secret) Reveal() string { return string(s) }
+
+// Duration is a time.Duration that reads and writes as "1m30s" in JSON and
+// YAML.
+type Duration time.Duration
+
+// Std returns the time.Duration.
+func (d Duration) Std() time.Duration { return time.Duration(d) }
+
+// MarshalJSON writes the duration as a string.
+func (d Duration) MarshalJSON() ([]byte, error) {
+	return json.Marshal(time.Duration(d).String())
+}
+
+// UnmarshalJSON reads a string such as "90s"; it refuses negative durations.
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf(`a duration is a string such as "90s"`)
+	}
+	v, err := time.ParseDuration(s)
+	if err != nil || v < 0 {
+		return fmt.Errorf(`%q is no duration: write it like "90s" or "1h30m"`, s)
+	}
+	*d = Duration(v)
+	return nil
+}

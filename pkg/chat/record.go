@@ -1,0 +1,109 @@
+package chat
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Stage is one of the pipeline's two: StageUser runs bots, StageBot delivers.
+type Stage string
+
+// The stages; the words also stand in subjects.
+const (
+	StageUser Stage = "user"
+	StageBot  Stage = "bot"
+)
+
+// Attempt is one try at a message: one POST, or one run of a bot.
+type Attempt struct {
+	At       time.Time     `json:"at"`
+	Duration time.Duration `json:"durationNs"`
+	Status   int           `json:"status,omitempty"` // HTTP status; 0 where there was none
+	Error    string        `json:"error,omitempty"`
+	Excerpt  []byte        `json:"excerpt,omitempty"` // the answer's beginning, at most 4 KiB
+}
+
+// DeadLetter is a message that the pipeline gave up on, with its history.
+type DeadLetter struct {
+	MessageID      string            `json:"messageId"`
+	Stage          Stage             `json:"stage"`
+	ChannelID      string            `json:"channelId"`
+	Destination    string            `json:"destination"` // endpoint or bot
+	ConversationID string            `json:"conversationId"`
+	Counter        uint64            `json:"messageCounter,omitempty"`
+	Reason         string            `json:"reason"`
+	Error          string            `json:"error,omitempty"`
+	FirstFailure   time.Time         `json:"firstFailure"`
+	DiedAt         time.Time         `json:"diedAt"`
+	AttemptCount   int               `json:"attemptCount"`
+	Attempts       []Attempt         `json:"attempts"` // the latest, oldest first
+	Data           []byte            `json:"data"`     // the envelope as stored
+	Headers        map[string]string `json:"headers,omitempty"`
+}
+
+// LaneState is what a parked lane remembers of its head.
+type LaneState struct {
+	HeadSeq      uint64 // in the parked stream; a state of another head is void
+	Due          time.Time
+	FirstFailure time.Time
+	AttemptCount int
+	Attempts     []Attempt
+	Held         bool
+}
+
+// Session is a conversation's record at the bot stage.
+type Session struct {
+	ChannelID      string
+	ConversationID string
+	Epoch          uint64
+	Counter        uint64
+	LastInputSeq   uint64
+	LastInputAt    int64 // Unix milliseconds
+	LastInputID    string
+	LastOutput     []BotMessage // the outbox
+	BotID          string
+	Dialog         json.RawMessage
+	Variables      json.RawMessage
+	User           json.RawMessage
+	Locale         string
+	Paused         bool
+}
+
+// Outcome is what became of a message at a destination.
+type Outcome string
+
+// The outcomes of DESIGN's first promise, and OutcomeRetry for an attempt that
+// will be followed by another.
+const (
+	OutcomeProcessed Outcome = "processed"
+	OutcomeDelivered Outcome = "delivered"
+	OutcomeRetry     Outcome = "retry"
+	OutcomeDead      Outcome = "dead"
+	OutcomeExpired   Outcome = "expired"
+	OutcomeFiltered  Outcome = "filtered"
+	OutcomeUnrouted  Outcome = "unrouted"
+)
+
+// Turn is one user message with what the bot made of it, for the journal.
+type Turn struct {
+	At       time.Time
+	Input    UserMessage
+	Output   []BotMessage
+	BotID    string
+	Duration time.Duration
+	Outcome  Outcome
+}
+
+// Delivery is one attempt at, or the end of, a bot message at one endpoint,
+// for the journal.
+type Delivery struct {
+	At             time.Time
+	ChannelID      string
+	ConversationID string
+	MessageID      string
+	EndpointID     string // empty when unrouted
+	Ordinal        Ordinal
+	AttemptNumber  int
+	Attempt        *Attempt // nil where nothing was sent
+	Outcome        Outcome
+}
