@@ -1,0 +1,158 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+)
+
+// Errors of Publish; the error returned wraps one of them.
+var (
+	// ErrConflict means that another message is the subject's last.
+	ErrConflict = errors.New("the subject's last message is not the expected one")
+	// ErrFull means that the stream or the store is at its limit.
+	ErrFull = errors.New("the broker's store is full")
+	// ErrUnavailable means that the broker did not confirm in time: the
+	// message may or may not be stored.
+	ErrUnavailable = errors.New("the broker does not answer")
+)
+
+// Conn is a connection with JetStream. It reconnects without limit.
+type Conn struct {
+	NATS *nats.Conn
+	JS   jetstream.JetStream
+}
+
+// publishTimeout bounds one publish when the context has no earlier deadline.
+const publishTimeout = 5 * time.Second
+
+// maxOutstanding is how many publishes of a process may be unconfirmed.
+const maxOutstanding = 16384
+
+// Connect dials a server outside; url may list several, separated by commas.
+func Connect(url, name string, log *zap.Logger) (*Conn, error) {
+	return dial(url, name, log)
+}
+
+func dial(url, name string, log *zap.Logger, opts ...nats.Option) (*Conn, error) {
+	opts = append([]nats.Option{
+		nats.Name(name),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(200 * time.Millisecond),
+		nats.ReconnectBufSize(-1), // a publish that can't be sent now fails now
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			log.Warn("broker connection lost", zap.Error(err))
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info("broker connection is back") }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			log.Warn("broker error", zap.Error(err))
+		}),
+	}, opts...)
+	nc, err := nats.Connect(url, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to NATS at %s: %w", url, err)
+	}
+	js, err := jetstream.New(nc,
+		jetstream.WithPublishAsyncMaxPending(maxOutstanding),
+		jetstream.WithPublishAsyncTimeout(publishTimeout))
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("opening JetStream: %w", err)
+	}
+	return &Conn{NATS: nc, JS: js}, nil
+}
+
+// Close drops the connection; what is unconfirmed fails.
+func (c *Conn) Close() {
+	c.JS.CleanupPublisher()
+	c.NATS.Close()
+}
+
+// Ready reports why publishing can't work now; nil when it can.
+func (c *Conn) Ready() error {
+	if s := c.NATS.Status(); s != nats.CONNECTED {
+		return fmt.Errorf("%w: the connection is %s", ErrUnavailable, s)
+	}
+	return nil
+}
+
+// Message is what Publish stores.
+type Message struct {
+	Subject string
+	Data    []byte
+	Headers map[string]string // may be nil
+	// ID makes the server drop a repeat within the duplicate window; costly,
+	// so only for publishes that have a name of their own.
+	ID string
+	// ExpectLast, when set, is the sequence that must be the subject's last
+	// (0: the subject must be empty).
+	ExpectLast *uint64
+	// Rollup replaces all earlier messages of the subject.
+	Rollup bool
+}
+
+// Publish stores a message and returns its sequence. It is safe for concurrent
+// use: concurrent publishes share the connection and overlap.
+func (c *Conn) Publish(ctx context.Context, m Message) (uint64, error) {
+	msg := &nats.Msg{Subject: m.Subject, Data: m.Data}
+	for k, v := range m.Headers {
+		m.setHeader(msg, k, v)
+	}
+	if m.ID != "" {
+		m.setHeader(msg, jetstream.MsgIDHeader, m.ID)
+	}
+	if m.ExpectLast != nil {
+		m.setHeader(msg, jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(*m.ExpectLast, 10))
+	}
+	if m.Rollup {
+		m.setHeader(msg, jetstream.MsgRollup, jetstream.MsgRollupSubject)
+	}
+	future, err := c.JS.PublishMsgAsync(msg)
+	if err != nil {
+		return 0, publishError(m.Subject, err)
+	}
+	select {
+	case ack := <-future.Ok():
+		return ack.Sequence, nil
+	case err := <-future.Err():
+		return 0, publishError(m.Subject, err)
+	case <-ctx.Done():
+		return 0, fmt.Errorf("publishing to %s: %w: %w", m.Subject, ErrUnavailable, context.Cause(ctx))
+	}
+}
+
+func (Message) setHeader(msg *nats.Msg, key, value string) {
+	if msg.Header == nil {
+		msg.Header = nats.Header{}
+	}
+	msg.Header[key] = []string{value}
+}
+
+// JetStream's error codes that Publish tells apart.
+const (
+	codeWrongLastSequence      = 10071
+	codeStreamStoreFailed      = 10077 // "maximum bytes exceeded" and its like
+	codeInsufficientResources  = 10023
+	codeConcurrentConditionals = 10164 // on replicated streams: try again
+)
+
+func publishError(subject string, err error) error {
+	kind := ErrUnavailable
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		switch int(api.ErrorCode) {
+		case codeWrongLastSequence:
+			kind = ErrConflict
+		case codeStreamStoreFailed, codeInsufficientResources:
+			kind = ErrFull
+		case codeConcurrentConditionals:
+		}
+	}
+	return fmt.Errorf("publishing to %s: %w: %w", subject, kind, err)
+}

@@ -1,0 +1,193 @@
+package topology
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/parleyhq/parley/pkg/chat"
+)
+
+// Defaults and bounds of the layout.
+const (
+	DefaultPartitions = 8
+	MaxPartitions     = 256
+	// MinStore is the least store that the streams fit into usefully.
+	MinStore = 256 << 20
+)
+
+// Layout is how the streams are laid out: the same for every process of a
+// deployment.
+type Layout struct {
+	Partitions int   // of each stage
+	Replicas   int   // of each stream and bucket
+	Store      int64 // bytes that all streams together may use; they take at most 80 % of it
+
+	DeadAge    time.Duration // 0 means 30 days
+	JournalAge time.Duration // 0 means 7 days
+	SessionTTL time.Duration // since the last turn; 0 means 30 days
+	LedgerTTL  time.Duration // 0 means 7 days
+}
+
+// Validate reports the first setting that can't work.
+func (l Layout) Validate() error {
+	switch {
+	case l.Partitions < 1 || l.Partitions > MaxPartitions:
+		return fmt.Errorf("partitions is %d: set it to 1..%d", l.Partitions, MaxPartitions)
+	case l.Replicas != 1 && l.Replicas != 3 && l.Replicas != 5:
+		return fmt.Errorf("replicas is %d: set it to 1, 3 or 5", l.Replicas)
+	case l.Store < MinStore:
+		return fmt.Errorf("the store is %d bytes: give it at least %d", l.Store, MinStore)
+	}
+	return nil
+}
+
+// Shares of the store in thousandths; they sum to 780, so that a fifth stays
+// free for consumer state, indexes and what is being compacted.
+const (
+	shareUser       = 180 // all partitions together
+	shareBot        = 180
+	shareUserParked = 100
+	shareBotParked  = 160
+	shareDead       = 60
+	shareJournal    = 60
+	shareSessions   = 25
+	shareLedger     = 10
+	shareConfig     = 4
+	shareLeases     = 1
+)
+
+// Shares leaves out what a small store can't: see Ensure.
+func (l Layout) bytes(share int64) int64 { return l.Store / 1000 * share }
+
+// Streams returns the configuration of every stream, partitions first.
+func (l Layout) Streams() []jetstream.StreamConfig {
+	var out []jetstream.StreamConfig
+	for _, stage := range []chat.Stage{chat.StageUser, chat.StageBot} {
+		share := int64(shareUser)
+		if stage == chat.StageBot {
+			share = shareBot
+		}
+		for p := range l.Partitions {
+			out = append(out, jetstream.StreamConfig{
+				Name:       HotStream(stage, p),
+				Subjects:   []string{fmt.Sprintf("%s.%d.*.*", stage, p)},
+				Retention:  jetstream.WorkQueuePolicy,
+				Discard:    jetstream.DiscardNew,
+				MaxBytes:   l.bytes(share) / int64(l.Partitions),
+				Duplicates: 10 * time.Second,
+				Replicas:   l.Replicas,
+			})
+		}
+	}
+	return append(out,
+		l.parked(chat.StageUser, shareUserParked),
+		l.parked(chat.StageBot, shareBotParked),
+		jetstream.StreamConfig{
+			Name: StreamDead, Subjects: []string{"dead.>"}, Discard: jetstream.DiscardNew,
+			MaxBytes: l.bytes(shareDead), MaxAge: orDefault(l.DeadAge, 30*24*time.Hour),
+			Duplicates: 10 * time.Second, Replicas: l.Replicas,
+		},
+		jetstream.StreamConfig{
+			Name: StreamJournal, Subjects: []string{"journal.>"}, Discard: jetstream.DiscardOld,
+			MaxBytes: l.bytes(shareJournal), MaxAge: orDefault(l.JournalAge, 7*24*time.Hour),
+			Duplicates: 10 * time.Second, Replicas: l.Replicas,
+		},
+		jetstream.StreamConfig{
+			Name: StreamSessions, Subjects: []string{"session.*.*"}, Discard: jetstream.DiscardNew,
+			MaxMsgsPerSubject: 1, MaxBytes: l.bytes(shareSessions),
+			MaxAge:     orDefault(l.SessionTTL, 30*24*time.Hour),
+			Duplicates: 10 * time.Second, Replicas: l.Replicas,
+		},
+	)
+}
+
+// parked: no direct reads, which lag on replicas; a state record replaces the
+// one before by rollup.
+func (l Layout) parked(stage chat.Stage, share int64) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: ParkedStream(stage), Subjects: []string{fmt.Sprintf("parked.%s.*.*.*", stage), fmt.Sprintf("lane.%s.*.*.*", stage)},
+		Discard: jetstream.DiscardNew, MaxBytes: l.bytes(share), AllowRollup: true,
+		Duplicates: 10 * time.Second, Replicas: l.Replicas,
+	}
+}
+
+// Buckets returns the configuration of every key-value bucket.
+func (l Layout) Buckets() []jetstream.KeyValueConfig {
+	return []jetstream.KeyValueConfig{
+		{Bucket: BucketConfig, History: 10, MaxBytes: l.bytes(shareConfig), Replicas: l.Replicas},
+		{Bucket: BucketLeases, History: 1, MaxBytes: l.bytes(shareLeases), Replicas: l.Replicas, LimitMarkerTTL: time.Minute},
+		{Bucket: BucketLedger, History: 1, MaxBytes: l.bytes(shareLedger), Replicas: l.Replicas, TTL: orDefault(l.LedgerTTL, 7*24*time.Hour)},
+	}
+}
+
+// keyLayout is where the deployment's partition count stands in BucketConfig.
+const keyLayout = "layout"
+
+type storedLayout struct {
+	Partitions int `json:"partitions"`
+}
+
+// Ensure creates what is missing, brings limits up to date, and refuses a
+// partition count other than the one that the deployment began with: a
+// conversation's place depends on it.
+func Ensure(ctx context.Context, js jetstream.JetStream, l Layout) error {
+	if err := l.Validate(); err != nil {
+		return err
+	}
+	for _, b := range l.Buckets() {
+		if _, err := js.CreateOrUpdateKeyValue(ctx, b); err != nil {
+			return fmt.Errorf("bucket %s: %w", b.Bucket, err)
+		}
+	}
+	if err := checkPartitions(ctx, js, l.Partitions); err != nil {
+		return err
+	}
+	for _, s := range l.Streams() {
+		if _, err := js.CreateOrUpdateStream(ctx, s); err != nil {
+			return fmt.Errorf("stream %s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+func checkPartitions(ctx context.Context, js jetstream.JetStream, partitions int) error {
+	kv, err := js.KeyValue(ctx, BucketConfig)
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", BucketConfig, err)
+	}
+	value, err := json.Marshal(storedLayout{Partitions: partitions})
+	if err != nil {
+		return fmt.Errorf("layout: %w", err)
+	}
+	if _, err = kv.Create(ctx, keyLayout, value); err == nil {
+		return nil
+	}
+	if !errors.Is(err, jetstream.ErrKeyExists) {
+		return fmt.Errorf("storing the layout: %w", err)
+	}
+	entry, err := kv.Get(ctx, keyLayout)
+	if err != nil {
+		return fmt.Errorf("reading the layout: %w", err)
+	}
+	var stored storedLayout
+	if err := json.Unmarshal(entry.Value(), &stored); err != nil {
+		return fmt.Errorf("reading the layout: %w", err)
+	}
+	if stored.Partitions != partitions {
+		return fmt.Errorf("the deployment has %d partitions, this process was told %d: start it with --partitions %d",
+			stored.Partitions, partitions, stored.Partitions)
+	}
+	return nil
+}
+
+func orDefault(d, def time.Duration) time.Duration {
+	if d == 0 {
+		return def
+	}
+	return d
+}

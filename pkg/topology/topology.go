@@ -1,0 +1,127 @@
+// Package topology is the map: the name of every stream, subject, bucket and
+// consumer that Parley uses in JetStream, and how each is configured.
+//
+// Nothing else in the tree spells a subject. A partition of a stage is a work
+// queue stream of its own with one consumer and no filter; parked lanes, dead
+// letters, the journal and the sessions are read by subject.
+package topology
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/parleyhq/parley/pkg/chat"
+)
+
+// Names of the streams and buckets that are not partitioned.
+const (
+	StreamDead     = "DEAD"
+	StreamJournal  = "JOURNAL"
+	StreamSessions = "SESSIONS"
+	BucketConfig   = "CONFIG" // channels, endpoints, bots, tokens, the layout
+	BucketLeases   = "LEASES"
+	BucketLedger   = "LEDGER"
+)
+
+// Headers of stored messages.
+const (
+	// HeaderSeq and HeaderTime keep, on a parked message, where and when its
+	// original stood in the hot stream: a sequence, and Unix nanoseconds.
+	HeaderSeq  = "Parley-Seq"
+	HeaderTime = "Parley-Time"
+	// HeaderReplay names the replay that a message came from.
+	HeaderReplay = "Parley-Replay"
+)
+
+// HotStream is the work queue of a stage's partition.
+func HotStream(stage chat.Stage, partition int) string {
+	return strings.ToUpper(string(stage)) + "_" + strconv.Itoa(partition)
+}
+
+// ParkedStream holds the waiting lanes of a stage.
+func ParkedStream(stage chat.Stage) string {
+	return strings.ToUpper(string(stage)) + "_PARKED"
+}
+
+// HotSubject is where a message of a conversation waits for its first attempt.
+func HotSubject(stage chat.Stage, partition int, channelID string, key chat.ConversationKey) string {
+	return string(stage) + "." + strconv.Itoa(partition) + "." + channelID + "." + key.String()
+}
+
+// LaneSubjects are the subjects of one parked lane: its messages, and its
+// state. The group is the channel at the user stage and the endpoint at the
+// bot stage.
+func LaneSubjects(stage chat.Stage, partition int, group string, key chat.ConversationKey) (messages, state string) {
+	tail := string(stage) + "." + strconv.Itoa(partition) + "." + group + "." + key.String()
+	return "parked." + tail, "lane." + tail
+}
+
+// LaneFilters match the subjects of all parked lanes of a partition.
+func LaneFilters(stage chat.Stage, partition int) (messages, states string) {
+	tail := string(stage) + "." + strconv.Itoa(partition) + ".>"
+	return "parked." + tail, "lane." + tail
+}
+
+// ParseLaneSubject takes a lane's message or state subject apart.
+func ParseLaneSubject(subject string) (group string, key chat.ConversationKey, err error) {
+	parts := strings.Split(subject, ".")
+	if len(parts) != 5 {
+		return "", key, fmt.Errorf("%q is no lane's subject", subject)
+	}
+	key, err = chat.ParseConversationKey(parts[4])
+	return parts[3], key, err
+}
+
+// DeadSubject is where the one dead letter of a message at a destination is.
+func DeadSubject(stage chat.Stage, channelID, destination string, key chat.ConversationKey, messageID string) string {
+	return strings.Join([]string{"dead", string(stage), token(channelID), token(destination), key.String(), token(messageID)}, ".")
+}
+
+// DeadFilter matches dead letters; an empty part matches every value.
+func DeadFilter(stage chat.Stage, channelID, destination string) string {
+	return strings.Join([]string{"dead", wild(string(stage)), wild(channelID), wild(destination), "*", "*"}, ".")
+}
+
+// JournalSubject is where turns (endpoint empty) and deliveries are recorded.
+func JournalSubject(channelID, endpointID string, key chat.ConversationKey) string {
+	return strings.Join([]string{"journal", token(channelID), token(endpointID), key.String()}, ".")
+}
+
+// JournalFilter matches a conversation's journal at every endpoint.
+func JournalFilter(channelID string, key chat.ConversationKey) string {
+	return strings.Join([]string{"journal", token(channelID), "*", key.String()}, ".")
+}
+
+// SessionSubject is where a conversation's one session record is.
+func SessionSubject(partition int, key chat.ConversationKey) string {
+	return "session." + strconv.Itoa(partition) + "." + key.String()
+}
+
+// ConsumerName names the consumer of a partition's owner: by the lease's
+// revision, so that a successor can tell which are older, and by instance.
+func ConsumerName(epoch uint64, instance string) string {
+	return fmt.Sprintf("e%d_%s", epoch, instance)
+}
+
+// ConsumerEpoch reads the epoch from a consumer's name.
+func ConsumerEpoch(name string) (uint64, bool) {
+	head, _, ok := strings.Cut(strings.TrimPrefix(name, "e"), "_")
+	epoch, err := strconv.ParseUint(head, 10, 64)
+	return epoch, ok && err == nil
+}
+
+// token makes a subject's token of an id that may be empty.
+func token(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func wild(s string) string {
+	if s == "" {
+		return "*"
+	}
+	return s
+}
