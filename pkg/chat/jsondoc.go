@@ -98,13 +98,14 @@ func (c *checker) object(i int, at *place, depth int) int {
 	var few [16]string
 	keys := few[:0]
 	var many map[string]bool
+	here := &place{up: at, index: -1}
 	for c.b[i] != '}' {
 		if c.b[i] == ',' {
 			i++
 		}
 		end := skip(c.b, i)
 		key := unquote(c.b[i:end])
-		here := &place{up: at, key: key, index: -1}
+		here.key = key
 		duplicate := many[key]
 		for _, k := range keys {
 			duplicate = duplicate || k == key
@@ -130,11 +131,12 @@ func (c *checker) object(i int, at *place, depth int) int {
 }
 
 func (c *checker) array(i int, at *place, depth int) int {
-	for n := 0; c.b[i] != ']'; n++ {
+	here := &place{up: at}
+	for ; c.b[i] != ']'; here.index++ {
 		if c.b[i] == ',' {
 			i++
 		}
-		i = c.value(i, &place{up: at, index: n}, depth)
+		i = c.value(i, here, depth)
 	}
 	return i + 1
 }
@@ -286,5 +288,8 @@ func (v value) boolean(pointer string, p *Problems) bool {
 
 // escapePointer makes a reference token of a key (RFC 6901, section 3).
 func escapePointer(key string) string {
+	if !strings.ContainsAny(key, "~/") {
+		return key
+	}
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
 }
