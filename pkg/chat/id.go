@@ -77,11 +77,11 @@ func BotMessageID(inputAt time.Time, key ConversationKey, inputID string, index 
 // that was made from an Idempotency-Key.
 func ParseMessageID(id string) (at time.Time, key ConversationKey, err error) {
 	enc, ok := strings.CutPrefix(id, messageIDPrefix)
-	if !ok || idEncoding.DecodedLen(len(enc)) != messageIDBytes {
+	if !ok || len(enc) != idEncoding.EncodedLen(messageIDBytes) {
 		return at, key, errors.New(`a message id is "msg_" and 48 characters`)
 	}
 	raw, err := idEncoding.DecodeString(enc)
-	if err != nil {
+	if err != nil || len(raw) != messageIDBytes { // the decoder leaves out line breaks
 		return at, key, errors.New("a message id has only the characters 0-9 and a-v after msg_")
 	}
 	if ms := binary.BigEndian.Uint64(append([]byte{0, 0}, raw[:6]...)); ms != 0 {
