@@ -804,7 +804,9 @@ type Delivery struct {
 	AttemptNumber int32                  `protobuf:"varint,5,opt,name=attempt_number,json=attemptNumber,proto3" json:"attempt_number,omitempty"`
 	Attempt       *Attempt               `protobuf:"bytes,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// outcome is one of delivered, retry, dead, expired, filtered, unrouted.
-	Outcome       string `protobuf:"bytes,7,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Outcome string `protobuf:"bytes,7,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// input_at_ms is the time of the input that the bot message answers.
+	InputAtMs     int64 `protobuf:"varint,8,opt,name=input_at_ms,json=inputAtMs,proto3" json:"input_at_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -886,6 +888,13 @@ func (x *Delivery) GetOutcome() string {
 		return x.Outcome
 	}
 	return ""
+}
+
+func (x *Delivery) GetInputAtMs() int64 {
+	if x != nil {
+		return x.InputAtMs
+	}
+	return 0
 }
 
 // LaneState is what a parked lane has to remember of its head.
@@ -1214,7 +1223,7 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\x06bot_id\x18\x03 \x01(\tR\x05botId\x12\x1f\n" +
 	"\vduration_us\x18\x04 \x01(\x03R\n" +
 	"durationUs\x12\x18\n" +
-	"\aoutcome\x18\x05 \x01(\tR\aoutcome\"\xe9\x01\n" +
+	"\aoutcome\x18\x05 \x01(\tR\aoutcome\"\x89\x02\n" +
 	"\bDelivery\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x1f\n" +
@@ -1224,7 +1233,8 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\acounter\x18\x04 \x01(\x04R\acounter\x12%\n" +
 	"\x0eattempt_number\x18\x05 \x01(\x05R\rattemptNumber\x12,\n" +
 	"\aattempt\x18\x06 \x01(\v2\x12.parley.v1.AttemptR\aattempt\x12\x18\n" +
-	"\aoutcome\x18\a \x01(\tR\aoutcome\"\xd0\x01\n" +
+	"\aoutcome\x18\a \x01(\tR\aoutcome\x12\x1e\n" +
+	"\vinput_at_ms\x18\b \x01(\x03R\tinputAtMs\"\xd0\x01\n" +
 	"\tLaneState\x12\x19\n" +
 	"\bhead_seq\x18\x01 \x01(\x04R\aheadSeq\x12\x15\n" +
 	"\x06due_ms\x18\x02 \x01(\x03R\x05dueMs\x12(\n" +
