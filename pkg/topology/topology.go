@@ -34,6 +34,12 @@ const (
 	HeaderReplay = "Parley-Replay"
 )
 
+// HeaderKVOperation with KVDelete marks a bucket's key as deleted.
+const (
+	HeaderKVOperation = "KV-Operation"
+	KVDelete          = "DEL"
+)
+
 // HotStream is the work queue of a stage's partition.
 func HotStream(stage chat.Stage, partition int) string {
 	return strings.ToUpper(string(stage)) + "_" + strconv.Itoa(partition)
@@ -97,6 +103,10 @@ func JournalFilter(channelID string, key chat.ConversationKey) string {
 func SessionSubject(partition int, key chat.ConversationKey) string {
 	return "session." + strconv.Itoa(partition) + "." + key.String()
 }
+
+// ConfigSubject is where a key of BucketConfig is stored: for a write that is
+// conditional on the whole bucket, which the key-value API doesn't offer.
+func ConfigSubject(key string) string { return "$KV." + BucketConfig + "." + key }
 
 // ConsumerName names the consumer of a partition's owner: by the lease's
 // revision, so that a successor can tell which are older, and by instance.

@@ -1,0 +1,206 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/parleyhq/parley/pkg/chat"
+)
+
+// Bounds of what an operator may set.
+const (
+	MaxName        = 200 // characters
+	MaxVerifyToken = 512 // bytes
+	MaxURL         = 2048
+	MaxFlow        = 512 << 10 // bytes of YAML
+	MaxRetries     = 50
+	MaxRetryDelay  = 7 * 24 * time.Hour
+	MinTimeout     = time.Second
+	MaxTimeout     = time.Minute
+	MaxInFlight    = 1000
+	MaxSecrets     = 5
+)
+
+// The policies of an endpoint whose retries are used up.
+const (
+	OnExhaustedSkip = "skip"
+	OnExhaustedHold = "hold"
+)
+
+// The kinds of bot.
+const (
+	BotEcho = "echo"
+	BotFlow = "flow"
+)
+
+// FlowCheck reports what is wrong with a flow's YAML; a *chat.ValidationError
+// keeps its problems apart.
+type FlowCheck func(botID string, yaml []byte) error
+
+// ValidateChannel returns a *chat.ValidationError, or nil.
+func ValidateChannel(c *chat.Channel) error {
+	var p chat.Problems
+	checkID(&p, "/id", "channel", c.ID)
+	checkID(&p, "/botId", "bot", c.BotID)
+	checkName(&p, c.Name)
+	return p.Err()
+}
+
+// ValidateBot returns a *chat.ValidationError, or nil. A nil check accepts
+// every flow.
+func ValidateBot(b *chat.Bot, check FlowCheck) error {
+	var p chat.Problems
+	checkID(&p, "/id", "bot", b.ID)
+	checkName(&p, b.Name)
+	switch b.Kind {
+	case BotEcho:
+		if b.Flow != "" {
+			p.Add("/flow", `an echo bot has no flow: leave it out, or make the kind "flow"`)
+		}
+	case BotFlow:
+		checkFlow(&p, b, check)
+	default:
+		p.Add("/kind", fmt.Sprintf(`%q is no kind of bot: use "echo" or "flow"`, b.Kind))
+	}
+	return p.Err()
+}
+
+func checkFlow(p *chat.Problems, b *chat.Bot, check FlowCheck) {
+	switch {
+	case strings.TrimSpace(b.Flow) == "":
+		p.Add("/flow", "a flow bot needs its flow: give the YAML")
+	case len(b.Flow) > MaxFlow:
+		p.Add("/flow", fmt.Sprintf("the flow has %d bytes: at most %d fit", len(b.Flow), MaxFlow))
+	case check != nil:
+		addAll(p, "/flow", check(b.ID, []byte(b.Flow)))
+	}
+}
+
+// addAll notes an error at a place, each problem of a validation error by itself.
+func addAll(p *chat.Problems, pointer string, err error) {
+	var invalid *chat.ValidationError
+	switch {
+	case err == nil:
+	case errors.As(err, &invalid):
+		for _, problem := range invalid.Problems {
+			p.Add(pointer+problem.Pointer, problem.Detail)
+		}
+	default:
+		p.Add(pointer, err.Error())
+	}
+}
+
+// ValidateEndpoint returns a *chat.ValidationError, or nil. urlCheck says
+// whether an address may be sent to; nil accepts every well-formed one.
+func ValidateEndpoint(e *chat.Endpoint, urlCheck func(string) error) error {
+	var p chat.Problems
+	checkID(&p, "/id", "endpoint", e.ID)
+	checkID(&p, "/channelId", "channel", e.ChannelID)
+	checkURL(&p, e.URL, urlCheck)
+	checkSecrets(&p, e)
+	for i, event := range e.Events {
+		if event != chat.EventMessage {
+			p.Add(fmt.Sprintf("/events/%d", i), fmt.Sprintf("%q is no event: use %q", event, chat.EventMessage))
+		}
+	}
+	checkRetry(&p, e.Retry)
+	if t := e.Timeout.Std(); t != 0 && (t < MinTimeout || t > MaxTimeout) {
+		p.Add("/timeout", fmt.Sprintf("the timeout is %s: set it to %s..%s", t, MinTimeout, MaxTimeout))
+	}
+	if x := e.ExpireAfter.Std(); x != 0 && x < time.Second {
+		p.Add("/expireAfter", fmt.Sprintf("messages would expire after %s: set at least 1s, or leave it out", x))
+	}
+	switch e.OnExhausted {
+	case "", OnExhaustedSkip, OnExhaustedHold:
+	default:
+		p.Add("/onExhausted", fmt.Sprintf(`%q is no policy: use "skip" or "hold"`, e.OnExhausted))
+	}
+	if e.MaxInFlight < 0 || e.MaxInFlight > MaxInFlight {
+		p.Add("/maxInFlight", fmt.Sprintf("maxInFlight is %d: set it to 0..%d, 0 for the default", e.MaxInFlight, MaxInFlight))
+	}
+	if utf8.RuneCountInString(e.Disabled) > MaxName {
+		p.Add("/disabled", fmt.Sprintf("the reason has more than %d characters: shorten it", MaxName))
+	}
+	return p.Err()
+}
+
+func checkURL(p *chat.Problems, text string, more func(string) error) {
+	const want = "give an absolute URL such as https://example.com/hook"
+	u, err := url.Parse(text)
+	switch {
+	case text == "":
+		p.Add("/url", "the URL is missing: "+want)
+	case len(text) > MaxURL:
+		p.Add("/url", fmt.Sprintf("the URL has more than %d characters: shorten it", MaxURL))
+	case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
+		p.Add("/url", "the URL can't be used: "+want)
+	case u.User != nil:
+		p.Add("/url", "the URL carries a user name or password: leave them out, the signature proves who sends")
+	case u.Fragment != "":
+		p.Add("/url", "the URL has a fragment (#…), which is never sent: leave it out")
+	case more != nil:
+		addAll(p, "/url", more(text))
+	}
+}
+
+func checkSecrets(p *chat.Problems, e *chat.Endpoint) {
+	if len(e.VerifyToken) > MaxVerifyToken {
+		p.Add("/verifyToken", fmt.Sprintf("the verify token has more than %d bytes: shorten it", MaxVerifyToken))
+	}
+	if e.VerifyToken == "[redacted]" {
+		p.Add("/verifyToken", "this is the redacted form: give the verify token itself, or leave it out to keep the present one")
+	}
+	if len(e.Secrets) > MaxSecrets {
+		p.Add("/secrets", fmt.Sprintf("there are %d signing secrets: at most %d may be in use", len(e.Secrets), MaxSecrets))
+	}
+	for i, s := range e.Secrets {
+		if !strings.HasPrefix(s.Reveal(), "whsec_") {
+			p.Add(fmt.Sprintf("/secrets/%d", i), "a signing secret begins with whsec_: leave secrets out to have one made")
+		}
+	}
+}
+
+func checkRetry(p *chat.Problems, delays []chat.Duration) {
+	if len(delays) > MaxRetries {
+		p.Add("/retry", fmt.Sprintf("the schedule has %d delays: at most %d", len(delays), MaxRetries))
+		return
+	}
+	for i, d := range delays {
+		if d.Std() <= 0 || d.Std() > MaxRetryDelay {
+			p.Add(fmt.Sprintf("/retry/%d", i), fmt.Sprintf("a delay of %s: make it more than 0 and at most %s", d.Std(), MaxRetryDelay))
+		}
+	}
+}
+
+func checkName(p *chat.Problems, name string) {
+	if utf8.RuneCountInString(name) > MaxName {
+		p.Add("/name", fmt.Sprintf("the name has more than %d characters: shorten it", MaxName))
+	}
+}
+
+func checkID(p *chat.Problems, pointer, kind, id string) {
+	if err := validateID(kind, id); err != nil {
+		p.Add(pointer, err.Error())
+	}
+}
+
+const maxID = 64
+
+// validateID: ids stand in NATS subjects as they are.
+func validateID(kind, id string) error {
+	ok := len(id) >= 1 && len(id) <= maxID && id[0] != '_' && id[0] != '-'
+	for _, c := range []byte(id) {
+		ok = ok && (c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '-')
+	}
+	if ok {
+		return nil
+	}
+	if id == "" {
+		return fmt.Errorf("the %s's id is missing: choose one of 1 to %d characters of a-z, 0-9, _ and -", kind, maxID)
+	}
+	return fmt.Errorf("%q is no id for a %s: use 1 to %d characters of a-z, 0-9, _ and -, the first a letter or digit", id, kind, maxID)
+}
