@@ -1,0 +1,60 @@
+# `make` alone lists what there is to make. Go and make are all it takes; a C
+# compiler adds the race detector, redis-server the tests that run on it.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# The tools are pinned in a module of their own and built from source, once.
+TOOL := $(GO) tool -modfile=.ci/tools/go.mod
+
+# The race detector needs cgo, and cgo a C compiler.
+CGO  := $(shell $(GO) env CGO_ENABLED)
+RACE := $(if $(filter 1,$(CGO)),-race)
+
+# All packages, with the test report's own, which ./... leaves out.
+PACKAGES := ./... ./.ci/testreport
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help build demo test bench lint fmt generate verify clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+build: ## Build bin/parley
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/parley ./services/parley
+
+demo: build ## Start everything and play a conversation (ONESHOT=1: and end)
+	bin/parley demo $(if $(filter-out 0,$(ONESHOT)),--oneshot)
+
+test: ## Run all tests, with the race detector; bin/test.json keeps the events
+	@mkdir -p bin
+	@$(if $(RACE),,echo "no C compiler: testing without the race detector")
+	@$(GO) build -o bin/testreport ./.ci/testreport
+	@bin/testreport -json bin/test.json -summary bin/test.summary $(if $(CI),-no-skips) \
+		$(GO) test -json $(RACE) -timeout 5m $(PACKAGES)
+
+bench: ## Run the micro-benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+lint: ## Check the code and the schemas, and their formatting
+	$(TOOL) golangci-lint run $(PACKAGES)
+	$(TOOL) golangci-lint fmt --diff . .ci/testreport
+	$(TOOL) buf lint proto
+	$(TOOL) buf format --diff --exit-code proto
+
+fmt: ## Format the code and the schemas
+	$(TOOL) golangci-lint fmt . .ci/testreport
+	$(TOOL) buf format --write proto
+
+generate: ## Generate the Go code of proto/
+	$(TOOL) buf generate proto --template proto/buf.gen.yaml --output proto
+
+verify: ## Fail if generated code, go.mod or go.sum is not what it should be
+	GO="$(GO)" .ci/verify-generated
+	$(GO) mod tidy -diff
+	cd .ci/tools && $(GO) mod tidy -diff
+	$(GO) vet $(PACKAGES)
+
+clean: ## Remove what was built
+	rm -rf bin
