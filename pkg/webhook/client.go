@@ -1,0 +1,322 @@
+package webhook
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/parleyhq/parley/pkg/chat"
+)
+
+// DefaultTimeout bounds an attempt whose request names no time-out.
+const DefaultTimeout = 15 * time.Second
+
+// MaxExcerpt is how many bytes of an answer's body a [Result] keeps.
+const MaxExcerpt = 4 << 10
+
+const maxResponseHeader = 64 << 10
+
+// Options configure a [Client]; the zero value of each field means its default.
+type Options struct {
+	// Version stands in the user-agent behind "Parley/"; default "dev".
+	Version string
+	// Guard says what may be dialled; default the zero Guard: public addresses.
+	Guard *Guard
+	// MaxBody is how many bytes of an answer's body are read at most, so that
+	// its connection can be used again; default 64 KiB.
+	MaxBody int64
+	// ConnectTimeout bounds resolving and connecting; default 5 s.
+	ConnectTimeout time.Duration
+	// TLSTimeout bounds the TLS handshake; default 5 s.
+	TLSTimeout time.Duration
+	// IdleTimeout is how long an unused connection is kept; default 30 s.
+	IdleTimeout time.Duration
+	// MaxIdle and MaxIdlePerHost are how many unused connections are kept, in
+	// all and for one host and port; default 1,024 and 128.
+	MaxIdle, MaxIdlePerHost int
+	// RootCAs are the authorities that endpoints' certificates are checked
+	// against; default the system's.
+	RootCAs *x509.CertPool
+}
+
+// Validate returns an error that names the first option out of its range.
+func (o *Options) Validate() error {
+	switch {
+	case strings.ContainsFunc(o.Version, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return errors.New("webhook: the version must be printable ASCII without spaces")
+	case o.MaxBody < 0:
+		return errors.New("webhook: the most bytes read of an answer must not be negative")
+	case o.ConnectTimeout < 0, o.TLSTimeout < 0, o.IdleTimeout < 0:
+		return errors.New("webhook: a time-out must not be negative")
+	case o.MaxIdle < 0, o.MaxIdlePerHost < 0:
+		return errors.New("webhook: a number of idle connections must not be negative")
+	}
+	return nil
+}
+
+func (o *Options) setDefaults() {
+	o.Version = cmp.Or(o.Version, "dev")
+	o.Guard = cmp.Or(o.Guard, &Guard{})
+	o.MaxBody = cmp.Or(o.MaxBody, 64<<10)
+	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, 5*time.Second)
+	o.TLSTimeout = cmp.Or(o.TLSTimeout, 5*time.Second)
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, 30*time.Second)
+	o.MaxIdle = cmp.Or(o.MaxIdle, 1024)
+	o.MaxIdlePerHost = cmp.Or(o.MaxIdlePerHost, 128)
+}
+
+// Client makes attempts. It is safe for many goroutines.
+//
+// net/http may send a request a second time by itself when a kept connection
+// turns out to be dead. It does so for a POST in these cases, and the client
+// leaves only those where the endpoint cannot have seen the first:
+//
+//   - The request has an Idempotency-Key or X-Idempotency-Key field: it is
+//     taken for idempotent and repeated even if it was sent in full. The
+//     client sends neither.
+//   - HTTP/1.1, and not one byte was written: repeated on another connection if the
+//     body can be had again (GetBody). This is wanted: otherwise an endpoint that closes
+//     unused connections would cost attempts.
+//   - HTTP/2, and the endpoint refused the stream, went away, or reset the
+//     stream with PROTOCOL_ERROR: repeated if the body can be had again. The
+//     last of these says nothing about what the endpoint did, so once the
+//     header fields were written GetBody refuses, and the attempt has failed.
+type Client struct {
+	transport *http.Transport
+	userAgent string
+	maxBody   int64
+	excerpts  sync.Pool // of *[MaxExcerpt]byte
+}
+
+// NewClient makes a client. It starts nothing; Close drops its connections.
+func NewClient(o Options) (*Client, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	o.setDefaults()
+	dialer := &net.Dialer{
+		Timeout:        o.ConnectTimeout,
+		KeepAlive:      15 * time.Second,
+		ControlContext: o.Guard.Control,
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	return &Client{
+		userAgent: "Parley/" + o.Version,
+		maxBody:   o.MaxBody,
+		excerpts:  sync.Pool{New: func() any { return new([MaxExcerpt]byte) }},
+		transport: &http.Transport{
+			Proxy:                  nil, // a proxy would dial where the guard cannot see
+			DialContext:            dialer.DialContext,
+			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs, ClientSessionCache: tls.NewLRUClientSessionCache(256)},
+			TLSHandshakeTimeout:    o.TLSTimeout,
+			IdleConnTimeout:        o.IdleTimeout,
+			MaxIdleConns:           o.MaxIdle,
+			MaxIdleConnsPerHost:    o.MaxIdlePerHost,
+			MaxResponseHeaderBytes: maxResponseHeader,
+			DisableCompression:     true, // no accept-encoding, and nothing to inflate
+			Protocols:              protocols,
+			// A connection whose other side is gone would else swallow every
+			// request until the kernel gives it up.
+			HTTP2: &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second, WriteByteTimeout: 10 * time.Second},
+		},
+	}, nil
+}
+
+// Close drops the connections that are not in use. Attempts under way go on.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// Request is one attempt at one message.
+type Request struct {
+	// URL comes from [Guard.ParseURL]; it is only read.
+	URL *url.URL
+	// Body must not be changed afterwards, not even when Do has returned: an
+	// endpoint may answer before it has read all, and the rest is still sent.
+	Body        []byte
+	MessageID   string
+	Keys        []*Key // signs with each; empty: no webhook-signature
+	Attempt     int    // from 1
+	Replay      string // the replay's id; empty when it is none
+	Traceparent string // W3C Trace Context; empty when there is none
+	// Timeout bounds the attempt from the dialling to the answer's last byte;
+	// 0 means DefaultTimeout.
+	Timeout time.Duration
+}
+
+// Result is what became of an attempt.
+type Result struct {
+	At       time.Time
+	Duration time.Duration
+	// Status is the answer's HTTP status; 0 if there was no answer.
+	Status int
+	// RetryAfter is the answer's Retry-After field as it came.
+	RetryAfter string
+	// Excerpt is the beginning of the answer's body, at most MaxExcerpt bytes.
+	Excerpt []byte
+	// Err is why there was no answer, a *Failure; nil if Status is set.
+	Err error
+	// BodyErr is why the body of an answer that has its Status broke off, a
+	// *Failure. It is worth a note and changes nothing.
+	BodyErr error
+}
+
+// Attempt returns the result as the journal and dead letters keep it.
+func (r *Result) Attempt() chat.Attempt {
+	a := chat.Attempt{At: r.At, Duration: r.Duration, Status: r.Status, Excerpt: r.Excerpt}
+	if err := cmp.Or(r.Err, r.BodyErr); err != nil {
+		a.Error = err.Error()
+	}
+	return a
+}
+
+// Do makes one attempt and always returns a result. When ctx ends first, the
+// result's Err is of KindInterrupted and wraps the cause of ctx.
+func (c *Client) Do(ctx context.Context, r Request) Result {
+	timeout := cmp.Or(r.Timeout, DefaultTimeout)
+	limited, cancel := context.WithTimeoutCause(ctx, timeout, &attemptTimeout{timeout})
+	defer cancel()
+
+	result := Result{At: time.Now()}
+	c.post(limited, &r, &result)
+	result.Duration = time.Since(result.At)
+	result.Err = describe(ctx, limited, result.Err)
+	result.BodyErr = describe(ctx, limited, result.BodyErr)
+	return result
+}
+
+// post sends the request and fills the result with what comes back; its errors
+// are still those of net/http.
+func (c *Client) post(ctx context.Context, r *Request, result *Result) {
+	req, err := c.newRequest(ctx, r, result.At)
+	if err != nil {
+		result.Err = err
+		return
+	}
+	resp, err := c.transport.RoundTrip(req) // not http.Client: no redirects, no cookies
+	if err != nil {
+		result.Err = err
+		return
+	}
+	result.Status = resp.StatusCode
+	result.RetryAfter = resp.Header.Get("Retry-After")
+	// The body of a 101 is the bare connection, which no context bounds.
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		result.Excerpt, result.BodyErr = c.readBody(resp.Body)
+	}
+	if err := resp.Body.Close(); err != nil && result.BodyErr == nil {
+		result.BodyErr = err
+	}
+}
+
+func (c *Client) newRequest(ctx context.Context, r *Request, at time.Time) (*http.Request, error) {
+	if r.URL == nil {
+		return nil, &Failure{KindRequest, errors.New("the request has no URL")}
+	}
+	onceOnly := r.URL.Scheme == "https"
+	var sent h2Sent
+	if onceOnly {
+		ctx = sent.watch(ctx)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "", bytes.NewReader(r.Body))
+	if err != nil {
+		return nil, &Failure{KindRequest, err}
+	}
+	req.URL, req.Host = r.URL, r.URL.Host
+	req.Header = c.header(r, at)
+	if getBody := req.GetBody; onceOnly && getBody != nil {
+		req.GetBody = func() (io.ReadCloser, error) {
+			if sent.load() {
+				return nil, errStreamReset
+			}
+			return getBody()
+		}
+	}
+	return req, nil
+}
+
+// header returns the fields of DESIGN's contract; their values share one array.
+func (c *Client) header(r *Request, at time.Time) http.Header {
+	values := [8]string{
+		"application/json", c.userAgent, r.MessageID, strconv.FormatInt(at.Unix(), 10),
+		Sign(r.Keys, r.MessageID, at, r.Body), strconv.Itoa(r.Attempt), r.Traceparent, r.Replay,
+	}
+	h := make(http.Header, len(values))
+	for i, name := range [8]string{
+		"Content-Type", "User-Agent", HeaderID, HeaderTimestamp,
+		HeaderSignature, HeaderAttempt, "Traceparent", HeaderReplay,
+	} {
+		if values[i] != "" {
+			h[name] = values[i : i+1 : i+1]
+		}
+	}
+	return h
+}
+
+// readBody reads at most maxBody bytes and returns the first of them.
+func (c *Client) readBody(body io.Reader) (excerpt []byte, err error) {
+	buf := c.excerpts.Get().(*[MaxExcerpt]byte)
+	defer c.excerpts.Put(buf)
+	limit := min(int64(len(buf)), c.maxBody)
+	n := 0
+	for int64(n) < limit && err == nil {
+		var m int
+		m, err = body.Read(buf[n:limit])
+		n += m
+	}
+	if n > 0 {
+		excerpt = bytes.Clone(buf[:n])
+	}
+	if err == nil {
+		_, err = io.Copy(io.Discard, io.LimitReader(body, c.maxBody-limit))
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return excerpt, err
+}
+
+// Parley's own header fields.
+const (
+	HeaderAttempt = "Parley-Attempt" // the attempt's number, from 1
+	HeaderReplay  = "Parley-Replay"  // the replay's id, on replays only
+)
+
+var errStreamReset = errors.New("the endpoint ended the HTTP/2 stream without an answer")
+
+// h2Sent knows whether a request's header fields were written to an HTTP/2
+// connection.
+type h2Sent struct{ http2, wrote atomic.Bool }
+
+func (s *h2Sent) watch(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			conn, ok := info.Conn.(*tls.Conn)
+			s.http2.Store(ok && conn.ConnectionState().NegotiatedProtocol == "h2")
+		},
+		WroteHeaders: func() { s.wrote.Store(true) },
+	})
+}
+
+func (s *h2Sent) load() bool { return s.http2.Load() && s.wrote.Load() }
+
+// attemptTimeout is the cause of an attempt that took too long.
+type attemptTimeout struct{ after time.Duration }
+
+func (t *attemptTimeout) Error() string {
+	return fmt.Sprintf("no complete answer within %s", t.after)
+}
