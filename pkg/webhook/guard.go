@@ -119,10 +119,8 @@ func (g *Guard) checkHost(host string) error {
 	if name == "" || len(name) > 253 {
 		return forbidden("the URL needs a host name of 1 to 253 characters")
 	}
-	for _, c := range []byte(name) {
-		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.') {
-			return forbidden("a host name has letters, digits, hyphens and dots only; write an international name in its xn-- form")
-		}
+	if strings.ContainsFunc(name, notInName) {
+		return forbidden("a host name has letters, digits, hyphens and dots only; write an international name in its xn-- form")
 	}
 	last := name[strings.LastIndexByte(name, '.')+1:]
 	if strings.Contains(name, "..") || strings.HasSuffix(name, ".") {
@@ -135,6 +133,10 @@ func (g *Guard) checkHost(host string) error {
 		return g.CheckAddr(netip.AddrFrom4([4]byte{127, 0, 0, 1}))
 	}
 	return nil
+}
+
+func notInName(r rune) bool {
+	return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-_.", r)
 }
 
 // isNumber reports whether a host's last label is one that resolvers take for a

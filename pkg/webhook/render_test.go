@@ -24,14 +24,14 @@ type reference struct {
 	NLP            json.RawMessage `json:"nlp,omitempty"`
 }
 
-func marshal(t testing.TB, id, token, message string, counter uint64, nlp string) string {
-	t.Helper()
+func marshal(tb testing.TB, id, token, message string, counter uint64, nlp string) string {
+	tb.Helper()
 	r := reference{SenderID: id, VerifyToken: token, Message: json.RawMessage(message), MessageCounter: counter, NLP: json.RawMessage(nlp)}
 	r.Recipient.ID = id
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
-	require.NoError(t, enc.Encode(r))
+	require.NoError(tb, enc.Encode(r))
 	return strings.TrimSuffix(out.String(), "\n")
 }
 

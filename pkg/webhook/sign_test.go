@@ -23,10 +23,10 @@ const (
 	vectorSignature = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 )
 
-func key(t testing.TB, s chat.Secret) *Key {
-	t.Helper()
+func key(tb testing.TB, s chat.Secret) *Key {
+	tb.Helper()
 	k, err := ParseSecret(s)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return k
 }
 

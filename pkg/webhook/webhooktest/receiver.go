@@ -101,15 +101,15 @@ type Receiver struct {
 }
 
 // New starts a receiver, which ends with the test.
-func New(t testing.TB, opts ...Option) *Receiver {
-	t.Helper()
+func New(tb testing.TB, opts ...Option) *Receiver {
+	tb.Helper()
 	r := &Receiver{script: Status(http.StatusOK), closing: make(chan struct{}), arrived: make(chan struct{})}
 	for _, o := range opts {
 		o(r)
 	}
 	keys, err := webhook.ParseSecrets(r.secrets)
 	if err != nil {
-		t.Fatalf("webhooktest: %v", err)
+		tb.Fatalf("webhooktest: %v", err)
 	}
 	r.keys = keys
 	r.server = httptest.NewUnstartedServer(http.HandlerFunc(r.serve))
@@ -119,7 +119,7 @@ func New(t testing.TB, opts ...Option) *Receiver {
 	} else {
 		r.server.Start()
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		close(r.closing)
 		r.server.Close()
 	})
