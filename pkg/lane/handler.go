@@ -1,0 +1,83 @@
+package lane
+
+import (
+	"context"
+	"time"
+
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/retry"
+)
+
+// Handler is a stage's part: it knows what messages mean and what to do with
+// them. Its methods are called concurrently for different lanes.
+type Handler interface {
+	// Route says to which lanes a message of the work queue belongs. None:
+	// nobody wants it, and the handler has said so where it has to. An error
+	// makes the message a dead letter, unless ctx has ended.
+	Route(ctx context.Context, m *Message) ([]Target, error)
+	// Restore makes the target of a message that was parked in a group's lane.
+	// An error makes the message a dead letter.
+	Restore(m *Message, group string) (Target, error)
+	// Policy says how a destination is to be treated now.
+	Policy(destination string) Policy
+	// Handle makes one attempt. When ctx has ended its verdict does not count,
+	// unless it is Done.
+	Handle(ctx context.Context, t *Task) Verdict
+	// Ended is told of every attempt's outcome and of every message's end, once
+	// that is durable. It must not block.
+	Ended(t *Task, a *chat.Attempt, outcome chat.Outcome)
+}
+
+// Message is a stored message.
+type Message struct {
+	// Seq and Time are those of the message in its work queue, also after it
+	// was parked.
+	Seq    uint64
+	Time   time.Time
+	Data   []byte
+	Replay string // the replay that it came from, or empty
+}
+
+// ID names a lane within a partition: the group is the channel at the user
+// stage and the endpoint at the bot stage.
+type ID struct {
+	Group string
+	Key   chat.ConversationKey
+}
+
+// String returns the name under which the ledger knows the lane.
+func (id ID) String() string { return id.Group + "." + id.Key.String() }
+
+// Target is a message's place in one lane.
+type Target struct {
+	Lane        ID
+	Destination string
+	Place       chat.Ordinal
+	// ChannelID, ConversationID, MessageID and Counter go into dead letters.
+	ChannelID      string
+	ConversationID string
+	MessageID      string
+	Counter        uint64
+	// Content is whatever the handler wants to find again in Handle.
+	Content any
+}
+
+// Policy is how a destination is treated.
+type Policy struct {
+	Schedule retry.Schedule
+	// Hold keeps a lane at a message that used up the schedule, for an
+	// operator, instead of going on behind it.
+	Hold bool
+	// MaxInFlight is how many lanes may be at work at once.
+	MaxInFlight int
+	// Closed is why the destination gets nothing now; empty when it is open.
+	Closed string
+}
+
+// Task is one attempt to be made.
+type Task struct {
+	Target
+	Message *Message
+	// Number is the attempt's number for this message, from 1.
+	Number int
+}

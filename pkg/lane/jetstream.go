@@ -1,0 +1,260 @@
+package lane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/parleyhq/parley/pkg/broker"
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/wire"
+)
+
+// ackWait is long: the engine knows what it has in hand, and rewinds when it
+// takes over.
+const ackWait = 2 * time.Minute
+
+// pullSize is how many deliveries are asked for at a time.
+const pullSize = 256
+
+// JetStream is the Store over streams and a consumer.
+type JetStream struct {
+	conn      *broker.Conn
+	stage     chat.Stage
+	partition int
+	parked    jetstream.Stream
+}
+
+// NewJetStream opens a partition's store. The streams must exist.
+func NewJetStream(ctx context.Context, conn *broker.Conn, stage chat.Stage, partition int) (*JetStream, error) {
+	parked, err := conn.JS.Stream(ctx, topology.ParkedStream(stage))
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", topology.ParkedStream(stage), err)
+	}
+	return &JetStream{conn: conn, stage: stage, partition: partition, parked: parked}, nil
+}
+
+// Open implements Store.
+func (s *JetStream) Open(ctx context.Context, epoch uint64) (Source, error) {
+	stream, err := s.conn.JS.Stream(ctx, topology.HotStream(s.stage, s.partition))
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", topology.HotStream(s.stage, s.partition), err)
+	}
+	if err := deleteOlder(ctx, stream, epoch); err != nil {
+		return nil, err
+	}
+	name := topology.ConsumerName(epoch, nuid.Next())
+	consumer, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		Name:          name,
+		Durable:       name,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       ackWait,
+		MaxDeliver:    -1,
+		MaxAckPending: window + 2*pullSize,
+		MemoryStorage: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("creating consumer %s: %w", name, err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(pullSize))
+	if err != nil {
+		return nil, fmt.Errorf("consuming %s: %w", name, err)
+	}
+	return &source{stream: stream, name: name, messages: messages}, nil
+}
+
+// deleteOlder deletes the consumers of this epoch (a former start of this
+// owner) and below; seeing a higher one it changes nothing.
+func deleteOlder(ctx context.Context, stream jetstream.Stream, epoch uint64) error {
+	var older []string
+	names := stream.ConsumerNames(ctx)
+	for name := range names.Name() {
+		e, ok := topology.ConsumerEpoch(name)
+		if ok && e > epoch {
+			return fmt.Errorf("consumer %s, epoch %d: %w", name, epoch, ErrFenced)
+		}
+		older = append(older, name)
+	}
+	if err := names.Err(); err != nil {
+		return fmt.Errorf("listing consumers: %w", err)
+	}
+	for _, name := range older {
+		if err := stream.DeleteConsumer(ctx, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return fmt.Errorf("deleting consumer %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+type source struct {
+	stream   jetstream.Stream
+	name     string
+	messages jetstream.MessagesContext
+}
+
+func (s *source) Next(ctx context.Context) (*Delivery, error) {
+	msg, err := s.messages.Next(jetstream.NextContext(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("consumer %s: %w", s.name, err)
+	}
+	meta, err := msg.Metadata()
+	if err != nil {
+		return nil, fmt.Errorf("consumer %s: %w", s.name, err)
+	}
+	d := &Delivery{
+		Message: Message{Seq: meta.Sequence.Stream, Time: meta.Timestamp, Data: msg.Data()},
+		Number:  meta.Sequence.Consumer,
+		Ack:     msg.Ack,
+	}
+	if h := msg.Headers(); h != nil {
+		d.Replay = h.Get(topology.HeaderReplay)
+	}
+	return d, nil
+}
+
+func (s *source) Close(ctx context.Context, release bool) error {
+	s.messages.Stop()
+	if !release {
+		return nil
+	}
+	if err := s.stream.DeleteConsumer(ctx, s.name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("deleting consumer %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// Lanes implements Store.
+func (s *JetStream) Lanes(ctx context.Context) ([]ParkedLane, error) {
+	messages, states := topology.LaneFilters(s.stage, s.partition)
+	counts, err := s.subjects(ctx, messages)
+	if err != nil {
+		return nil, err
+	}
+	withState, err := s.subjects(ctx, states)
+	if err != nil {
+		return nil, err
+	}
+	lanes := make([]ParkedLane, 0, len(counts))
+	for subject, n := range counts {
+		group, key, err := topology.ParseLaneSubject(subject)
+		if err != nil {
+			return nil, fmt.Errorf("listing parked lanes: %w", err)
+		}
+		id := ID{Group: group, Key: key}
+		_, state := s.subjectsOf(id)
+		lanes = append(lanes, ParkedLane{ID: id, Messages: n, HasState: withState[state] > 0})
+	}
+	return lanes, nil
+}
+
+func (s *JetStream) subjects(ctx context.Context, filter string) (map[string]uint64, error) {
+	info, err := s.parked.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return nil, fmt.Errorf("listing %s: %w", filter, err)
+	}
+	return info.State.Subjects, nil
+}
+
+func (s *JetStream) subjectsOf(id ID) (messages, state string) {
+	return topology.LaneSubjects(s.stage, s.partition, id.Group, id.Key)
+}
+
+// Append implements Store.
+func (s *JetStream) Append(ctx context.Context, id ID, m *Message) (uint64, error) {
+	subject, _ := s.subjectsOf(id)
+	headers := map[string]string{
+		topology.HeaderSeq:  strconv.FormatUint(m.Seq, 10),
+		topology.HeaderTime: strconv.FormatInt(m.Time.UnixNano(), 10),
+	}
+	if m.Replay != "" {
+		headers[topology.HeaderReplay] = m.Replay
+	}
+	return s.conn.Publish(ctx, broker.Message{Subject: subject, Data: m.Data, Headers: headers})
+}
+
+// Next implements Store.
+func (s *JetStream) Next(ctx context.Context, id ID, from uint64) (*ParkedMessage, error) {
+	subject, _ := s.subjectsOf(id)
+	// The server takes a start of 0 for "no start given".
+	return parkedMessage(s.parked.GetMsg(ctx, max(from, 1), jetstream.WithGetMsgSubject(subject)))
+}
+
+// Last implements Store.
+func (s *JetStream) Last(ctx context.Context, id ID) (*ParkedMessage, error) {
+	subject, _ := s.subjectsOf(id)
+	return parkedMessage(s.parked.GetLastMsgForSubject(ctx, subject))
+}
+
+func parkedMessage(raw *jetstream.RawStreamMsg, err error) (*ParkedMessage, error) {
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil //nolint:nilnil // documented: none
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the parked stream: %w", err)
+	}
+	seq, err := strconv.ParseUint(raw.Header.Get(topology.HeaderSeq), 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("parked message %d: header %s: %w", raw.Sequence, topology.HeaderSeq, err)
+	}
+	nanos, err := strconv.ParseInt(raw.Header.Get(topology.HeaderTime), 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("parked message %d: header %s: %w", raw.Sequence, topology.HeaderTime, err)
+	}
+	return &ParkedMessage{
+		Message: Message{
+			Seq: seq, Time: time.Unix(0, nanos), Data: raw.Data,
+			Replay: raw.Header.Get(topology.HeaderReplay),
+		},
+		ParkedSeq: raw.Sequence,
+		ParkedAt:  raw.Time,
+	}, nil
+}
+
+// Remove implements Store.
+func (s *JetStream) Remove(ctx context.Context, id ID, upTo uint64) error {
+	subject, _ := s.subjectsOf(id)
+	err := s.parked.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(upTo+1))
+	if err != nil {
+		return fmt.Errorf("removing settled messages of a parked lane: %w", err)
+	}
+	return nil
+}
+
+// State implements Store.
+func (s *JetStream) State(ctx context.Context, id ID) (*chat.LaneState, error) {
+	_, subject := s.subjectsOf(id)
+	raw, err := s.parked.GetLastMsgForSubject(ctx, subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil //nolint:nilnil // documented: none
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading a lane's state: %w", err)
+	}
+	return wire.DecodeLaneState(raw.Data)
+}
+
+// PutState implements Store.
+func (s *JetStream) PutState(ctx context.Context, id ID, state *chat.LaneState) error {
+	_, subject := s.subjectsOf(id)
+	data, err := wire.EncodeLaneState(state)
+	if err != nil {
+		return fmt.Errorf("encoding a lane's state: %w", err)
+	}
+	_, err = s.conn.Publish(ctx, broker.Message{Subject: subject, Data: data, Rollup: true})
+	return err
+}
+
+// DropState implements Store.
+func (s *JetStream) DropState(ctx context.Context, id ID) error {
+	_, subject := s.subjectsOf(id)
+	if err := s.parked.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+		return fmt.Errorf("removing a lane's state: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package lane
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/parleyhq/parley/pkg/chat"
+)
+
+// Store is one partition's truth. Its implementation over JetStream is
+// [JetStream]; tests bring one of their own.
+type Store interface {
+	// Open makes the partition this owner's: consumers of lower epochs are
+	// deleted, the work queue is read from its oldest message on. It fails with
+	// ErrFenced where a higher epoch has been there.
+	Open(ctx context.Context, epoch uint64) (Source, error)
+	// Lanes lists the parked lanes.
+	Lanes(ctx context.Context) ([]ParkedLane, error)
+	// Append puts a message behind a lane's others and returns its sequence in
+	// the parked stream.
+	Append(ctx context.Context, id ID, m *Message) (uint64, error)
+	// Next returns the lane's first message at or after a sequence, Last its
+	// last; nil where there is none.
+	Next(ctx context.Context, id ID, from uint64) (*ParkedMessage, error)
+	Last(ctx context.Context, id ID) (*ParkedMessage, error)
+	// Remove deletes the lane's messages up to and including a sequence.
+	Remove(ctx context.Context, id ID, upTo uint64) error
+	// State, PutState and DropState are about the lane's state record; State
+	// returns nil where there is none.
+	State(ctx context.Context, id ID) (*chat.LaneState, error)
+	PutState(ctx context.Context, id ID, s *chat.LaneState) error
+	DropState(ctx context.Context, id ID) error
+}
+
+// ErrFenced means that a later owner of the partition exists.
+var ErrFenced = errors.New("a later owner has the partition")
+
+// Source delivers the work queue in order.
+type Source interface {
+	// Next blocks for the next delivery. Any error but ctx's means that the
+	// source is of no use any more: open the partition anew.
+	Next(ctx context.Context) (*Delivery, error)
+	// Close ends the source; with release its consumer is deleted.
+	Close(ctx context.Context, release bool) error
+}
+
+// Delivery is a message of the work queue as the consumer delivered it.
+type Delivery struct {
+	Message
+	// Number counts the consumer's deliveries; a gap means that one was lost
+	// on its way.
+	Number uint64
+	// Ack removes the message from the work queue; it does not wait.
+	Ack func() error
+}
+
+// ParkedLane is a lane found in the parked stream.
+type ParkedLane struct {
+	ID       ID
+	Messages uint64
+	HasState bool
+}
+
+// ParkedMessage is a message in the parked stream.
+type ParkedMessage struct {
+	Message
+	ParkedSeq uint64
+	ParkedAt  time.Time
+}
+
+// Marks is the once-ledger as the engine needs it; see package ledger.
+type Marks interface {
+	Load(ctx context.Context, lane string) (mark chat.Ordinal, ok bool, err error)
+	Settle(ctx context.Context, lane string, mark chat.Ordinal) error
+}
+
+// Graveyard takes dead letters; writing one again changes nothing.
+type Graveyard interface {
+	Write(ctx context.Context, d *chat.DeadLetter) error
+}

@@ -1,0 +1,71 @@
+package lane
+
+import (
+	"time"
+
+	"github.com/parleyhq/parley/pkg/chat"
+)
+
+type verdictKind uint8
+
+const (
+	kindRetry verdictKind = iota
+	kindDone
+	kindDead
+	kindExpired
+)
+
+// Verdict is what a handler made of one attempt. The zero verdict retries by
+// the schedule.
+type Verdict struct {
+	kind   verdictKind
+	after  time.Duration
+	reason string
+	err    error
+	detail Detail
+}
+
+// Detail is what an attempt's record holds of it beside its time and error.
+type Detail struct {
+	Status  int    // HTTP status, 0 where there was none
+	Excerpt []byte // of the answer
+}
+
+// Done settles the message.
+func Done() Verdict { return Verdict{kind: kindDone} }
+
+// Retry tries again: after the given time, or by the schedule if that is 0.
+func Retry(after time.Duration, err error) Verdict {
+	return Verdict{kind: kindRetry, after: after, err: err}
+}
+
+// Dead gives the message up at once.
+func Dead(reason string, err error) Verdict {
+	return Verdict{kind: kindDead, reason: reason, err: err}
+}
+
+// Expired settles a message that is not worth sending any more.
+func Expired() Verdict { return Verdict{kind: kindExpired} }
+
+// With adds what the attempt's record should hold.
+func (v Verdict) With(d Detail) Verdict {
+	v.detail = d
+	return v
+}
+
+// Reasons for which the engine itself gives a message up.
+const (
+	ReasonExhausted   = "exhausted"   // the schedule is used up
+	ReasonWaited      = "waited"      // waited longer than the schedule lasts, and its destination is down
+	ReasonPanic       = "panic"       // the handler panicked
+	ReasonUndecodable = "undecodable" // the stored envelope can't be read
+)
+
+// attempt makes the attempt's record.
+func (v Verdict) attempt(at time.Time, took time.Duration) chat.Attempt {
+	a := chat.Attempt{At: at, Duration: took, Status: v.detail.Status, Excerpt: v.detail.Excerpt}
+	if v.err != nil {
+		a.Error = v.err.Error()
+	}
+	return a
+}
