@@ -44,6 +44,10 @@ func (g *gate) leave() {
 // resize changes the limit and lets through whom it now has room for.
 func (g *gate) resize(limit int) {
 	g.mu.Lock()
+	if g.limit == limit {
+		g.mu.Unlock()
+		return
+	}
 	g.limit = limit
 	n := min(len(g.waiting), max(0, g.limit-g.busy))
 	pass := g.waiting[:n:n]

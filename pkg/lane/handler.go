@@ -18,6 +18,9 @@ type Handler interface {
 	// Restore makes the target of a message that was parked in a group's lane.
 	// An error makes the message a dead letter.
 	Restore(m *Message, group string) (Target, error)
+	// Destination names the destination of a group's lanes now: the endpoint
+	// itself, or the channel's bot.
+	Destination(group string) string
 	// Policy says how a destination is to be treated now.
 	Policy(destination string) Policy
 	// Handle makes one attempt. When ctx has ended its verdict does not count,
@@ -50,9 +53,8 @@ func (id ID) String() string { return id.Group + "." + id.Key.String() }
 
 // Target is a message's place in one lane.
 type Target struct {
-	Lane        ID
-	Destination string
-	Place       chat.Ordinal
+	Lane  ID
+	Place chat.Ordinal
 	// ChannelID, ConversationID, MessageID and Counter go into dead letters.
 	ChannelID      string
 	ConversationID string
@@ -74,10 +76,22 @@ type Policy struct {
 	Closed string
 }
 
+// DefaultInFlight is a destination's cap when its policy has none.
+const DefaultInFlight = 64
+
+func (p Policy) inFlight() int {
+	if p.MaxInFlight > 0 {
+		return p.MaxInFlight
+	}
+	return DefaultInFlight
+}
+
 // Task is one attempt to be made.
 type Task struct {
 	Target
 	Message *Message
+	// Destination is where the attempt goes to.
+	Destination string
 	// Number is the attempt's number for this message, from 1.
 	Number int
 }

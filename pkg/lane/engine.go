@@ -1,0 +1,193 @@
+package lane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/partition"
+)
+
+const (
+	// window is how many messages of a partition are in hand at once.
+	window = 256
+	// maxHot is how many messages a lane holds in memory.
+	maxHot = 16
+	// patience is how long a lane waits for its destination before it is parked.
+	patience = time.Second
+	// maxIdle is how many idle lanes a partition remembers the marks of.
+	maxIdle = 16384
+	// leaseMargin is how long before the lease's end an attempt must have ended.
+	leaseMargin = 500 * time.Millisecond
+	// reopenAfter is the pause before a partition is started anew after a failure.
+	reopenAfter = 200 * time.Millisecond
+)
+
+// Options configure an engine; the zero value of a bound means its default.
+type Options struct {
+	Stage chat.Stage
+	// MaxInFlight bounds the lanes at work in this process; default 512.
+	MaxInFlight int
+	// DrainTimeout bounds the wait for what is in flight at a hand-over;
+	// default 20 s.
+	DrainTimeout time.Duration
+	// Open opens a partition's store.
+	Open func(ctx context.Context, partition int) (Store, error)
+	// Marks is the once-ledger; nil where the handler itself knows what it has
+	// done (the bot stage, by its sessions).
+	Marks     Marks
+	Graveyard Graveyard
+	Log       *zap.Logger
+	Metrics   prometheus.Registerer
+}
+
+// Engine runs one stage's partitions.
+type Engine struct {
+	Options
+	handler Handler
+	metrics *metrics
+	gate    gate
+
+	mu           sync.Mutex
+	destinations map[string]*destination
+	shards       map[*shard]struct{}
+}
+
+// New makes an engine; Run starts it.
+func New(o Options, h Handler) *Engine {
+	if o.MaxInFlight == 0 {
+		o.MaxInFlight = 512
+	}
+	if o.DrainTimeout == 0 {
+		o.DrainTimeout = 20 * time.Second
+	}
+	e := &Engine{
+		Options: o, handler: h, metrics: newMetrics(o.Metrics, o.Stage),
+		destinations: map[string]*destination{}, shards: map[*shard]struct{}{},
+	}
+	e.gate = gate{limit: o.MaxInFlight, pass: func(l *lane) { l.shard.start(l) }}
+	return e
+}
+
+// Run works on the partitions that the owner hands out, until ctx ends.
+func (e *Engine) Run(ctx context.Context, owner partition.Owner) error {
+	return owner.Run(ctx, e.hold)
+}
+
+// Wake makes the lanes of a destination due at once: its policy has changed.
+func (e *Engine) Wake(destination string) {
+	for _, s := range e.running() {
+		s.wakeDestination(destination)
+	}
+}
+
+// hold works on one partition until its lease ends, starting anew as often as
+// the consumer is lost.
+func (e *Engine) hold(ctx context.Context, lease partition.Lease) error {
+	log := e.Log.With(zap.String("stage", string(e.Stage)), zap.Int("partition", lease.Partition()))
+	for ctx.Err() == nil {
+		err := e.serve(ctx, lease, log)
+		if ctx.Err() != nil {
+			break
+		}
+		if errors.Is(err, ErrFenced) {
+			log.Warn("another owner has the partition", zap.Error(err))
+			return nil
+		}
+		e.metrics.restarts.Inc()
+		log.Warn("starting the partition anew", zap.Error(err))
+		if !sleep(ctx, reopenAfter) {
+			break
+		}
+		if err := lease.Verify(ctx); err != nil {
+			log.Warn("the lease could not be verified", zap.Error(err))
+		}
+	}
+	return nil
+}
+
+// serve is one life of a partition's consumer.
+func (e *Engine) serve(ctx context.Context, lease partition.Lease, log *zap.Logger) error {
+	store, err := e.Open(ctx, lease.Partition())
+	if err != nil {
+		return fmt.Errorf("opening partition %d: %w", lease.Partition(), err)
+	}
+	source, err := store.Open(ctx, lease.Epoch())
+	if err != nil {
+		return fmt.Errorf("opening partition %d: %w", lease.Partition(), err)
+	}
+	s := newShard(ctx, e, lease, store, log)
+	e.add(s)
+	err = s.run(ctx, source)
+	e.remove(s)
+	s.drain(ctx)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	release := errors.Is(context.Cause(ctx), partition.ErrHandOver)
+	if cerr := source.Close(closing, release); cerr != nil {
+		log.Warn("closing the consumer", zap.Error(cerr))
+	}
+	return err
+}
+
+func (e *Engine) add(s *shard) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.shards[s] = struct{}{}
+}
+
+func (e *Engine) remove(s *shard) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.shards, s)
+}
+
+func (e *Engine) running() []*shard {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := make([]*shard, 0, len(e.shards))
+	for s := range e.shards {
+		out = append(out, s)
+	}
+	return out
+}
+
+// destination returns the destination of a name, made at first use.
+func (e *Engine) destination(name string) *destination {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d := e.destinations[name]
+	if d == nil {
+		d = &destination{name: name}
+		d.gate = gate{limit: e.handler.Policy(name).inFlight(), pass: func(l *lane) {
+			l.through.Store(true)
+			e.gate.enter(l)
+		}}
+		e.destinations[name] = d
+	}
+	return d
+}
+
+// delay is the schedule's next delay with jitter.
+func delay(p Policy, attempts int) (time.Duration, bool) {
+	return p.Schedule.Delay(attempts, rand.Float64())
+}
+
+// sleep waits and reports whether ctx still lives.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,85 @@
+package lane
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/parleyhq/parley/pkg/chat"
+)
+
+// lane is one FIFO in memory. All fields are guarded by the shard's mutex, but
+// for those that only the goroutine at its head uses.
+type lane struct {
+	id    ID
+	shard *shard
+	dest  *destination
+
+	// queue holds hot messages, the head first; the head stays in it while it
+	// is handled. In a parked lane it holds what is still to be appended.
+	queue []*item
+	// active says that the lane waits at the gates or is at work: a goroutine
+	// has its head, or will have.
+	active  bool
+	through atomic.Bool // the destination's gate was passed
+	since   time.Time   // when active, since when it waits or works
+
+	// A parked lane.
+	parked    bool
+	appending bool // a goroutine has the tail
+	loaded    bool // tail and state are known
+	headSeq   uint64
+	tailSeq   uint64
+	tail      chat.Ordinal
+	lagging   int // settled messages that are not removed yet
+	hasState  bool
+	state     *chat.LaneState // the stored record
+	hand      *item           // a head that is parked but whose state is not stored yet
+
+	due    time.Time // not before this; zero: now
+	dueAt  int       // place in the shard's heap, -1 if none
+	wakeMe bool      // becomes due when its destination is woken
+
+	// mark is how far the lane is settled; head's goroutine only.
+	mark   chat.Ordinal
+	marked bool
+}
+
+// item is a message in a lane.
+type item struct {
+	Target
+	msg *Message
+	hot *hot // nil when it was read from the parked stream
+
+	// parkedSeq is its place in the parked stream, 0 while it is hot; the
+	// head's goroutine only.
+	parkedSeq uint64
+	parkedAt  time.Time
+	// appended is made when the lane is parked while this message may be under
+	// way, and closed when it has its place.
+	appended    chan struct{}
+	appendedSeq uint64
+	// pending is the state that a verdict asks for and that is not stored yet.
+	pending *chat.LaneState
+}
+
+// hot is a message of the work queue that is in hand.
+type hot struct {
+	seq  uint64
+	open int // lanes that have not settled or parked it yet
+	ack  func() error
+}
+
+// drained reports whether everything that stands in the parked stream is
+// settled, as far as it is known.
+func (l *lane) drained() bool { return l.headSeq == 0 || l.headSeq > l.tailSeq }
+
+// stateOf returns the state record of a head, nil if it has none.
+func (l *lane) stateOf(it *item) *chat.LaneState {
+	if it.pending != nil {
+		return it.pending
+	}
+	if l.state != nil && it.parkedSeq != 0 && l.state.HeadSeq == it.parkedSeq {
+		return l.state
+	}
+	return nil
+}

@@ -1,0 +1,332 @@
+package lane
+
+import (
+	"context"
+	"time"
+
+	"github.com/parleyhq/parley/pkg/chat"
+)
+
+// removeEvery is how far settled messages of a parked lane may lag in its
+// stream before they are removed: its mark says meanwhile that they are done.
+const removeEvery = 16
+
+// park turns a hot lane into a parked one: everything in its queue is appended
+// to the parked stream, the head too if it is being handled. The mutex is held.
+func (s *shard) park(l *lane, reason string) {
+	s.setParked(l, reason)
+	if l.active && len(l.queue) > 0 { // the head may be under way
+		l.queue[0].appended = make(chan struct{})
+	}
+	s.startAppending(l)
+}
+
+func (s *shard) setParked(l *lane, reason string) {
+	l.parked, l.loaded, l.state, l.hasState = true, true, nil, false
+	l.headSeq, l.tailSeq, l.lagging, l.tail = 0, 0, 0, chat.Ordinal{}
+	s.engine.metrics.parked[reason].Inc()
+	s.engine.metrics.parkedNow.Inc()
+}
+
+// shut parks a lane whose destination is closed, and lets it wait.
+func (s *shard) shut(l *lane) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !l.parked {
+		if len(l.queue) == 0 {
+			return
+		}
+		s.setParked(l, parkedClosed)
+		s.startAppending(l)
+	}
+	l.due, l.wakeMe = time.Now().Add(closedPoll), true
+}
+
+// startAppending gives the tail to a goroutine, if there is something to
+// append and nobody has it; the mutex is held.
+func (s *shard) startAppending(l *lane) {
+	if l.appending || !l.loaded || len(l.queue) == 0 || s.closed {
+		return
+	}
+	l.appending = true
+	s.workers.Add(1)
+	go func() {
+		defer s.workers.Done()
+		s.appendQueue(l)
+	}()
+}
+
+// appendQueue appends what is in the queue, one after another, then lets go of
+// the tail.
+func (s *shard) appendQueue(l *lane) {
+	for {
+		s.mu.Lock()
+		if len(l.queue) == 0 || s.fetching.Err() != nil && l.queue[0].appended == nil || s.working.Err() != nil {
+			l.appending = false
+			s.nudge(l)
+			s.mu.Unlock()
+			return
+		}
+		it := l.queue[0]
+		there := it.appended == nil && it.msg.Replay == "" && l.tailSeq != 0 && l.tail.Covers(it.Place)
+		s.mu.Unlock()
+		if there { // delivered again, and in the lane already
+			s.engine.metrics.covered.Inc()
+			s.dequeue(l, it, 0)
+			continue
+		}
+		seq, err := s.store.Append(s.working, l.id, it.msg)
+		if err != nil {
+			s.stalled(err)
+			sleep(s.working, stallPause)
+			continue
+		}
+		s.dequeue(l, it, seq)
+	}
+}
+
+// dequeue takes the first message out of the queue of a parked lane, now that
+// it stands in the parked stream: at seq, or since before where seq is 0.
+func (s *shard) dequeue(l *lane, it *item, seq uint64) {
+	s.mu.Lock()
+	h := it.hot
+	it.hot = nil
+	l.queue[0] = nil
+	l.queue = l.queue[1:]
+	if seq != 0 {
+		s.placed(l, it, seq)
+	}
+	if it.appended != nil {
+		it.appendedSeq = seq
+		close(it.appended)
+	}
+	s.nudge(l)
+	s.mu.Unlock()
+	s.release(h)
+}
+
+// placed notes the lane's new tail; the mutex is held.
+func (s *shard) placed(l *lane, it *item, seq uint64) {
+	if l.headSeq == 0 {
+		l.headSeq = seq
+	}
+	l.tailSeq, l.tail = seq, it.Place
+}
+
+// nudge activates a lane that waits for nothing but a message; the mutex is
+// held.
+func (s *shard) nudge(l *lane) {
+	if !l.active && l.dueAt < 0 {
+		s.activate(l)
+	}
+}
+
+// awaitAppended waits until a head that the lane was parked under has its
+// place in the parked stream.
+func (s *shard) awaitAppended(ctx context.Context, it *item) bool {
+	if it.appended == nil {
+		return true
+	}
+	select {
+	case <-it.appended:
+		if it.parkedSeq == 0 {
+			it.parkedSeq, it.parkedAt = it.appendedSeq, time.Now()
+		}
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// wait parks the head with its state until it is due. What the broker refuses
+// of that is pending, and tried again at the next step.
+func (s *shard) wait(ctx context.Context, l *lane, it *item, state *chat.LaneState) {
+	if err := s.storeWaiting(ctx, l, it, state); err != nil {
+		s.stall(l, err)
+		return
+	}
+	it.pending = nil
+	s.waitUntil(l, state.Due)
+}
+
+func (s *shard) storeWaiting(ctx context.Context, l *lane, it *item, state *chat.LaneState) error {
+	s.mu.Lock()
+	hot := !l.parked
+	if hot {
+		s.setParked(l, parkedRetry)
+		l.appending = true
+	}
+	s.mu.Unlock()
+	if hot {
+		if err := s.parkHead(ctx, l, it, state); err != nil {
+			return err
+		}
+	} else if !s.awaitAppended(ctx, it) {
+		return context.Cause(ctx)
+	}
+	l.hand, it.pending = it, state
+	if err := s.removeSettled(ctx, l); err != nil {
+		return err
+	}
+	state.HeadSeq = it.parkedSeq
+	if err := s.store.PutState(ctx, l.id, state); err != nil {
+		return err
+	}
+	l.hand, l.state, l.hasState = nil, state, true
+	if it.hot != nil {
+		s.release(it.hot)
+		it.hot = nil
+	}
+	return nil
+}
+
+// parkHead appends the head of a lane that becomes parked with it. It has the
+// tail, and gives it on to who appends the rest.
+func (s *shard) parkHead(ctx context.Context, l *lane, it *item, state *chat.LaneState) error {
+	seq, err := s.store.Append(ctx, l.id, it.msg)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.appending = false
+	if err != nil {
+		l.parked, it.pending = false, state
+		s.engine.metrics.parkedNow.Dec()
+		return err
+	}
+	l.queue[0] = nil
+	l.queue = l.queue[1:]
+	it.parkedSeq, it.parkedAt = seq, time.Now()
+	s.placed(l, it, seq)
+	s.startAppending(l)
+	return nil
+}
+
+// removeSettled removes what is settled of a parked lane.
+func (s *shard) removeSettled(ctx context.Context, l *lane) error {
+	if l.lagging == 0 {
+		return nil
+	}
+	if err := s.store.Remove(ctx, l.id, l.headSeq-1); err != nil {
+		return err
+	}
+	l.lagging = 0
+	return nil
+}
+
+// unpark makes an emptied lane hot again.
+func (s *shard) unpark(ctx context.Context, l *lane) error {
+	s.mu.Lock()
+	if l.appending || !l.drained() {
+		s.mu.Unlock()
+		return nil
+	}
+	l.appending = true
+	s.mu.Unlock()
+	err := s.clear(ctx, l)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.appending = false
+	if err != nil {
+		return err
+	}
+	l.parked, l.state = false, nil
+	s.engine.metrics.parkedNow.Dec()
+	return nil
+}
+
+func (s *shard) clear(ctx context.Context, l *lane) error {
+	if err := s.removeSettled(ctx, l); err != nil {
+		return err
+	}
+	if !l.hasState {
+		return nil
+	}
+	if err := s.store.DropState(ctx, l.id); err != nil {
+		return err
+	}
+	l.hasState = false
+	return nil
+}
+
+// head returns what is to be handled next; nil when there is nothing now.
+func (s *shard) head(ctx context.Context, l *lane) (*item, error) {
+	s.mu.Lock()
+	hot, loaded := !l.parked, l.loaded
+	if hot {
+		defer s.mu.Unlock()
+		if len(l.queue) == 0 {
+			return nil, nil //nolint:nilnil // nothing to do
+		}
+		return l.queue[0], nil
+	}
+	s.mu.Unlock()
+	if l.hand != nil {
+		return l.hand, nil
+	}
+	if !loaded {
+		if err := s.load(ctx, l); err != nil {
+			return nil, err
+		}
+	}
+	s.mu.Lock()
+	drained, from := l.drained(), l.headSeq
+	s.mu.Unlock()
+	if drained {
+		return nil, s.unpark(ctx, l)
+	}
+	return s.readHead(ctx, l, from)
+}
+
+// readHead reads the head of a parked lane from the store.
+func (s *shard) readHead(ctx context.Context, l *lane, from uint64) (*item, error) {
+	m, err := s.store.Next(ctx, l.id, from)
+	if err != nil {
+		return nil, err
+	}
+	if m == nil { // removed behind the lane's back: look again what there is
+		s.mu.Lock()
+		l.loaded = false
+		s.mu.Unlock()
+		return nil, nil //nolint:nilnil // the next step loads
+	}
+	it := &item{msg: &m.Message, parkedSeq: m.ParkedSeq, parkedAt: m.ParkedAt}
+	it.Target, err = s.engine.handler.Restore(&m.Message, l.id.Group)
+	if err != nil {
+		return nil, s.buryParked(ctx, l, it, err)
+	}
+	if state := l.stateOf(it); state != nil && time.Now().Before(state.Due) {
+		s.waitUntil(l, state.Due)
+		return nil, nil //nolint:nilnil // not due yet
+	}
+	return it, nil
+}
+
+// load reads the tail and the state of a lane that was found parked.
+func (s *shard) load(ctx context.Context, l *lane) error {
+	last, err := s.store.Last(ctx, l.id)
+	if err != nil {
+		return err
+	}
+	var state *chat.LaneState
+	if l.hasState {
+		if state, err = s.store.State(ctx, l.id); err != nil {
+			return err
+		}
+	}
+	var tail chat.Ordinal
+	if last != nil {
+		target, err := s.engine.handler.Restore(&last.Message, l.id.Group)
+		if err == nil {
+			tail = target.Place
+		} // else it is given up when it is the head
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.loaded, l.state, l.tail = true, state, tail
+	l.headSeq, l.tailSeq = max(l.headSeq, 1), 0
+	l.lagging = 0
+	if last != nil {
+		l.tailSeq = last.ParkedSeq
+	}
+	s.startAppending(l)
+	return nil
+}

@@ -1,0 +1,361 @@
+package lane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/partition"
+)
+
+// shard is one partition at work.
+type shard struct {
+	engine *Engine
+	lease  partition.Lease
+	store  Store
+	log    *zap.Logger
+
+	// fetching ends when nothing new is to be started; working when what is
+	// under way must stop as well.
+	fetching context.Context //nolint:containedctx // lives exactly as long as the shard
+	working  context.Context //nolint:containedctx // as above
+	abort    context.CancelCauseFunc
+	workers  sync.WaitGroup
+	slots    chan struct{} // one for each message in hand
+
+	mu     sync.Mutex
+	closed bool
+	lanes  map[ID]*lane
+	inHand map[uint64]*hot
+	timers dueHeap
+	kick   chan struct{} // the earliest timer changed
+}
+
+func newShard(ctx context.Context, e *Engine, lease partition.Lease, store Store, log *zap.Logger) *shard {
+	working, abort := context.WithCancelCause(context.WithoutCancel(ctx))
+	return &shard{
+		engine: e, lease: lease, store: store, log: log,
+		fetching: ctx, working: working, abort: abort,
+		slots: make(chan struct{}, window),
+		lanes: map[ID]*lane{}, inHand: map[uint64]*hot{}, kick: make(chan struct{}, 1),
+	}
+}
+
+// run adopts the parked lanes and pulls until the source fails or ctx ends.
+func (s *shard) run(ctx context.Context, source Source) error {
+	if err := s.adopt(ctx); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.pump(ctx, source) })
+	g.Go(func() error { return s.runTimers(ctx) })
+	g.Go(func() error { return s.sweep(ctx) })
+	return g.Wait()
+}
+
+// drain lets what is under way end, bounded in time, and stops the rest.
+func (s *shard) drain(ctx context.Context) {
+	s.mu.Lock()
+	s.closed = true
+	for _, l := range s.lanes {
+		if l.parked {
+			s.engine.metrics.parkedNow.Dec()
+		}
+	}
+	s.engine.metrics.inHand.Sub(float64(len(s.inHand)))
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		s.workers.Wait()
+		close(done)
+	}()
+	if ctx.Err() == nil || errors.Is(context.Cause(ctx), partition.ErrHandOver) {
+		select {
+		case <-done:
+		case <-time.After(s.engine.DrainTimeout):
+			s.log.Warn("what was in flight did not end in time and is cut off")
+		}
+	}
+	s.abort(partition.ErrLapsed)
+	<-done
+}
+
+// adopt takes the lanes that are parked in the store: each is due now, and
+// reads its own state when it gets to work.
+func (s *shard) adopt(ctx context.Context) error {
+	found, err := s.store.Lanes(ctx)
+	if err != nil {
+		return fmt.Errorf("listing parked lanes: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range found {
+		l := s.lane(p.ID)
+		l.parked, l.hasState = true, p.HasState
+		s.engine.metrics.parkedNow.Inc()
+		s.schedule(l, time.Now())
+	}
+	return nil
+}
+
+// pump delivers the work queue to the lanes, in order.
+func (s *shard) pump(ctx context.Context, source Source) error {
+	var last uint64
+	for {
+		select {
+		case s.slots <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		d, err := source.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if last != 0 && d.Number != last+1 {
+			return fmt.Errorf("delivery %d followed %d: one was lost on its way", d.Number, last)
+		}
+		last = d.Number
+		if err := s.accept(ctx, d); err != nil {
+			return err
+		}
+	}
+}
+
+// accept puts a delivery into its lanes.
+func (s *shard) accept(ctx context.Context, d *Delivery) error {
+	h := &hot{seq: d.Seq, ack: d.Ack}
+	s.mu.Lock()
+	_, known := s.inHand[d.Seq]
+	if !known {
+		s.inHand[d.Seq] = h
+	}
+	s.mu.Unlock()
+	if known { // a redelivery of what is under way
+		<-s.slots
+		return nil
+	}
+	s.engine.metrics.inHand.Inc()
+	targets, err := s.engine.handler.Route(ctx, &d.Message)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		h.open = 1
+		s.workers.Go(func() { s.buryUndecodable(h, &d.Message, err) })
+		return nil
+	}
+	h.open = max(1, len(targets))
+	if len(targets) == 0 {
+		s.release(h)
+		return nil
+	}
+	for i := range targets {
+		s.push(&item{Target: targets[i], msg: &d.Message, hot: h})
+	}
+	return nil
+}
+
+// release notes that one lane is done with a hot message, and acknowledges it
+// after the last.
+func (s *shard) release(h *hot) {
+	s.mu.Lock()
+	h.open--
+	last := h.open == 0
+	if last {
+		delete(s.inHand, h.seq)
+	}
+	closed := s.closed
+	s.mu.Unlock()
+	if !last {
+		return
+	}
+	if !closed {
+		s.engine.metrics.inHand.Dec()
+	}
+	// An acknowledgement that is lost comes back as a redelivery, which the
+	// lane's mark covers.
+	if err := h.ack(); err != nil {
+		s.log.Debug("acknowledging", zap.Uint64("seq", h.seq), zap.Error(err))
+	}
+	<-s.slots
+}
+
+// push puts a hot message at the end of its lane.
+func (s *shard) push(it *item) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	l := s.lane(it.Lane)
+	l.queue = append(l.queue, it)
+	switch {
+	case l.parked:
+		s.startAppending(l)
+	case l.queue[0].pending != nil: // it waits to be parked with its state
+	case len(l.queue) > maxHot:
+		s.park(l, parkedOverflow)
+	case !l.active && len(l.queue) == 1 && s.destinationOf(l).isCongested():
+		s.park(l, parkedCongested)
+	default:
+		s.activate(l)
+	}
+}
+
+// lane returns the lane of an id, made at first use; the mutex is held.
+func (s *shard) lane(id ID) *lane {
+	l := s.lanes[id]
+	if l == nil {
+		if len(s.lanes) >= maxIdle {
+			s.forgetIdle()
+		}
+		l = &lane{id: id, shard: s, dueAt: -1}
+		s.lanes[id] = l
+	}
+	return l
+}
+
+// forgetIdle drops an eighth of the lanes that have nothing to do; their marks
+// are read again when they come back.
+func (s *shard) forgetIdle() {
+	n := maxIdle / 8
+	for id, l := range s.lanes {
+		if l.active || l.parked || len(l.queue) > 0 || l.dueAt >= 0 {
+			continue
+		}
+		delete(s.lanes, id)
+		if n--; n == 0 {
+			return
+		}
+	}
+}
+
+func (s *shard) destinationOf(l *lane) *destination {
+	name := s.engine.handler.Destination(l.id.Group)
+	if l.dest == nil || l.dest.name != name {
+		l.dest = s.engine.destination(name)
+	}
+	return l.dest
+}
+
+// activate sends a lane to the gates; the mutex is held.
+func (s *shard) activate(l *lane) {
+	if l.active || s.closed {
+		return
+	}
+	l.active, l.since, l.wakeMe = true, time.Now(), false
+	s.unschedule(l)
+	dest := s.destinationOf(l)
+	l.through.Store(false)
+	dest.gate.enter(l)
+}
+
+// start is called when both gates have let a lane through, perhaps under a
+// shard's mutex.
+func (s *shard) start(l *lane) {
+	go func() {
+		if s.begin(l) {
+			defer s.workers.Done()
+			s.step(s.working, l)
+		}
+		s.leave(l)
+		s.rest(l)
+	}()
+}
+
+// begin counts a worker in, unless the shard is closed.
+func (s *shard) begin(l *lane) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	l.since = time.Now()
+	s.workers.Add(1)
+	return true
+}
+
+func (s *shard) leave(l *lane) {
+	s.engine.gate.leave()
+	l.dest.gate.leave()
+}
+
+// rest decides what a lane does after a step.
+func (s *shard) rest(l *lane) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.active = false
+	switch {
+	case s.closed:
+	case l.due.After(time.Now()):
+		s.schedule(l, l.due)
+	case !l.parked:
+		if len(l.queue) > 0 {
+			s.activate(l)
+		}
+	case l.loaded && l.appending && l.drained(): // who appends wakes it
+	default:
+		s.activate(l)
+	}
+}
+
+// wakeDestination makes the lanes that wait for their destination due.
+func (s *shard) wakeDestination(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lanes {
+		if l.wakeMe && l.dest != nil && l.dest.name == name {
+			l.due = time.Time{}
+			s.activate(l)
+		}
+	}
+}
+
+// sweep parks what its destination can't take within patience.
+func (s *shard) sweep(ctx context.Context) error {
+	tick := time.NewTicker(patience / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			s.parkSlow(time.Now())
+		}
+	}
+}
+
+func (s *shard) parkSlow(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.inHand) == 0 {
+		return
+	}
+	crowded := len(s.inHand) > window/2
+	for _, l := range s.lanes {
+		if !l.active || l.parked || len(l.queue) == 0 || l.queue[0].pending != nil || now.Sub(l.since) < patience {
+			continue
+		}
+		switch {
+		case !l.through.Load():
+			l.dest.setCongested()
+			s.park(l, parkedCongested)
+		case crowded:
+			s.park(l, parkedOverflow)
+		}
+	}
+}
+
+// outcome counts and reports an end.
+func (s *shard) outcome(t *Task, a *chat.Attempt, o chat.Outcome) {
+	if c := s.engine.metrics.outcomes[o]; c != nil {
+		c.Inc()
+	}
+	s.engine.handler.Ended(t, a, o)
+}

@@ -1,0 +1,293 @@
+package lane
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/parleyhq/parley/pkg/chat"
+)
+
+const (
+	// closedPoll is how often a lane looks again at a closed destination that
+	// nobody has woken it for.
+	closedPoll = 5 * time.Minute
+	// stallPause is the pause before a step that the broker refused.
+	stallPause = time.Second
+	// keptAttempts is how many attempts a message's history keeps, the latest.
+	keptAttempts = 20
+)
+
+// step takes a lane one message further, or does what it needs before that.
+func (s *shard) step(ctx context.Context, l *lane) {
+	if s.fetching.Err() != nil {
+		return
+	}
+	policy := s.engine.handler.Policy(l.dest.name)
+	l.dest.gate.resize(policy.inFlight())
+	if policy.Closed != "" {
+		s.shut(l)
+		return
+	}
+	it, err := s.head(ctx, l)
+	switch {
+	case err != nil:
+		s.stall(l, err)
+		return
+	case it == nil:
+		return
+	case it.pending != nil:
+		s.wait(ctx, l, it, it.pending)
+		return
+	}
+	s.loadMark(ctx, l)
+	if it.msg.Replay == "" && l.marked && l.mark.Covers(it.Place) {
+		s.engine.metrics.covered.Inc()
+		s.settled(ctx, l, it)
+		return
+	}
+	s.handle(ctx, l, it, policy)
+}
+
+// handle makes one attempt at the head and acts on the verdict.
+func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
+	now := time.Now()
+	state := l.stateOf(it)
+	task := &Task{Target: it.Target, Message: it.msg, Destination: l.dest.name, Number: 1}
+	if state != nil {
+		task.Number = state.AttemptCount + 1
+		if state.Held && policy.Hold {
+			s.waitUntil(l, now.Add(closedPoll))
+			return
+		}
+		if _, more := delay(policy, state.AttemptCount); !more { // its dead letter was refused, or it was held
+			s.bury(ctx, l, it, task, state, ReasonExhausted, "")
+			return
+		}
+	}
+	if it.parkedSeq != 0 && now.Sub(it.parkedAt) > policy.Schedule.Total() && l.dest.down(it.parkedAt, now) {
+		s.bury(ctx, l, it, task, state, ReasonWaited, "the destination is down and the message has waited longer than its whole schedule")
+		return
+	}
+	v := s.attempt(ctx, task)
+	record := v.attempt(now, time.Since(now))
+	switch v.kind {
+	case kindDone:
+		l.dest.succeeded(time.Now())
+		s.settle(ctx, l, it)
+		s.outcome(task, &record, s.success())
+	case kindExpired:
+		s.settle(ctx, l, it)
+		s.outcome(task, nil, chat.OutcomeExpired)
+	case kindDead:
+		if ctx.Err() != nil {
+			return
+		}
+		s.bury(ctx, l, it, task, withAttempt(state, it, record), v.reason, record.Error)
+	case kindRetry:
+		if ctx.Err() != nil { // cut off, not failed
+			return
+		}
+		l.dest.failed(time.Now())
+		s.retry(ctx, l, it, task, withAttempt(state, it, record), v, policy)
+	}
+}
+
+// attempt runs the handler; a panic is a verdict.
+func (s *shard) attempt(ctx context.Context, t *Task) (v Verdict) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("a handler panicked", zap.String("message", t.MessageID), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			v = Dead(ReasonPanic, fmt.Errorf("the handler panicked: %v", p))
+		}
+	}()
+	ctx, cancel := context.WithDeadline(ctx, s.lease.Deadline().Add(-leaseMargin))
+	defer cancel()
+	return s.engine.handler.Handle(ctx, t)
+}
+
+func (s *shard) success() chat.Outcome {
+	if s.engine.Stage == chat.StageUser {
+		return chat.OutcomeProcessed
+	}
+	return chat.OutcomeDelivered
+}
+
+// withAttempt returns the head's state with one attempt more.
+func withAttempt(state *chat.LaneState, it *item, a chat.Attempt) *chat.LaneState {
+	next := chat.LaneState{FirstFailure: a.At}
+	if state != nil {
+		next = *state
+	}
+	next.HeadSeq = it.parkedSeq
+	next.AttemptCount++
+	next.Attempts = append(next.Attempts[:len(next.Attempts):len(next.Attempts)], a)
+	if n := len(next.Attempts); n > keptAttempts {
+		next.Attempts = next.Attempts[n-keptAttempts:]
+	}
+	return &next
+}
+
+// retry makes the lane wait, or gives up when the schedule is used up.
+func (s *shard) retry(ctx context.Context, l *lane, it *item, t *Task, state *chat.LaneState, v Verdict, policy Policy) {
+	wait, more := delay(policy, state.AttemptCount)
+	if v.after > 0 {
+		wait = v.after
+	}
+	last := &state.Attempts[len(state.Attempts)-1]
+	switch {
+	case more:
+		state.Due = time.Now().Add(wait)
+	case policy.Hold:
+		state.Held, state.Due = true, time.Now().Add(closedPoll)
+	default:
+		s.bury(ctx, l, it, t, state, ReasonExhausted, last.Error)
+		return
+	}
+	s.wait(ctx, l, it, state)
+	s.outcome(t, last, chat.OutcomeRetry)
+}
+
+// bury writes the dead letter, then settles. Where the letter is refused the
+// lane waits and the same is tried again.
+func (s *shard) bury(ctx context.Context, l *lane, it *item, t *Task, state *chat.LaneState, reason, detail string) {
+	now := time.Now()
+	letter := &chat.DeadLetter{
+		MessageID: it.MessageID, Stage: s.engine.Stage, ChannelID: it.ChannelID, Destination: l.dest.name,
+		ConversationID: it.ConversationID, Counter: it.Counter, Reason: reason, Error: detail,
+		FirstFailure: now, DiedAt: now, Data: it.msg.Data,
+	}
+	if state != nil {
+		letter.FirstFailure, letter.AttemptCount, letter.Attempts = state.FirstFailure, state.AttemptCount, state.Attempts
+	}
+	if err := s.engine.Graveyard.Write(ctx, letter); err != nil {
+		s.stalled(fmt.Errorf("writing a dead letter: %w", err))
+		if state == nil || state.AttemptCount == 0 {
+			s.waitUntil(l, now.Add(stallPause))
+			return
+		}
+		state.Due = now.Add(stallPause)
+		s.wait(ctx, l, it, state)
+		return
+	}
+	s.log.Warn("gave a message up", zap.String("message", it.MessageID), zap.String("destination", l.dest.name), zap.String("reason", reason), zap.String("error", detail))
+	s.settle(ctx, l, it)
+	s.outcome(t, nil, chat.OutcomeDead)
+}
+
+// buryUndecodable makes a dead letter of a message that belongs to no lane.
+func (s *shard) buryUndecodable(h *hot, m *Message, cause error) {
+	letter := s.undecodable(m, cause)
+	for {
+		err := s.engine.Graveyard.Write(s.working, letter)
+		if err == nil {
+			break
+		}
+		s.stalled(fmt.Errorf("writing a dead letter: %w", err))
+		if !sleep(s.fetching, stallPause) {
+			return
+		}
+	}
+	s.engine.metrics.outcomes[chat.OutcomeDead].Inc()
+	s.release(h)
+}
+
+// buryParked makes a dead letter of a parked message that can't be decoded.
+func (s *shard) buryParked(ctx context.Context, l *lane, it *item, cause error) error {
+	letter := s.undecodable(&Message{Seq: it.msg.Seq, Data: it.msg.Data}, cause)
+	if err := s.engine.Graveyard.Write(ctx, letter); err != nil {
+		return fmt.Errorf("writing a dead letter: %w", err)
+	}
+	s.engine.metrics.outcomes[chat.OutcomeDead].Inc()
+	s.settled(ctx, l, it)
+	return nil
+}
+
+func (s *shard) undecodable(m *Message, cause error) *chat.DeadLetter {
+	now := time.Now()
+	s.log.Error("a message can't be decoded and becomes a dead letter", zap.Uint64("seq", m.Seq), zap.Error(cause))
+	return &chat.DeadLetter{
+		MessageID: fmt.Sprintf("seq-%s-%d-%d", s.engine.Stage, s.lease.Partition(), m.Seq),
+		Stage:     s.engine.Stage, Reason: ReasonUndecodable, Error: cause.Error(),
+		FirstFailure: now, DiedAt: now, Data: m.Data,
+	}
+}
+
+// settle stores the mark, then removes the head from where it stands.
+func (s *shard) settle(ctx context.Context, l *lane, it *item) {
+	if s.engine.Marks != nil && it.msg.Replay == "" {
+		if err := s.engine.Marks.Settle(ctx, l.id.String(), it.Place); err != nil {
+			s.engine.metrics.ledger.Inc()
+			s.log.Debug("the ledger did not take a mark", zap.Error(err))
+		}
+		l.mark, l.marked = it.Place, true
+	}
+	s.settled(ctx, l, it)
+}
+
+// settled removes the head from where it stands.
+func (s *shard) settled(ctx context.Context, l *lane, it *item) {
+	s.mu.Lock()
+	if !l.parked {
+		l.queue[0] = nil
+		l.queue = l.queue[1:]
+		l.due = time.Time{}
+		s.mu.Unlock()
+		s.release(it.hot)
+		return
+	}
+	s.mu.Unlock()
+	if !s.awaitAppended(ctx, it) {
+		return
+	}
+	s.mu.Lock()
+	l.headSeq, l.due = it.parkedSeq+1, time.Time{}
+	l.lagging++
+	remove := l.lagging >= removeEvery
+	s.mu.Unlock()
+	if remove {
+		if err := s.removeSettled(ctx, l); err != nil {
+			s.stalled(err)
+		}
+	}
+}
+
+// loadMark reads the lane's mark at its first message.
+func (s *shard) loadMark(ctx context.Context, l *lane) {
+	if l.marked || s.engine.Marks == nil {
+		return
+	}
+	mark, ok, err := s.engine.Marks.Load(ctx, l.id.String())
+	if err != nil {
+		s.engine.metrics.ledger.Inc()
+		s.log.Debug("the ledger did not answer", zap.Error(err))
+		return
+	}
+	if ok {
+		l.mark = mark
+	}
+	l.marked = true
+}
+
+// stall lets a lane wait a little after the broker refused a step.
+func (s *shard) stall(l *lane, err error) {
+	s.stalled(err)
+	s.waitUntil(l, time.Now().Add(stallPause))
+}
+
+func (s *shard) stalled(err error) {
+	if s.working.Err() != nil || s.fetching.Err() != nil {
+		return
+	}
+	s.engine.metrics.stalled.Inc()
+	s.log.Warn("a lane waits for the broker", zap.Error(err))
+}
+
+func (s *shard) waitUntil(l *lane, at time.Time) {
+	s.mu.Lock()
+	l.due = at
+	s.mu.Unlock()
+}
