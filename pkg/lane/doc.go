@@ -7,16 +7,16 @@
 //
 // # A lane's life
 //
-//	            message                    verdict Done, Dead, Expired
-//	  ┌──────┐ ─────────► ┌─────┐ ──────────────────────────────────────► settled,
-//	  │ idle │            │ hot │   mark, then acknowledge                acknowledged
-//	  └──────┘ ◄───────── └─────┘
-//	      ▲      emptied     │ Retry; more than 16 waiting; its destination
-//	      │                  │ closed, or slow for more than a second
-//	      │                  ▼
-//	      │              ┌────────┐ ── due: head is read and handled
-//	      └───────────── │ parked │
-//	        tail settled └────────┘ ◄─ new messages are appended behind
+//	          message                    verdict Done, Dead, Expired
+//	┌──────┐ ─────────► ┌─────┐ ──────────────────────────────────────► settled,
+//	│ idle │            │ hot │   mark, then acknowledge                acknowledged
+//	└──────┘ ◄───────── └─────┘
+//	    ▲      emptied     │ Retry; more than 16 waiting; its destination
+//	    │                  │ closed, or slow for more than a second
+//	    │                  ▼
+//	    │              ┌────────┐ ── due: head is read and handled
+//	    └───────────── │ parked │
+//	      tail settled └────────┘ ◄─ new messages are appended behind
 //
 // A hot lane's messages stand, unacknowledged, in the partition's work queue. A
 // parked lane's stand in the parked stream, in order, with a state record that

@@ -98,15 +98,17 @@ func (e *Engine) hold(ctx context.Context, lease partition.Lease) error {
 			break
 		}
 		if errors.Is(err, ErrFenced) {
-			log.Warn("another owner has the partition", zap.Error(err))
-			return nil
+			return err
 		}
 		e.metrics.restarts.Inc()
 		log.Warn("starting the partition anew", zap.Error(err))
 		if !sleep(ctx, reopenAfter) {
 			break
 		}
-		if err := lease.Verify(ctx); err != nil {
+		switch err := lease.Verify(ctx); {
+		case errors.Is(err, partition.ErrLapsed):
+			return err
+		case err != nil:
 			log.Warn("the lease could not be verified", zap.Error(err))
 		}
 	}

@@ -73,17 +73,36 @@ type destination struct {
 
 	mu          sync.Mutex
 	congested   bool // its lanes wait for more than a second: new ones are parked at once
-	lastFailure time.Time
 	lastSuccess time.Time
+	// The last failed attempt, whose it was, and the last one of another lane
+	// than that.
+	lastFailure  time.Time
+	failedLane   ID
+	otherFailure time.Time
 }
 
-// down reports whether the destination is known to be down for a message that
-// has waited since then: an attempt failed within the last minute, and none
-// succeeded since.
-func (d *destination) down(since, now time.Time) bool {
+// evidence is how long a failed attempt says that a destination is down.
+const evidence = time.Minute
+
+// down reports whether the destination is known to be down for a message of a
+// lane that has waited since then: an attempt of another lane failed within the
+// last minute, and none at all succeeded since. (The lane's own failures may be
+// the fault of what stood before it.)
+func (d *destination) down(id ID, since, now time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return now.Sub(d.lastFailure) <= time.Minute && !d.lastSuccess.After(since)
+	failure := d.lastFailure
+	if d.failedLane == id {
+		failure = d.otherFailure
+	}
+	return now.Sub(failure) <= evidence && !d.lastSuccess.After(since)
+}
+
+// succeededSince reports whether any attempt succeeded after a time.
+func (d *destination) succeededSince(t time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lastSuccess.After(t)
 }
 
 func (d *destination) succeeded(now time.Time) {
@@ -92,8 +111,11 @@ func (d *destination) succeeded(now time.Time) {
 	d.mu.Unlock()
 }
 
-func (d *destination) failed(now time.Time) {
+func (d *destination) failed(id ID, now time.Time) {
 	d.mu.Lock()
+	if d.failedLane != id {
+		d.otherFailure, d.failedLane = d.lastFailure, id
+	}
 	d.lastFailure = now
 	d.mu.Unlock()
 }

@@ -62,6 +62,12 @@ type item struct {
 	pending *chat.LaneState
 }
 
+// waitedOut reports whether the message has been parked for longer than its
+// destination's whole schedule lasts.
+func (it *item) waitedOut(p Policy, now time.Time) bool {
+	return it.parkedSeq != 0 && now.Sub(it.parkedAt) > p.Schedule.Total()
+}
+
 // hot is a message of the work queue that is in hand.
 type hot struct {
 	seq  uint64

@@ -68,7 +68,7 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 			return
 		}
 	}
-	if it.parkedSeq != 0 && now.Sub(it.parkedAt) > policy.Schedule.Total() && l.dest.down(it.parkedAt, now) {
+	if it.waitedOut(policy, now) && l.dest.down(l.id, it.parkedAt, now) {
 		s.bury(ctx, l, it, task, state, ReasonWaited, "the destination is down and the message has waited longer than its whole schedule")
 		return
 	}
@@ -91,7 +91,7 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 		if ctx.Err() != nil { // cut off, not failed
 			return
 		}
-		l.dest.failed(time.Now())
+		l.dest.failed(l.id, time.Now())
 		s.retry(ctx, l, it, task, withAttempt(state, it, record), v, policy)
 	}
 }
@@ -139,6 +139,9 @@ func (s *shard) retry(ctx context.Context, l *lane, it *item, t *Task, state *ch
 	}
 	last := &state.Attempts[len(state.Attempts)-1]
 	switch {
+	case more && !policy.Hold && it.waitedOut(policy, last.At) && !l.dest.succeededSince(it.parkedAt):
+		s.bury(ctx, l, it, t, state, ReasonWaited, last.Error)
+		return
 	case more:
 		state.Due = time.Now().Add(wait)
 	case policy.Hold:
