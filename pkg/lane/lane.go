@@ -30,10 +30,11 @@ type lane struct {
 	headSeq   uint64
 	tailSeq   uint64
 	tail      chat.Ordinal
-	lagging   int // settled messages that are not removed yet
-	hasState  bool
-	state     *chat.LaneState // the stored record
-	hand      *item           // a head that is parked but whose state is not stored yet
+	// The head's goroutine only:
+	lagging  int             // settled messages that are not removed yet
+	hasState bool            // a state record is stored
+	state    *chat.LaneState // that record
+	hand     *item           // a head that is parked but whose state is not stored yet
 
 	due    time.Time // not before this; zero: now
 	dueAt  int       // place in the shard's heap, -1 if none

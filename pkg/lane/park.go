@@ -22,8 +22,8 @@ func (s *shard) park(l *lane, reason string) {
 }
 
 func (s *shard) setParked(l *lane, reason string) {
-	l.parked, l.loaded, l.state, l.hasState = true, true, nil, false
-	l.headSeq, l.tailSeq, l.lagging, l.tail = 0, 0, 0, chat.Ordinal{}
+	l.parked, l.loaded = true, true
+	l.headSeq, l.tailSeq, l.tail = 0, 0, chat.Ordinal{}
 	s.engine.metrics.parked[reason].Inc()
 	s.engine.metrics.parkedNow.Inc()
 }

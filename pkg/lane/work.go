@@ -249,7 +249,7 @@ func (s *shard) settled(ctx context.Context, l *lane, it *item) {
 	s.mu.Lock()
 	l.headSeq, l.due = it.parkedSeq+1, time.Time{}
 	l.lagging++
-	remove := l.lagging >= removeEvery
+	remove := l.lagging >= removeEvery || l.headSeq > l.tailSeq
 	s.mu.Unlock()
 	if remove {
 		if err := s.removeSettled(ctx, l); err != nil {
