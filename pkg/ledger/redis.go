@@ -41,7 +41,7 @@ type Redis struct {
 
 // Pipelines: how many are under way at once, and how many calls one takes.
 const (
-	pipelines    = 3
+	pipelines    = 2
 	pipelineSize = 512
 )
 
