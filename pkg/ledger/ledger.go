@@ -1,10 +1,3 @@
-// Package ledger remembers how far each lane of the delivery stage is settled,
-// so that a redelivery inside Parley never becomes a second POST.
-//
-// A lane is worked in order, so one small mark a lane decides for every
-// redelivery: it is as large as the number of live lanes, not of messages. The
-// mark is a cache of decisions: when the ledger is lost or fails, the pipeline
-// goes on, at least once instead of once.
 package ledger
 
 import (

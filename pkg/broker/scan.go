@@ -1,0 +1,106 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Stored is a message as it stands in a stream.
+type Stored struct {
+	Seq     uint64
+	Subject string
+	Time    time.Time // when it was stored
+	Data    []byte
+}
+
+// A scan takes so many messages at a time, and waits so long for them.
+const (
+	scanSize = 256
+	scanWait = 5 * time.Second
+)
+
+// Scan visits the messages of a stream that match a filter, oldest first, from
+// a sequence on (0: from the first), as many as there are when it begins; visit
+// returns false to end it. For streams that anyone may read, which work queues
+// are not. The error wraps ErrUnavailable.
+func (c *Conn) Scan(ctx context.Context, stream, filter string, from uint64, visit func(Stored) bool) error {
+	consumer, end, err := c.scanner(ctx, stream, filter, from)
+	if err != nil {
+		return err
+	}
+	defer end()
+	for pending := consumer.CachedInfo().NumPending; pending > 0; {
+		n, more, err := scanBatch(ctx, consumer, int(min(pending, scanSize)), visit)
+		if err != nil {
+			return fmt.Errorf("reading %s in stream %s: %w: %w", filter, stream, ErrUnavailable, err)
+		}
+		if !more {
+			return nil
+		}
+		pending -= min(uint64(n), pending)
+	}
+	return nil
+}
+
+// Count returns how many messages of a stream match a filter. The error wraps
+// ErrUnavailable.
+func (c *Conn) Count(ctx context.Context, stream, filter string) (uint64, error) {
+	consumer, end, err := c.scanner(ctx, stream, filter, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer end()
+	return consumer.CachedInfo().NumPending, nil
+}
+
+// scanner makes a consumer; end deletes it.
+func (c *Conn) scanner(ctx context.Context, stream, filter string, from uint64) (jetstream.Consumer, func(), error) {
+	config := jetstream.ConsumerConfig{
+		FilterSubject: filter, AckPolicy: jetstream.AckNonePolicy,
+		MemoryStorage: true, Replicas: 1, InactiveThreshold: 2 * scanWait,
+	}
+	if from > 0 {
+		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
+	}
+	consumer, err := c.JS.CreateConsumer(ctx, stream, config)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading %s in stream %s: %w: %w", filter, stream, ErrUnavailable, err)
+	}
+	return consumer, func() {
+		// One that can't be deleted now goes after its InactiveThreshold.
+		_ = c.JS.DeleteConsumer(context.WithoutCancel(ctx), stream, consumer.CachedInfo().Name)
+	}, nil
+}
+
+// scanBatch returns how many messages were visited, and whether to go on.
+func scanBatch(ctx context.Context, consumer jetstream.Consumer, most int, visit func(Stored) bool) (n int, more bool, err error) {
+	wait, cancel := context.WithTimeout(ctx, scanWait)
+	defer cancel()
+	batch, err := consumer.Fetch(most, jetstream.FetchContext(wait))
+	if err != nil {
+		return 0, false, err
+	}
+	more = true
+	for msg := range batch.Messages() {
+		if !more {
+			continue // the rest of what was asked for
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return n, false, err
+		}
+		n++
+		more = visit(Stored{Seq: meta.Sequence.Stream, Subject: msg.Subject(), Time: meta.Timestamp, Data: msg.Data()})
+	}
+	if n == most || !more {
+		return n, more, nil
+	}
+	if ctx.Err() == nil && (batch.Error() == nil || errors.Is(batch.Error(), context.DeadlineExceeded)) {
+		return n, false, nil // the stream forgot the rest in the meantime
+	}
+	return n, false, errors.Join(context.Cause(ctx), batch.Error())
+}

@@ -1,0 +1,186 @@
+package journal_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/parleyhq/parley/pkg/broker"
+	"github.com/parleyhq/parley/pkg/broker/brokertest"
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/journal"
+	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func turn(conversation, id string) *chat.Turn {
+	return &chat.Turn{
+		At: time.UnixMilli(1785240000000).UTC(), BotID: "echo", Outcome: chat.OutcomeProcessed,
+		Input: chat.UserMessage{
+			ID: id, ChannelID: "shop", ConversationID: conversation, Input: chat.Input{Kind: chat.InputIntro},
+		},
+	}
+}
+
+func delivery(conversation string, attempt int, outcome chat.Outcome) *chat.Delivery {
+	return &chat.Delivery{
+		At: time.UnixMilli(1785240000000).UTC(), ChannelID: "shop", ConversationID: conversation,
+		MessageID: "msg_1", EndpointID: "ep", AttemptNumber: attempt, Outcome: outcome,
+	}
+}
+
+// start makes a writer and runs it; the returned function stops it and waits.
+func start(t *testing.T, p journal.Publisher, o journal.Options) (*journal.Writer, *prometheus.Registry, func()) {
+	t.Helper()
+	reg := prometheus.NewRegistry()
+	w, err := journal.NewWriter(p, o, reg)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	var once sync.Once
+	stop := func() {
+		once.Do(func() {
+			cancel()
+			require.NoError(t, <-done)
+		})
+	}
+	t.Cleanup(stop)
+	return w, reg, stop
+}
+
+func count(t *testing.T, reg *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	require.NoError(t, err)
+	require.Len(t, families, 1)
+	counts := map[string]float64{}
+	for _, m := range families[0].GetMetric() {
+		if v := m.GetCounter().GetValue(); v != 0 {
+			counts[m.GetLabel()[0].GetValue()+" "+m.GetLabel()[1].GetValue()] = v
+		}
+	}
+	return counts
+}
+
+func TestWriteAndRead(t *testing.T) {
+	conn := brokertest.New(t)
+	w, reg, stop := start(t, conn, journal.Options{Queue: 32 * 2000})
+	families, err := reg.Gather()
+	require.NoError(t, err)
+	require.Len(t, families[0].GetMetric(), 6, "every label value is there from the start")
+
+	want := []journal.Entry{{Turn: turn("1", "msg_1")}}
+	w.Turn(want[0].Turn)
+	w.Turn(turn("2", "msg_2"))
+	for n := 1; n < 1200; n++ {
+		d := delivery("1", n, chat.OutcomeRetry)
+		want = append(want, journal.Entry{Delivery: d})
+		w.Delivery(d)
+	}
+	stop()
+
+	r := journal.NewReader(conn)
+	key := chat.KeyOf("shop", "1")
+	got, err := r.Conversation(t.Context(), "shop", key, 2000)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	got, err = r.Conversation(t.Context(), "shop", key, 3)
+	require.NoError(t, err)
+	require.Equal(t, want[len(want)-3:], got)
+	got, err = r.Conversation(t.Context(), "shop", chat.KeyOf("shop", "none"), 3)
+	require.NoError(t, err)
+	require.Empty(t, got)
+	_, err = conn.Publish(t.Context(), broker.Message{Subject: topology.JournalSubject("shop", "", key), Data: []byte("{}")})
+	require.NoError(t, err)
+	_, err = r.Conversation(t.Context(), "shop", key, 3)
+	require.ErrorIs(t, err, wire.ErrUndecodable)
+}
+
+func TestModes(t *testing.T) {
+	for mode, want := range map[journal.Mode]map[string]float64{
+		"":                   {"turn written": 2, "delivery written": 6},
+		journal.ModeAll:      {"turn written": 2, "delivery written": 6},
+		journal.ModeFailures: {"turn written": 1, "delivery written": 4},
+		journal.ModeOff:      {},
+	} {
+		t.Run("mode "+string(mode), func(t *testing.T) {
+			w, reg, stop := start(t, &publisher{}, journal.Options{Mode: mode})
+			w.Turn(turn("1", "msg_1"))
+			failed := turn("1", "msg_2")
+			failed.Outcome = chat.OutcomeDead
+			w.Turn(failed)
+			for _, o := range []chat.Outcome{
+				chat.OutcomeDelivered, chat.OutcomeFiltered,
+				chat.OutcomeRetry, chat.OutcomeDead, chat.OutcomeExpired, chat.OutcomeUnrouted,
+			} {
+				w.Delivery(delivery("1", 1, o))
+			}
+			stop()
+			require.Equal(t, want, count(t, reg))
+		})
+	}
+	_, err := journal.NewWriter(&publisher{}, journal.Options{Mode: "some"}, prometheus.NewRegistry())
+	require.ErrorContains(t, err, "set it to all, failures or off")
+}
+
+// publisher holds every publish until its gate opens (nil: at once).
+type publisher struct {
+	gate    chan struct{}
+	err     error
+	started atomic.Int64
+}
+
+func (p *publisher) Publish(ctx context.Context, _ broker.Message) (uint64, error) {
+	p.started.Add(1)
+	if p.gate != nil {
+		select {
+		case <-p.gate:
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+	return 1, p.err
+}
+
+func TestDropsUnderPressure(t *testing.T) {
+	p := &publisher{gate: make(chan struct{})}
+	w, reg, stop := start(t, p, journal.Options{Queue: 32 * 4})
+	w.Turn(turn("1", "msg_0"))
+	require.Eventually(t, func() bool { return p.started.Load() == 1 }, 10*time.Second, time.Millisecond)
+	for range 10 { // of one conversation: 4 fit its queue
+		w.Turn(turn("1", "msg_1"))
+	}
+	require.Equal(t, map[string]float64{"turn dropped": 6}, count(t, reg))
+	close(p.gate)
+	stop()
+	require.Equal(t, map[string]float64{"turn dropped": 6, "turn written": 5}, count(t, reg), "what was queued is written")
+}
+
+func TestDrainIsBounded(t *testing.T) {
+	p := &publisher{gate: make(chan struct{})}
+	w, reg, stop := start(t, p, journal.Options{DrainTimeout: time.Millisecond})
+	for range 10 {
+		w.Turn(turn("1", "msg_1"))
+	}
+	require.Eventually(t, func() bool { return p.started.Load() == 1 }, 10*time.Second, time.Millisecond)
+	stop()
+	require.Equal(t, map[string]float64{"turn failed": 1, "turn dropped": 9}, count(t, reg))
+}
+
+func TestFailuresAreCounted(t *testing.T) {
+	w, reg, stop := start(t, &publisher{err: errors.New("full")}, journal.Options{})
+	w.Delivery(delivery("1", 1, chat.OutcomeDelivered))
+	w.Turn(&chat.Turn{})
+	stop()
+	require.Equal(t, map[string]float64{"delivery failed": 1, "turn failed": 1}, count(t, reg))
+}
