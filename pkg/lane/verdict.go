@@ -13,6 +13,7 @@ const (
 	kindDone
 	kindDead
 	kindExpired
+	kindStall
 )
 
 // Verdict is what a handler made of one attempt. The zero verdict retries by
@@ -34,10 +35,14 @@ type Detail struct {
 // Done settles the message.
 func Done() Verdict { return Verdict{kind: kindDone} }
 
-// Retry tries again: after the given time, or by the schedule if that is 0.
+// Retry tries again by the schedule, but not before the given time.
 func Retry(after time.Duration, err error) Verdict {
 	return Verdict{kind: kindRetry, after: after, err: err}
 }
+
+// Stall tries again soon and counts no attempt: what Parley itself stands on
+// (the broker, the configuration) refused, which says nothing of the message.
+func Stall(err error) Verdict { return Verdict{kind: kindStall, err: err} }
 
 // Dead gives the message up at once.
 func Dead(reason string, err error) Verdict {

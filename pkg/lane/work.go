@@ -82,6 +82,8 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	case kindExpired:
 		s.settle(ctx, l, it)
 		s.outcome(task, nil, chat.OutcomeExpired)
+	case kindStall:
+		s.stall(l, v.err)
 	case kindDead:
 		if ctx.Err() != nil {
 			return
@@ -134,9 +136,7 @@ func withAttempt(state *chat.LaneState, it *item, a chat.Attempt) *chat.LaneStat
 // retry makes the lane wait, or gives up when the schedule is used up.
 func (s *shard) retry(ctx context.Context, l *lane, it *item, t *Task, state *chat.LaneState, v Verdict, policy Policy) {
 	wait, more := delay(policy, state.AttemptCount)
-	if v.after > 0 {
-		wait = v.after
-	}
+	wait = max(wait, v.after)
 	last := &state.Attempts[len(state.Attempts)-1]
 	switch {
 	case more && !policy.Hold && it.waitedOut(policy, last.At) && !l.dest.succeededSince(it.parkedAt):

@@ -1,0 +1,13 @@
+// Package botworker is the bot stage: it runs the bot on each user message and
+// publishes what the bot says, in order.
+//
+// A turn is: load the session, run the bot, number its messages, save the
+// session with them in its outbox, publish them, settle. The save is
+// conditional on the session's last revision: it is the fence against a former
+// owner of the conversation. A user message that comes again after the save
+// finds itself in the session and has the outbox published again, the same
+// messages with the same ids; it never runs the bot twice.
+//
+// What the broker refuses stalls the conversation and counts no attempt; what
+// the bot fails at is retried by the schedule, then becomes a dead letter.
+package botworker

@@ -1,0 +1,97 @@
+package botworker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/parleyhq/parley/pkg/bot"
+	"github.com/parleyhq/parley/pkg/broker"
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/lane"
+	"github.com/parleyhq/parley/pkg/partition"
+	"github.com/parleyhq/parley/pkg/registry"
+)
+
+// Sessions stores one record a conversation; see package session.
+type Sessions interface {
+	Load(ctx context.Context, key chat.ConversationKey) (rec *chat.Session, revision uint64, err error)
+	Save(ctx context.Context, key chat.ConversationKey, rec *chat.Session, expected uint64) (uint64, error)
+}
+
+// Publisher stores a message and waits for the broker's word.
+type Publisher interface {
+	Publish(ctx context.Context, m broker.Message) (uint64, error)
+}
+
+// Directory is the configuration.
+type Directory interface {
+	Snapshot() *registry.Snapshot
+	WaitRevision(ctx context.Context, revision uint64) error
+}
+
+// Journal records turns; it never blocks.
+type Journal interface {
+	Turn(t *chat.Turn)
+}
+
+// Options are what a Service is made of. All but the bounds are required.
+type Options struct {
+	Partitions int
+	// Timeout bounds one run of a bot; 0 means 30 s.
+	Timeout time.Duration
+	// DrainTimeout bounds the wait for turns under way at the end; 0 means the
+	// engine's default.
+	DrainTimeout time.Duration
+
+	Owner     partition.Owner
+	Open      func(ctx context.Context, partition int) (lane.Store, error)
+	Graveyard lane.Graveyard
+	Sessions  Sessions
+	Publisher Publisher
+	Directory Directory
+	Journal   Journal
+	// NewBot makes the bot that a configuration describes.
+	NewBot  func(b *chat.Bot) (bot.Bot, error)
+	Log     *zap.Logger
+	Metrics prometheus.Registerer
+}
+
+// Validate reports what is missing.
+func (o *Options) Validate() error {
+	switch {
+	case o.Partitions < 1:
+		return errors.New("botworker: the number of partitions must be at least 1")
+	case o.Owner == nil, o.Open == nil, o.Graveyard == nil, o.Sessions == nil, o.Publisher == nil,
+		o.Directory == nil, o.Journal == nil, o.NewBot == nil, o.Log == nil, o.Metrics == nil:
+		return errors.New("botworker: a part is missing")
+	}
+	return nil
+}
+
+// Service is the bot stage's worker.
+type Service struct {
+	engine *lane.Engine
+	owner  partition.Owner
+}
+
+// New makes a Service; Run starts it.
+func New(o Options) (*Service, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 30 * time.Second
+	}
+	engine := lane.New(lane.Options{
+		Stage: chat.StageUser, Open: o.Open, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
+		DrainTimeout: o.DrainTimeout,
+	}, newHandler(o))
+	return &Service{engine: engine, owner: o.Owner}, nil
+}
+
+// Run works until ctx ends; then it lets the turns under way end.
+func (s *Service) Run(ctx context.Context) error { return s.engine.Run(ctx, s.owner) }

@@ -1,0 +1,227 @@
+package deliveryworker
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/lane"
+	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/retry"
+	"github.com/parleyhq/parley/pkg/webhook"
+	"github.com/parleyhq/parley/pkg/wire"
+)
+
+// Reasons for which the delivery stage gives a message up at once.
+const (
+	reasonEndpointRemoved = "endpoint_removed"
+	reasonEndpointInvalid = "endpoint_invalid"
+)
+
+// disabledGone is why an endpoint that answered 410 is disabled.
+const disabledGone = "answered 410 Gone"
+
+// handler is the delivery stage's lane.Handler. A lane's group and its
+// destination are the endpoint.
+type handler struct {
+	Options
+	routes  *routes
+	metrics *metrics
+	jumps   jumps
+}
+
+func newHandler(o Options) *handler {
+	return &handler{Options: o, routes: newRoutes(o.Guard), metrics: newMetrics(o.Metrics), jumps: jumps{last: map[chat.ConversationKey]chat.Ordinal{}}}
+}
+
+// Route implements lane.Handler: the fan-out.
+func (h *handler) Route(ctx context.Context, m *lane.Message) ([]lane.Target, error) {
+	bm, err := wire.DecodeBotMessage(m.Data)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.Directory.WaitRevision(ctx, bm.ConfigRevision); err != nil {
+		return nil, fmt.Errorf("waiting for the configuration: %w", err)
+	}
+	if m.Replay == "" && h.jumps.seen(bm.Key(), bm.Ordinal) {
+		h.metrics.jumps.Inc()
+		h.Log.Error("a conversation's counter jumped", zap.String("message", bm.ID), zap.Uint64("counter", bm.Ordinal.Counter))
+	}
+	endpoints := h.Directory.Snapshot().EndpointsOf(bm.ChannelID)
+	targets := make([]lane.Target, 0, len(endpoints))
+	for _, e := range endpoints {
+		if e.Wants(bm.Event) {
+			targets = append(targets, target(bm, e.ID))
+		} else {
+			h.ended(bm, e.ID, 0, nil, chat.OutcomeFiltered)
+		}
+	}
+	if len(endpoints) == 0 {
+		h.ended(bm, "", 0, nil, chat.OutcomeUnrouted)
+	}
+	return targets, nil
+}
+
+// Restore implements lane.Handler.
+func (h *handler) Restore(m *lane.Message, endpoint string) (lane.Target, error) {
+	bm, err := wire.DecodeBotMessage(m.Data)
+	if err != nil {
+		return lane.Target{}, err
+	}
+	return target(bm, endpoint), nil
+}
+
+func target(bm *chat.BotMessage, endpoint string) lane.Target {
+	return lane.Target{
+		Lane: lane.ID{Group: endpoint, Key: bm.Key()}, Place: bm.Ordinal,
+		ChannelID: bm.ChannelID, ConversationID: bm.ConversationID, MessageID: bm.ID, Counter: bm.Ordinal.Counter,
+		Content: bm,
+	}
+}
+
+// Destination implements lane.Handler.
+func (h *handler) Destination(endpoint string) string { return endpoint }
+
+// Policy implements lane.Handler.
+func (h *handler) Policy(endpoint string) lane.Policy {
+	e, ok := h.Directory.Snapshot().Endpoint(endpoint)
+	if !ok {
+		return lane.Policy{Schedule: retry.Default()} // Handle says what to do
+	}
+	return h.routes.of(e).policy
+}
+
+// Ended implements lane.Handler.
+func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
+	h.ended(t.Content.(*chat.BotMessage), t.Destination, t.Number, a, outcome) //nolint:errcheck,forcetypeassert // made by target
+}
+
+func (h *handler) ended(bm *chat.BotMessage, endpoint string, number int, a *chat.Attempt, outcome chat.Outcome) {
+	h.metrics.outcomes[outcome].Inc()
+	h.Journal.Delivery(&chat.Delivery{
+		At: time.Now(), ChannelID: bm.ChannelID, ConversationID: bm.ConversationID, MessageID: bm.ID,
+		EndpointID: endpoint, Ordinal: bm.Ordinal, AttemptNumber: number, Attempt: a, Outcome: outcome,
+	})
+}
+
+// Handle implements lane.Handler: one POST.
+func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
+	bm := t.Content.(*chat.BotMessage) //nolint:errcheck,forcetypeassert // made by target
+	e, ok := h.Directory.Snapshot().Endpoint(t.Destination)
+	if !ok {
+		snapshot, err := h.Directory.CatchUp(ctx)
+		if err != nil {
+			return lane.Stall(fmt.Errorf("asking whether endpoint %s exists: %w", t.Destination, err))
+		}
+		if e, ok = snapshot.Endpoint(t.Destination); !ok {
+			return lane.Dead(reasonEndpointRemoved, fmt.Errorf("endpoint %s does not exist any more", t.Destination))
+		}
+	}
+	if limit := e.ExpireAfter.Std(); limit > 0 && time.Since(bm.CreatedAt) > limit {
+		return lane.Expired()
+	}
+	r := h.routes.of(e)
+	if r.err != nil {
+		return lane.Dead(reasonEndpointInvalid, r.err)
+	}
+	result := h.Client.Do(ctx, webhook.Request{
+		URL:       r.url,
+		Body:      webhook.RenderBody(bm.ConversationID, e.VerifyToken, bm.Message, bm.Ordinal.Counter, bm.NLP),
+		MessageID: bm.ID, Keys: r.keys, Attempt: t.Number, Replay: t.Message.Replay,
+		Traceparent: bm.Traceparent, Timeout: e.Timeout.Std(),
+	})
+	h.metrics.duration.Observe(result.Duration.Seconds())
+	return h.judge(ctx, e, &result)
+}
+
+func (h *handler) judge(ctx context.Context, e *chat.Endpoint, result *webhook.Result) lane.Verdict {
+	if result.Status == 0 && webhook.KindOf(result.Err) == webhook.KindInterrupted {
+		return lane.Stall(result.Err)
+	}
+	after, _ := retry.ParseRetryAfter(result.RetryAfter, time.Now(), h.MaxRetryAfter)
+	j := Judge(result.Status, result.Err, after)
+	detail := lane.Detail{Status: result.Status, Excerpt: result.Excerpt}
+	if j.Class == Delivered {
+		return lane.Done().With(detail)
+	}
+	if j.Class == Gone {
+		h.disable(ctx, e)
+	}
+	return lane.Retry(j.RetryAfter, fmt.Errorf("%s", j.Reason)).With(detail)
+}
+
+// disable closes an endpoint that wants no more. Where that fails the next
+// attempt will be answered 410 again.
+func (h *handler) disable(ctx context.Context, e *chat.Endpoint) {
+	gone := *e
+	gone.Disabled = disabledGone
+	revision, _ := h.Directory.Snapshot().RecordRevision(registry.KindEndpoint, e.ID)
+	if _, _, err := h.Directory.PutEndpoint(ctx, gone, registry.Expect(revision)); err != nil {
+		h.Log.Warn("an endpoint that answered 410 could not be disabled", zap.String("endpoint", e.ID), zap.Error(err))
+		return
+	}
+	h.metrics.disabled.Inc()
+	h.Log.Warn("endpoint disabled: "+disabledGone, zap.String("endpoint", e.ID), zap.String("channel", e.ChannelID))
+}
+
+// jumps watches the counters of conversations, before any filter.
+type jumps struct {
+	mu   sync.Mutex
+	last map[chat.ConversationKey]chat.Ordinal
+}
+
+// watched is how many conversations' counters are remembered.
+const watched = 100_000
+
+// seen notes an ordinal and reports whether it left one out.
+func (j *jumps) seen(key chat.ConversationKey, o chat.Ordinal) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	last, ok := j.last[key]
+	if ok && (o.Epoch < last.Epoch || o.Epoch == last.Epoch && o.Counter <= last.Counter) {
+		return false // delivered again
+	}
+	if !ok && len(j.last) >= watched {
+		clear(j.last)
+	}
+	j.last[key] = o
+	return ok && o.Epoch == last.Epoch && o.Counter != last.Counter+1
+}
+
+type metrics struct {
+	outcomes map[chat.Outcome]prometheus.Counter
+	duration prometheus.Histogram
+	jumps    prometheus.Counter
+	disabled prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "parley_delivery_outcomes_total", Help: "Attempts and ends of bot messages at endpoints, by outcome.",
+	}, []string{"outcome"})
+	m := &metrics{
+		outcomes: map[chat.Outcome]prometheus.Counter{},
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "parley_delivery_attempt_seconds", Help: "Time that a POST took.",
+			Buckets: []float64{.001, .005, .025, .1, .25, .5, 1, 2.5, 5, 15, 60},
+		}),
+		jumps: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "parley_delivery_counter_jumps_total", Help: "Bot messages whose counter left one out: must stay 0.",
+		}),
+		disabled: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "parley_delivery_endpoints_disabled_total", Help: "Endpoints disabled because they answered 410.",
+		}),
+	}
+	reg.MustRegister(outcomes, m.duration, m.jumps, m.disabled)
+	for _, o := range []chat.Outcome{
+		chat.OutcomeDelivered, chat.OutcomeRetry, chat.OutcomeDead, chat.OutcomeExpired, chat.OutcomeFiltered, chat.OutcomeUnrouted,
+	} {
+		m.outcomes[o] = outcomes.WithLabelValues(string(o))
+	}
+	return m
+}

@@ -1,0 +1,113 @@
+package deliveryworker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/lane"
+	"github.com/parleyhq/parley/pkg/partition"
+	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/webhook"
+)
+
+// Directory is the configuration.
+type Directory interface {
+	Snapshot() *registry.Snapshot
+	WaitRevision(ctx context.Context, revision uint64) error
+	// CatchUp returns a snapshot no older than what the leader has now.
+	CatchUp(ctx context.Context) (*registry.Snapshot, error)
+	// PutEndpoint stores an endpoint that has changed.
+	PutEndpoint(ctx context.Context, e chat.Endpoint, expect registry.Expect) (chat.Endpoint, uint64, error)
+}
+
+// Journal records deliveries; it never blocks.
+type Journal interface {
+	Delivery(d *chat.Delivery)
+}
+
+// Options are what a Service is made of. All but the bounds are required.
+type Options struct {
+	// DrainTimeout bounds the wait for attempts under way at the end; 0 means
+	// the engine's default.
+	DrainTimeout time.Duration
+	// MaxRetryAfter caps what an endpoint may ask for; 0 means 1 h.
+	MaxRetryAfter time.Duration
+
+	Owner     partition.Owner
+	Open      func(ctx context.Context, partition int) (lane.Store, error)
+	Marks     lane.Marks
+	Graveyard lane.Graveyard
+	Directory Directory
+	Journal   Journal
+	Client    *webhook.Client
+	Guard     *webhook.Guard
+	Log       *zap.Logger
+	Metrics   prometheus.Registerer
+}
+
+// Validate reports what is missing.
+func (o *Options) Validate() error {
+	switch {
+	case o.Owner == nil, o.Open == nil, o.Marks == nil, o.Graveyard == nil, o.Directory == nil,
+		o.Journal == nil, o.Client == nil, o.Guard == nil, o.Log == nil, o.Metrics == nil:
+		return errors.New("deliveryworker: a part is missing")
+	}
+	return nil
+}
+
+// Service is the delivery stage's worker.
+type Service struct {
+	engine    *lane.Engine
+	owner     partition.Owner
+	directory Directory
+}
+
+// New makes a Service; Run starts it.
+func New(o Options) (*Service, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if o.MaxRetryAfter == 0 {
+		o.MaxRetryAfter = time.Hour
+	}
+	engine := lane.New(lane.Options{
+		Stage: chat.StageBot, Open: o.Open, Marks: o.Marks, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
+		DrainTimeout: o.DrainTimeout,
+	}, newHandler(o))
+	return &Service{engine: engine, owner: o.Owner, directory: o.Directory}, nil
+}
+
+// Run works until ctx ends; then it lets the attempts under way end.
+func (s *Service) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.engine.Run(ctx, s.owner) })
+	g.Go(func() error { return s.wakeChanged(ctx) })
+	return g.Wait()
+}
+
+// wakeChanged wakes the lanes of every endpoint that a new configuration
+// closed before and opens now, changes, or removes.
+func (s *Service) wakeChanged(ctx context.Context) error {
+	for last := s.directory.Snapshot(); ; {
+		if err := s.directory.WaitRevision(ctx, last.Revision()+1); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("following the configuration: %w", err)
+		}
+		next := s.directory.Snapshot()
+		for _, old := range last.Endpoints() {
+			if now, ok := next.Endpoint(old.ID); !ok || now != old {
+				s.engine.Wake(old.ID)
+			}
+		}
+		last = next
+	}
+}
