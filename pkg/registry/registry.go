@@ -39,7 +39,7 @@ const (
 	defaultCheckEvery = 5 * time.Second
 	// leaderTimeout bounds a question to the leader and the wait for the watch
 	// to show what it said.
-	leaderTimeout = 5 * time.Second
+	leaderTimeout = 3 * time.Second
 )
 
 // Registry is the configuration, watched. Its methods are safe for concurrent

@@ -183,24 +183,7 @@ func checkName(p *chat.Problems, name string) {
 }
 
 func checkID(p *chat.Problems, pointer, kind, id string) {
-	if err := validateID(kind, id); err != nil {
+	if err := chat.ValidateID(kind, id); err != nil {
 		p.Add(pointer, err.Error())
 	}
-}
-
-const maxID = 64
-
-// validateID: ids stand in NATS subjects as they are.
-func validateID(kind, id string) error {
-	ok := len(id) >= 1 && len(id) <= maxID && id[0] != '_' && id[0] != '-'
-	for _, c := range []byte(id) {
-		ok = ok && (c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '-')
-	}
-	if ok {
-		return nil
-	}
-	if id == "" {
-		return fmt.Errorf("the %s's id is missing: choose one of 1 to %d characters of a-z, 0-9, _ and -", kind, maxID)
-	}
-	return fmt.Errorf("%q is no id for a %s: use 1 to %d characters of a-z, 0-9, _ and -, the first a letter or digit", id, kind, maxID)
 }

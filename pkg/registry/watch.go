@@ -154,14 +154,11 @@ func (r *Registry) checkAlways(ctx context.Context, restart chan<- struct{}) err
 func (r *Registry) check(ctx context.Context, restart chan<- struct{}) error {
 	askCtx, cancel := context.WithTimeoutCause(ctx, leaderTimeout, errLeaderSlow)
 	defer cancel()
+	had := r.Snapshot().revision
 	revision, err := r.leaderRevision(askCtx)
 	if err == nil {
-		if revision < r.Snapshot().revision {
-			// Our own write may have come between the question and this look.
-			again, err := r.leaderRevision(askCtx)
-			if err == nil && again < r.Snapshot().revision {
-				return fmt.Errorf("%w (revision %d, had %d)", ErrReplaced, again, r.Snapshot().revision)
-			}
+		if revision < had {
+			return fmt.Errorf("%w (revision %d, had %d)", ErrReplaced, revision, had)
 		}
 		if err = r.WaitRevision(askCtx, revision); err != nil && ctx.Err() == nil {
 			select {
