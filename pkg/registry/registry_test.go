@@ -28,32 +28,32 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func newSealer(t testing.TB) *registry.Sealer {
-	t.Helper()
+func newSealer(tb testing.TB) *registry.Sealer {
+	tb.Helper()
 	key := make([]byte, registry.KeySize)
 	_, err := rand.Read(key)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	s, err := registry.NewSealer(key)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return s
 }
 
 // open opens a registry and runs it until the test ends, or stop is called.
-func open(t testing.TB, conn *broker.Conn, o registry.Options) (r *registry.Registry, stop func()) {
-	t.Helper()
-	r, err := registry.Open(t.Context(), conn.JS, o)
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(context.Background())
+func open(tb testing.TB, conn *broker.Conn, o registry.Options) (r *registry.Registry, stop func()) {
+	tb.Helper()
+	r, err := registry.Open(tb.Context(), conn.JS, o)
+	require.NoError(tb, err)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
 	var once sync.Once
 	stop = func() {
 		once.Do(func() {
 			cancel()
-			require.NoError(t, <-done)
+			require.NoError(tb, <-done)
 		})
 	}
-	t.Cleanup(stop)
+	tb.Cleanup(stop)
 	return r, stop
 }
 
@@ -68,14 +68,14 @@ func shopEndpoint() chat.Endpoint {
 }
 
 // fill writes a bot with a channel and an endpoint, and returns the revision.
-func fill(t testing.TB, r *registry.Registry) uint64 {
-	t.Helper()
-	_, err := r.PutBot(t.Context(), shopBot(), registry.Absent)
-	require.NoError(t, err)
-	_, err = r.PutChannel(t.Context(), shopChannel(), registry.Absent)
-	require.NoError(t, err)
-	_, revision, err := r.PutEndpoint(t.Context(), shopEndpoint(), registry.Absent)
-	require.NoError(t, err)
+func fill(tb testing.TB, r *registry.Registry) uint64 {
+	tb.Helper()
+	_, err := r.PutBot(tb.Context(), shopBot(), registry.Absent)
+	require.NoError(tb, err)
+	_, err = r.PutChannel(tb.Context(), shopChannel(), registry.Absent)
+	require.NoError(tb, err)
+	_, revision, err := r.PutEndpoint(tb.Context(), shopEndpoint(), registry.Absent)
+	require.NoError(tb, err)
 	return revision
 }
 
@@ -133,18 +133,20 @@ func TestRestart(t *testing.T) {
 
 func nopLog() *zap.Logger { return zap.NewNop() }
 
+func startServer(tb testing.TB, dir, addr string, store int64) *broker.Server {
+	tb.Helper()
+	srv, err := broker.StartServer(broker.ServerOptions{
+		Dir: dir, MaxStore: store, MaxMemory: 64 << 20, SyncInterval: time.Minute, Listen: addr,
+	}, nopLog())
+	require.NoError(tb, err)
+	return srv
+}
+
 // TestServerComesBack stops the server under a running registry.
 func TestServerComesBack(t *testing.T) {
 	dir := t.TempDir()
 	addr := "127.0.0.1:0"
-	start := func() *broker.Server {
-		srv, err := broker.StartServer(broker.ServerOptions{
-			Dir: dir, MaxStore: 1 << 30, MaxMemory: 64 << 20, SyncInterval: time.Minute, Listen: addr,
-		}, nopLog())
-		require.NoError(t, err)
-		return srv
-	}
-	srv := start()
+	srv := startServer(t, dir, addr, 1<<30)
 	addr = srv.ClientURL()[len("nats://"):]
 	conn, err := broker.Connect(srv.ClientURL(), "test", nopLog())
 	require.NoError(t, err)
@@ -162,8 +164,8 @@ func TestServerComesBack(t *testing.T) {
 	_, ok := r.Snapshot().Endpoint("crm")
 	require.True(t, ok, "the last snapshot stays in use")
 
-	srv = start()
-	t.Cleanup(func() { require.NoError(t, srv.Close(context.Background())) })
+	srv = startServer(t, dir, addr, 1<<30)
+	t.Cleanup(func() { require.NoError(t, srv.Close(context.WithoutCancel(t.Context()))) })
 	second, err := broker.Connect(srv.ClientURL(), "second", nopLog())
 	require.NoError(t, err)
 	t.Cleanup(second.Close)
@@ -414,9 +416,13 @@ func TestLoadOrCreateKey(t *testing.T) {
 
 // BenchmarkOpen loads 10,000 endpoints of one channel.
 func BenchmarkOpen(b *testing.B) {
-	conn, _ := brokertest.Start(b, b.TempDir())
 	layout := brokertest.Layout
 	layout.Store = 20 << 30
+	srv := startServer(b, b.TempDir(), "", layout.Store)
+	b.Cleanup(func() { require.NoError(b, srv.Close(context.WithoutCancel(b.Context()))) })
+	conn, err := srv.Connect("bench", nopLog())
+	require.NoError(b, err)
+	b.Cleanup(conn.Close)
 	require.NoError(b, topology.Ensure(b.Context(), conn.JS, layout))
 	o := registry.Options{Sealer: newSealer(b)}
 	r, _ := open(b, conn, o)

@@ -96,17 +96,16 @@ func (r *Registry) watch(ctx context.Context, restart <-chan struct{}) error {
 // between (nil), so that a burst becomes one snapshot.
 func pending(first jetstream.KeyValueEntry, more <-chan jetstream.KeyValueEntry) []jetstream.KeyValueEntry {
 	var entries []jetstream.KeyValueEntry
-	next, ok := first, true
-	for {
+	for next := first; ; {
 		if next != nil {
 			entries = append(entries, next)
 		}
+		open := false
 		select {
-		case next, ok = <-more:
-			if !ok {
-				return entries
-			}
+		case next, open = <-more:
 		default:
+		}
+		if !open {
 			return entries
 		}
 	}

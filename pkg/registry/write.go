@@ -244,8 +244,7 @@ func (r *Registry) publish(ctx context.Context, key string, value []byte, at uin
 	if err == nil {
 		return ack.Sequence, true, nil
 	}
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch api.ErrorCode {
 		case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
 			return 0, false, nil
