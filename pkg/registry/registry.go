@@ -29,7 +29,7 @@ type Options struct {
 	FlowCheck FlowCheck
 	// NewSecret makes a signing secret (whsec_…) for an endpoint that is put
 	// without one; nil leaves it without.
-	NewSecret func() string
+	NewSecret func() chat.Secret
 	// CheckEvery is how often the snapshot is compared with the leader's
 	// revision; 0 means 5 s.
 	CheckEvery time.Duration

@@ -57,13 +57,18 @@ func open(tb testing.TB, conn *broker.Conn, o registry.Options) (r *registry.Reg
 	return r, stop
 }
 
+const (
+	secretOne chat.Secret = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+	secretTwo chat.Secret = "whsec_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"
+)
+
 func shopBot() chat.Bot         { return chat.Bot{ID: "pizza", Kind: registry.BotEcho} }
 func shopChannel() chat.Channel { return chat.Channel{ID: "shop", BotID: "pizza", Name: "Shop"} }
 
 func shopEndpoint() chat.Endpoint {
 	return chat.Endpoint{
 		ID: "crm", ChannelID: "shop", URL: "https://example.com/hook",
-		VerifyToken: "verify-me", Secrets: []chat.Secret{"whsec_b25l", "whsec_dHdv"},
+		VerifyToken: "verify-me", Secrets: []chat.Secret{secretOne, secretTwo},
 	}
 }
 
@@ -250,7 +255,7 @@ func increment(ctx context.Context, r *registry.Registry) error {
 
 func TestReferences(t *testing.T) {
 	conn := brokertest.New(t)
-	r, _ := open(t, conn, registry.Options{Sealer: newSealer(t), NewSecret: func() string { return "whsec_bWFkZQ" }})
+	r, _ := open(t, conn, registry.Options{Sealer: newSealer(t), NewSecret: func() chat.Secret { return secretTwo }})
 
 	var problem *chat.ValidationError
 	_, err := r.PutChannel(t.Context(), shopChannel(), registry.Absent)
@@ -280,7 +285,7 @@ func TestReferences(t *testing.T) {
 	bare.ID, bare.Secrets = "bare", nil
 	stored, _, err := r.PutEndpoint(t.Context(), bare, registry.Absent)
 	require.NoError(t, err)
-	require.Equal(t, []chat.Secret{"whsec_bWFkZQ"}, stored.Secrets)
+	require.Equal(t, []chat.Secret{secretTwo}, stored.Secrets)
 }
 
 func TestWaitRevisionEndsWithContext(t *testing.T) {
@@ -347,7 +352,7 @@ func TestSecretsAreSealed(t *testing.T) {
 // TestStoredFormIsComplete fails when a field of chat.Endpoint doesn't survive.
 func TestStoredFormIsComplete(t *testing.T) {
 	e := chat.Endpoint{
-		ID: "crm", ChannelID: "shop", URL: "https://example.com", VerifyToken: "v", Secrets: []chat.Secret{"whsec_b25l"},
+		ID: "crm", ChannelID: "shop", URL: "https://example.com", VerifyToken: "v", Secrets: []chat.Secret{secretOne},
 		Events: []string{chat.EventMessage}, Retry: []chat.Duration{chat.Duration(time.Second)}, Timeout: chat.Duration(time.Second),
 		ExpireAfter: chat.Duration(time.Hour), OnExhausted: registry.OnExhaustedHold, MaxInFlight: 3, Disabled: "moving",
 	}

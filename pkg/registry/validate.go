@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
@@ -158,10 +159,17 @@ func checkSecrets(p *chat.Problems, e *chat.Endpoint) {
 		p.Add("/secrets", fmt.Sprintf("there are %d signing secrets: at most %d may be in use", len(e.Secrets), MaxSecrets))
 	}
 	for i, s := range e.Secrets {
-		if !strings.HasPrefix(s.Reveal(), "whsec_") {
-			p.Add(fmt.Sprintf("/secrets/%d", i), "a signing secret begins with whsec_: leave secrets out to have one made")
+		if !isSigningSecret(s) {
+			p.Add(fmt.Sprintf("/secrets/%d", i), "a signing secret is whsec_ and 24 to 64 bytes in base64: leave secrets out to have one made")
 		}
 	}
+}
+
+// isSigningSecret checks the form that Standard Webhooks gives a secret.
+func isSigningSecret(s chat.Secret) bool {
+	enc, ok := strings.CutPrefix(s.Reveal(), "whsec_")
+	key, err := base64.StdEncoding.DecodeString(enc)
+	return ok && err == nil && len(key) >= 24 && len(key) <= 64
 }
 
 func checkRetry(p *chat.Problems, delays []chat.Duration) {
