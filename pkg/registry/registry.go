@@ -29,7 +29,7 @@ type Options struct {
 	FlowCheck FlowCheck
 	// NewSecret makes a signing secret (whsec_…) for an endpoint that is put
 	// without one; nil leaves it without.
-	NewSecret func() string
+	NewSecret func() chat.Secret
 	// CheckEvery is how often the snapshot is compared with the leader's
 	// revision; 0 means 5 s.
 	CheckEvery time.Duration
@@ -39,7 +39,7 @@ const (
 	defaultCheckEvery = 5 * time.Second
 	// leaderTimeout bounds a question to the leader and the wait for the watch
 	// to show what it said.
-	leaderTimeout = 5 * time.Second
+	leaderTimeout = 3 * time.Second
 )
 
 // Registry is the configuration, watched. Its methods are safe for concurrent

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
@@ -158,10 +159,17 @@ func checkSecrets(p *chat.Problems, e *chat.Endpoint) {
 		p.Add("/secrets", fmt.Sprintf("there are %d signing secrets: at most %d may be in use", len(e.Secrets), MaxSecrets))
 	}
 	for i, s := range e.Secrets {
-		if !strings.HasPrefix(s.Reveal(), "whsec_") {
-			p.Add(fmt.Sprintf("/secrets/%d", i), "a signing secret begins with whsec_: leave secrets out to have one made")
+		if !isSigningSecret(s) {
+			p.Add(fmt.Sprintf("/secrets/%d", i), "a signing secret is whsec_ and 24 to 64 bytes in base64: leave secrets out to have one made")
 		}
 	}
+}
+
+// isSigningSecret checks the form that Standard Webhooks gives a secret.
+func isSigningSecret(s chat.Secret) bool {
+	enc, ok := strings.CutPrefix(s.Reveal(), "whsec_")
+	key, err := base64.StdEncoding.DecodeString(enc)
+	return ok && err == nil && len(key) >= 24 && len(key) <= 64
 }
 
 func checkRetry(p *chat.Problems, delays []chat.Duration) {
@@ -183,24 +191,7 @@ func checkName(p *chat.Problems, name string) {
 }
 
 func checkID(p *chat.Problems, pointer, kind, id string) {
-	if err := validateID(kind, id); err != nil {
+	if err := chat.ValidateID(kind, id); err != nil {
 		p.Add(pointer, err.Error())
 	}
-}
-
-const maxID = 64
-
-// validateID: ids stand in NATS subjects as they are.
-func validateID(kind, id string) error {
-	ok := len(id) >= 1 && len(id) <= maxID && id[0] != '_' && id[0] != '-'
-	for _, c := range []byte(id) {
-		ok = ok && (c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '-')
-	}
-	if ok {
-		return nil
-	}
-	if id == "" {
-		return fmt.Errorf("the %s's id is missing: choose one of 1 to %d characters of a-z, 0-9, _ and -", kind, maxID)
-	}
-	return fmt.Errorf("%q is no id for a %s: use 1 to %d characters of a-z, 0-9, _ and -, the first a letter or digit", id, kind, maxID)
 }

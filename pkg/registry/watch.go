@@ -96,17 +96,16 @@ func (r *Registry) watch(ctx context.Context, restart <-chan struct{}) error {
 // between (nil), so that a burst becomes one snapshot.
 func pending(first jetstream.KeyValueEntry, more <-chan jetstream.KeyValueEntry) []jetstream.KeyValueEntry {
 	var entries []jetstream.KeyValueEntry
-	next, ok := first, true
-	for {
+	for next := first; ; {
 		if next != nil {
 			entries = append(entries, next)
 		}
+		open := false
 		select {
-		case next, ok = <-more:
-			if !ok {
-				return entries
-			}
+		case next, open = <-more:
 		default:
+		}
+		if !open {
 			return entries
 		}
 	}
@@ -154,14 +153,11 @@ func (r *Registry) checkAlways(ctx context.Context, restart chan<- struct{}) err
 func (r *Registry) check(ctx context.Context, restart chan<- struct{}) error {
 	askCtx, cancel := context.WithTimeoutCause(ctx, leaderTimeout, errLeaderSlow)
 	defer cancel()
+	had := r.Snapshot().revision
 	revision, err := r.leaderRevision(askCtx)
 	if err == nil {
-		if revision < r.Snapshot().revision {
-			// Our own write may have come between the question and this look.
-			again, err := r.leaderRevision(askCtx)
-			if err == nil && again < r.Snapshot().revision {
-				return fmt.Errorf("%w (revision %d, had %d)", ErrReplaced, again, r.Snapshot().revision)
-			}
+		if revision < had {
+			return fmt.Errorf("%w (revision %d, had %d)", ErrReplaced, revision, had)
 		}
 		if err = r.WaitRevision(askCtx, revision); err != nil && ctx.Err() == nil {
 			select {

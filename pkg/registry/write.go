@@ -70,7 +70,7 @@ func (r *Registry) PutChannel(ctx context.Context, c chat.Channel, expect Expect
 // channel must exist and can't be changed later.
 func (r *Registry) PutEndpoint(ctx context.Context, e chat.Endpoint, expect Expect) (chat.Endpoint, uint64, error) {
 	if len(e.Secrets) == 0 && r.opts.NewSecret != nil {
-		e.Secrets = []chat.Secret{chat.Secret(r.opts.NewSecret())}
+		e.Secrets = []chat.Secret{r.opts.NewSecret()}
 	}
 	if err := ValidateEndpoint(&e, r.opts.URLCheck); err != nil {
 		return chat.Endpoint{}, 0, err
@@ -244,8 +244,7 @@ func (r *Registry) publish(ctx context.Context, key string, value []byte, at uin
 	if err == nil {
 		return ack.Sequence, true, nil
 	}
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch api.ErrorCode {
 		case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
 			return 0, false, nil

@@ -1,0 +1,446 @@
+package registry_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/parleyhq/parley/pkg/broker"
+	"github.com/parleyhq/parley/pkg/broker/brokertest"
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/topology"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+func newSealer(tb testing.TB) *registry.Sealer {
+	tb.Helper()
+	key := make([]byte, registry.KeySize)
+	_, err := rand.Read(key)
+	require.NoError(tb, err)
+	s, err := registry.NewSealer(key)
+	require.NoError(tb, err)
+	return s
+}
+
+// open opens a registry and runs it until the test ends, or stop is called.
+func open(tb testing.TB, conn *broker.Conn, o registry.Options) (r *registry.Registry, stop func()) {
+	tb.Helper()
+	r, err := registry.Open(tb.Context(), conn.JS, o)
+	require.NoError(tb, err)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			require.NoError(tb, <-done)
+		})
+	}
+	tb.Cleanup(stop)
+	return r, stop
+}
+
+const (
+	secretOne chat.Secret = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+	secretTwo chat.Secret = "whsec_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"
+)
+
+func shopBot() chat.Bot         { return chat.Bot{ID: "pizza", Kind: registry.BotEcho} }
+func shopChannel() chat.Channel { return chat.Channel{ID: "shop", BotID: "pizza", Name: "Shop"} }
+
+func shopEndpoint() chat.Endpoint {
+	return chat.Endpoint{
+		ID: "crm", ChannelID: "shop", URL: "https://example.com/hook",
+		VerifyToken: "verify-me", Secrets: []chat.Secret{secretOne, secretTwo},
+	}
+}
+
+// fill writes a bot with a channel and an endpoint, and returns the revision.
+func fill(tb testing.TB, r *registry.Registry) uint64 {
+	tb.Helper()
+	_, err := r.PutBot(tb.Context(), shopBot(), registry.Absent)
+	require.NoError(tb, err)
+	_, err = r.PutChannel(tb.Context(), shopChannel(), registry.Absent)
+	require.NoError(tb, err)
+	_, revision, err := r.PutEndpoint(tb.Context(), shopEndpoint(), registry.Absent)
+	require.NoError(tb, err)
+	return revision
+}
+
+func TestChangesReachAnotherProcess(t *testing.T) {
+	conn := brokertest.New(t)
+	o := registry.Options{Sealer: newSealer(t)}
+	one, _ := open(t, conn, o)
+	two, _ := open(t, conn, o)
+
+	revision := fill(t, one)
+	require.Equal(t, revision, one.Snapshot().Revision(), "a writer sees its own write")
+	require.NoError(t, two.WaitRevision(t.Context(), revision))
+	s := two.Snapshot()
+	e, ok := s.Endpoint("crm")
+	require.True(t, ok)
+	require.Equal(t, shopEndpoint(), *e)
+	require.Equal(t, []*chat.Endpoint{e}, s.EndpointsOf("shop"))
+	require.Len(t, s.ChannelsOfBot("pizza"), 1)
+	found, ok := s.ChannelByVerifyToken("pizza", "verify-me")
+	require.True(t, ok)
+	require.Equal(t, "shop", found.ID)
+	_, ok = s.ChannelByVerifyToken("pizza", "")
+	require.False(t, ok)
+
+	revision, err := two.DeleteEndpoint(t.Context(), "crm", registry.Present)
+	require.NoError(t, err)
+	require.NoError(t, one.WaitRevision(t.Context(), revision))
+	require.Empty(t, one.Snapshot().EndpointsOf("shop"))
+	require.Len(t, s.EndpointsOf("shop"), 1, "a snapshot never changes")
+	_, ok, err = one.ConfirmEndpoint(t.Context(), "crm")
+	require.NoError(t, err)
+	require.False(t, ok)
+}
+
+func TestRestart(t *testing.T) {
+	dir := t.TempDir()
+	o := registry.Options{Sealer: newSealer(t)}
+	conn, stopServer := brokertest.Start(t, dir)
+	require.NoError(t, topology.Ensure(t.Context(), conn.JS, brokertest.Layout))
+	r, stop := open(t, conn, o)
+	fill(t, r)
+	revision, err := r.DeleteEndpoint(t.Context(), "crm", registry.Any)
+	require.NoError(t, err)
+	stop()
+	stopServer()
+
+	conn, _ = brokertest.Start(t, dir)
+	again, err := registry.Open(t.Context(), conn.JS, o)
+	require.NoError(t, err)
+	require.Error(t, again.Ready(), "it doesn't watch yet")
+	require.Equal(t, revision, again.Snapshot().Revision())
+	require.Empty(t, again.Snapshot().Endpoints())
+	require.Len(t, again.Snapshot().Channels(), 1)
+}
+
+func nopLog() *zap.Logger { return zap.NewNop() }
+
+func startServer(tb testing.TB, dir, addr string, store int64) *broker.Server {
+	tb.Helper()
+	srv, err := broker.StartServer(broker.ServerOptions{
+		Dir: dir, MaxStore: store, MaxMemory: 64 << 20, SyncInterval: time.Minute, Listen: addr,
+	}, nopLog())
+	require.NoError(tb, err)
+	return srv
+}
+
+// TestServerComesBack stops the server under a running registry.
+func TestServerComesBack(t *testing.T) {
+	dir := t.TempDir()
+	addr := "127.0.0.1:0"
+	srv := startServer(t, dir, addr, 1<<30)
+	addr = srv.ClientURL()[len("nats://"):]
+	conn, err := broker.Connect(srv.ClientURL(), "test", nopLog())
+	require.NoError(t, err)
+	t.Cleanup(conn.Close)
+	require.NoError(t, topology.Ensure(t.Context(), conn.JS, brokertest.Layout))
+	o := registry.Options{Sealer: newSealer(t), CheckEvery: 20 * time.Millisecond}
+	r, _ := open(t, conn, o)
+	fill(t, r)
+	require.Eventually(t, func() bool { return r.Ready() == nil }, 10*time.Second, 5*time.Millisecond)
+
+	require.NoError(t, srv.Close(t.Context()))
+	require.Eventually(t, func() bool { return r.Ready() != nil }, 10*time.Second, 5*time.Millisecond)
+	_, _, err = r.ConfirmEndpoint(t.Context(), "other")
+	require.ErrorIs(t, err, broker.ErrUnavailable)
+	_, ok := r.Snapshot().Endpoint("crm")
+	require.True(t, ok, "the last snapshot stays in use")
+
+	srv = startServer(t, dir, addr, 1<<30)
+	t.Cleanup(func() { require.NoError(t, srv.Close(context.WithoutCancel(t.Context()))) })
+	second, err := broker.Connect(srv.ClientURL(), "second", nopLog())
+	require.NoError(t, err)
+	t.Cleanup(second.Close)
+	writer, _ := open(t, second, o)
+	revision, err := writer.DeleteEndpoint(t.Context(), "crm", registry.Present)
+	require.NoError(t, err)
+	require.NoError(t, r.WaitRevision(t.Context(), revision))
+	require.Eventually(t, func() bool { return r.Ready() == nil }, 20*time.Second, 5*time.Millisecond)
+}
+
+func TestExpectations(t *testing.T) {
+	conn := brokertest.New(t)
+	r, _ := open(t, conn, registry.Options{Sealer: newSealer(t)})
+	bot := shopBot()
+
+	_, err := r.PutBot(t.Context(), bot, registry.Present)
+	require.ErrorIs(t, err, registry.ErrNotFound)
+	_, err = r.PutBot(t.Context(), bot, 7)
+	require.ErrorIs(t, err, registry.ErrNotFound)
+	first, err := r.PutBot(t.Context(), bot, registry.Absent)
+	require.NoError(t, err)
+	_, err = r.PutBot(t.Context(), bot, registry.Absent)
+	require.ErrorIs(t, err, registry.ErrExists)
+	bot.Name = "Pizza"
+	second, err := r.PutBot(t.Context(), bot, registry.Expect(first))
+	require.NoError(t, err)
+	require.Greater(t, second, first)
+	_, err = r.PutBot(t.Context(), bot, registry.Expect(first))
+	require.ErrorIs(t, err, registry.ErrConflict)
+	_, err = r.DeleteBot(t.Context(), "pizza", registry.Expect(first))
+	require.ErrorIs(t, err, registry.ErrConflict)
+	_, err = r.DeleteBot(t.Context(), "pizza", registry.Any)
+	require.NoError(t, err)
+	_, err = r.DeleteBot(t.Context(), "pizza", registry.Any)
+	require.ErrorIs(t, err, registry.ErrNotFound)
+	_, err = r.PutBot(t.Context(), bot, registry.Absent)
+	require.NoError(t, err, "a deleted id may be used again")
+}
+
+// TestWritersNeverLose has two processes count one record up at once.
+func TestWritersNeverLose(t *testing.T) {
+	conn := brokertest.New(t)
+	o := registry.Options{Sealer: newSealer(t)}
+	one, _ := open(t, conn, o)
+	two, _ := open(t, conn, o)
+	fill(t, one)
+
+	const each = 20
+	var g errgroup.Group
+	for _, r := range []*registry.Registry{one, two} {
+		g.Go(func() error {
+			for range each {
+				if err := increment(t.Context(), r); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	require.NoError(t, g.Wait())
+	s, err := one.CatchUp(t.Context())
+	require.NoError(t, err)
+	e, _ := s.Endpoint("crm")
+	require.Equal(t, 2*each, e.MaxInFlight)
+}
+
+func increment(ctx context.Context, r *registry.Registry) error {
+	for {
+		s, err := r.CatchUp(ctx)
+		if err != nil {
+			return err
+		}
+		at, _ := s.RecordRevision(registry.KindEndpoint, "crm")
+		e, _ := s.Endpoint("crm")
+		next := *e
+		next.MaxInFlight++
+		if _, _, err = r.PutEndpoint(ctx, next, registry.Expect(at)); !errors.Is(err, registry.ErrConflict) {
+			return err
+		}
+	}
+}
+
+func TestReferences(t *testing.T) {
+	conn := brokertest.New(t)
+	r, _ := open(t, conn, registry.Options{Sealer: newSealer(t), NewSecret: func() chat.Secret { return secretTwo }})
+
+	var problem *chat.ValidationError
+	_, err := r.PutChannel(t.Context(), shopChannel(), registry.Absent)
+	require.ErrorAs(t, err, &problem)
+	require.Equal(t, "/botId", problem.Problems[0].Pointer)
+	_, _, err = r.PutEndpoint(t.Context(), shopEndpoint(), registry.Absent)
+	require.ErrorAs(t, err, &problem)
+	require.Equal(t, "/channelId", problem.Problems[0].Pointer)
+	fill(t, r)
+	_, err = r.PutChannel(t.Context(), chat.Channel{ID: "other", BotID: "pizza"}, registry.Absent)
+	require.NoError(t, err)
+
+	moved := shopEndpoint()
+	moved.ChannelID = "other"
+	_, _, err = r.PutEndpoint(t.Context(), moved, registry.Any)
+	require.ErrorAs(t, err, &problem)
+	_, token := registry.NewToken("shop", "", time.Now())
+	_, err = r.PutToken(t.Context(), token, registry.Absent)
+	require.NoError(t, err)
+	_, err = r.DeleteBot(t.Context(), "pizza", registry.Any)
+	require.ErrorIs(t, err, registry.ErrInUse)
+	_, err = r.DeleteChannel(t.Context(), "shop", registry.Any)
+	require.ErrorIs(t, err, registry.ErrInUse)
+	require.ErrorContains(t, err, "endpoint crm, token "+token.ID)
+
+	bare := shopEndpoint()
+	bare.ID, bare.Secrets = "bare", nil
+	stored, _, err := r.PutEndpoint(t.Context(), bare, registry.Absent)
+	require.NoError(t, err)
+	require.Equal(t, []chat.Secret{secretTwo}, stored.Secrets)
+}
+
+func TestWaitRevisionEndsWithContext(t *testing.T) {
+	conn := brokertest.New(t)
+	r, _ := open(t, conn, registry.Options{Sealer: newSealer(t)})
+	why := errors.New("the test had enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(why)
+	require.ErrorIs(t, r.WaitRevision(ctx, 1<<40), why)
+	require.NoError(t, r.WaitRevision(ctx, 0))
+}
+
+func TestUnreadableRecord(t *testing.T) {
+	conn := brokertest.New(t)
+	o := registry.Options{Sealer: newSealer(t)}
+	r, _ := open(t, conn, o)
+	fill(t, r)
+	kv, err := conn.JS.KeyValue(t.Context(), topology.BucketConfig)
+	require.NoError(t, err)
+	revision, err := kv.PutString(t.Context(), "endpoint.crm", "{")
+	require.NoError(t, err)
+
+	require.NoError(t, r.WaitRevision(t.Context(), revision))
+	require.ErrorContains(t, r.Ready(), `endpoint "crm"`)
+	e, ok := r.Snapshot().Endpoint("crm")
+	require.True(t, ok, "the former value stays in use")
+	require.Equal(t, shopEndpoint(), *e)
+	_, err = registry.Open(t.Context(), conn.JS, o)
+	require.ErrorContains(t, err, `endpoint "crm"`)
+
+	_, _, err = r.PutEndpoint(t.Context(), shopEndpoint(), registry.Any)
+	require.NoError(t, err)
+	require.NoError(t, r.Ready())
+}
+
+func TestWrongKey(t *testing.T) {
+	conn := brokertest.New(t)
+	_, err := registry.Open(t.Context(), conn.JS, registry.Options{Sealer: newSealer(t)})
+	require.NoError(t, err)
+	_, err = registry.Open(t.Context(), conn.JS, registry.Options{Sealer: newSealer(t)})
+	require.ErrorIs(t, err, registry.ErrWrongKey)
+}
+
+func TestSecretsAreSealed(t *testing.T) {
+	conn := brokertest.New(t)
+	o := registry.Options{Sealer: newSealer(t)}
+	r, _ := open(t, conn, o)
+	fill(t, r)
+	kv, err := conn.JS.KeyValue(t.Context(), topology.BucketConfig)
+	require.NoError(t, err)
+	stored, err := kv.Get(t.Context(), "endpoint.crm")
+	require.NoError(t, err)
+	require.NotContains(t, string(stored.Value()), "verify-me")
+	require.NotContains(t, string(stored.Value()), "whsec_")
+	require.NotContains(t, string(stored.Value()), "[redacted]")
+
+	// A ciphertext opens in its own record only.
+	_, err = kv.Put(t.Context(), "endpoint.thief", stored.Value())
+	require.NoError(t, err)
+	_, err = registry.Open(t.Context(), conn.JS, o)
+	require.ErrorIs(t, err, registry.ErrWrongKey)
+}
+
+// TestStoredFormIsComplete fails when a field of chat.Endpoint doesn't survive.
+func TestStoredFormIsComplete(t *testing.T) {
+	e := chat.Endpoint{
+		ID: "crm", ChannelID: "shop", URL: "https://example.com", VerifyToken: "v", Secrets: []chat.Secret{secretOne},
+		Events: []string{chat.EventMessage}, Retry: []chat.Duration{chat.Duration(time.Second)}, Timeout: chat.Duration(time.Second),
+		ExpireAfter: chat.Duration(time.Hour), OnExhausted: registry.OnExhaustedHold, MaxInFlight: 3, Disabled: "moving",
+	}
+	v := reflect.ValueOf(e)
+	for i := range v.NumField() {
+		require.False(t, v.Field(i).IsZero(), "set %s in this test", v.Type().Field(i).Name)
+	}
+	conn := brokertest.New(t)
+	o := registry.Options{Sealer: newSealer(t)}
+	r, _ := open(t, conn, o)
+	fill(t, r)
+	_, _, err := r.PutEndpoint(t.Context(), e, registry.Any)
+	require.NoError(t, err)
+	again, err := registry.Open(t.Context(), conn.JS, o)
+	require.NoError(t, err)
+	got, _ := again.Snapshot().Endpoint("crm")
+	require.Equal(t, e, *got)
+}
+
+func TestTokens(t *testing.T) {
+	conn := brokertest.New(t)
+	r, _ := open(t, conn, registry.Options{Sealer: newSealer(t)})
+	clear, token := registry.NewToken("", "ci", time.Now())
+	require.Regexp(t, `^pat_[a-z2-7]{10}_[A-Za-z0-9_-]{43}$`, clear)
+	_, err := r.PutToken(t.Context(), token, registry.Absent)
+	require.NoError(t, err)
+	s := r.Snapshot()
+	got, ok := s.Authenticate(clear)
+	require.True(t, ok)
+	require.Equal(t, token, got)
+	require.True(t, got.Ops)
+	for _, bad := range []string{
+		"", "pat_", "pat_" + token.ID, "pat_" + token.ID + "_", clear + "x", clear[:len(clear)-1], clear[len("pat_"):],
+		"pat_aaaaaaaaaa_" + clear[len("pat_aaaaaaaaaa_"):],
+	} {
+		_, ok := s.Authenticate(bad)
+		require.False(t, ok, bad)
+	}
+}
+
+func TestLoadOrCreateKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sub", "seal.key")
+	var g errgroup.Group
+	keys := make([][]byte, 8)
+	for i := range keys {
+		g.Go(func() (err error) {
+			keys[i], err = registry.LoadOrCreateKey(path)
+			return err
+		})
+	}
+	require.NoError(t, g.Wait())
+	for _, key := range keys {
+		require.Equal(t, keys[0], key)
+	}
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	files, err := os.ReadDir(filepath.Dir(path))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+
+	require.NoError(t, os.WriteFile(path, []byte("short"), 0o600))
+	_, err = registry.LoadOrCreateKey(path)
+	require.ErrorContains(t, err, "sealing key")
+}
+
+// BenchmarkOpen loads 10,000 endpoints of one channel.
+func BenchmarkOpen(b *testing.B) {
+	layout := brokertest.Layout
+	layout.Store = 20 << 30
+	srv := startServer(b, b.TempDir(), "", layout.Store)
+	b.Cleanup(func() { require.NoError(b, srv.Close(context.WithoutCancel(b.Context()))) })
+	conn, err := srv.Connect("bench", nopLog())
+	require.NoError(b, err)
+	b.Cleanup(conn.Close)
+	require.NoError(b, topology.Ensure(b.Context(), conn.JS, layout))
+	o := registry.Options{Sealer: newSealer(b)}
+	r, _ := open(b, conn, o)
+	fill(b, r)
+	for i := range 10_000 {
+		e := shopEndpoint()
+		e.ID = fmt.Sprintf("e%d", i)
+		_, _, err := r.PutEndpoint(b.Context(), e, registry.Absent)
+		require.NoError(b, err)
+	}
+	for b.Loop() {
+		again, err := registry.Open(b.Context(), conn.JS, o)
+		require.NoError(b, err)
+		require.Len(b, again.Snapshot().Endpoints(), 10_001)
+	}
+}
