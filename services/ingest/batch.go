@@ -148,8 +148,8 @@ func (l *line) decode(limit int) (conversation string, known bool) {
 // conversationOf returns the conversation of a line that breaks a rule, unless
 // the rule is about the conversation.
 func conversationOf(body []byte, err error) (string, bool) {
-	var invalid *chat.ValidationError
-	if !errors.As(err, &invalid) {
+	invalid, ok := errors.AsType[*chat.ValidationError](err)
+	if !ok {
 		return "", false
 	}
 	for _, p := range invalid.Problems {

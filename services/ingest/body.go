@@ -76,8 +76,7 @@ func notDecoded(body []byte, err error) error {
 		return err // a ValidationError, which is answered 422
 	}
 	p := problem.New(http.StatusBadRequest, slugNotJSON, "the body is not JSON in UTF-8: see errors")
-	var invalid *chat.ValidationError
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[*chat.ValidationError](err); ok {
 		p.Errors = invalid.Problems
 	}
 	return p
