@@ -97,7 +97,9 @@ func (s *Server) Run(ctx context.Context) error {
 		err = errors.Join(fmt.Errorf("requests on %s were still under way after %s and were cut off: %w", s.Addr(), s.drain, err),
 			s.http.Close())
 	}
-	<-served
+	if end := <-served; !errors.Is(end, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("serving on %s: %w", s.Addr(), end))
+	}
 	return err
 }
 

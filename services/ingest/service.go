@@ -1,0 +1,115 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/parleyhq/parley/pkg/httpserver"
+	"github.com/parleyhq/parley/pkg/problem"
+)
+
+// Service is the ingest service.
+type Service struct {
+	opts    Options
+	deps    Deps
+	metrics *metrics
+	echo    *echo.Echo
+	srv     *httpserver.Server
+
+	batches  chan struct{} // a slot a batch under way
+	onceDown atomic.Bool   // as the log last said
+	refusals seldom        // when the log last told of 503s
+}
+
+// New makes the service and binds its address; Run must follow.
+func New(o Options, d Deps) (*Service, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	d, err := d.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{opts: o.withDefaults(), deps: d, metrics: newMetrics(d.Metrics)}
+	s.batches = make(chan struct{}, s.opts.MaxBatches)
+	s.echo = s.routes()
+	s.srv, err = httpserver.New(httpserver.Options{
+		Addr:         o.Addr,
+		ReadTimeout:  30 * time.Second,
+		WriteTimeout: 30*time.Second + s.opts.BatchTimeout + s.opts.RepeatWait + s.opts.PublishTimeout,
+	}, s.echo, d.Log.Named("ingest"))
+	if err != nil {
+		return nil, fmt.Errorf("ingest: %w", err)
+	}
+	return s, nil
+}
+
+// Addr returns the address that is bound.
+func (s *Service) Addr() string { return s.srv.Addr() }
+
+// Run serves until the context ends; requests under way are finished.
+func (s *Service) Run(ctx context.Context) error { return s.srv.Run(ctx) }
+
+func (s *Service) routes() *echo.Echo {
+	e := httpserver.NewEcho(s.deps.Log.Named("ingest"))
+	limit := httpserver.Limit(s.opts.MaxRequests, nil)
+	route := func(path string, f form, h echo.HandlerFunc) {
+		e.POST(path, h, s.observe(f), limit)
+	}
+	route("/v1/channels/webhook/:channelId/messages", formMessage, s.messages)
+	route("/v1/bots/:botId/conversations/:conversationId/actions", formActions, s.actions)
+	route("/api/webhookMessage/:botId", formLegacy, s.legacy)
+	return e
+}
+
+// messages takes one message or, by content type, a batch.
+func (s *Service) messages(c echo.Context) error {
+	cfg := s.deps.Config()
+	channelID := param(c, "channelId")
+	if err := authorize(cfg, c.Request(), channelID); err != nil {
+		return err
+	}
+	if isBatch(c.Request()) {
+		return s.batch(c, cfg, channelID)
+	}
+	return s.message(c, cfg, channelID)
+}
+
+func isBatch(r *http.Request) bool {
+	return strings.HasPrefix(strings.ToLower(r.Header.Get(echo.HeaderContentType)), contentNDJSON)
+}
+
+// observe counts and times a form's requests.
+func (s *Service) observe(f form) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			f := f
+			if f == formMessage && isBatch(c.Request()) {
+				f = formBatch
+			}
+			s.metrics.inFlight.Inc()
+			defer s.metrics.inFlight.Dec()
+			start := s.deps.Now()
+			err := next(c)
+			s.metrics.seconds[f].Observe(s.deps.Now().Sub(start).Seconds())
+			if err != nil {
+				s.metrics.refuse(f, problem.From(err).Slug())
+			}
+			return err
+		}
+	}
+}
+
+// accepted is the answer to a message that is stored.
+type accepted struct {
+	MessageID      string `json:"messageId"`
+	ConversationID string `json:"conversationId"`
+}
+
+func answer(c echo.Context, a accepted) error { return c.JSON(http.StatusAccepted, a) }
