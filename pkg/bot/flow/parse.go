@@ -56,10 +56,13 @@ func (p *parsing) load(source []byte) *yaml.Node {
 	var document yaml.Node
 	if err := yaml.Load(source, &document); err != nil {
 		var at *yaml.LoadError
-		if errors.As(err, &at) && at.Mark.Line > 0 {
+		switch {
+		case strings.Contains(err.Error(), "no documents in stream"):
+			p.fail(start, "the file is empty: write at least intro and dialogs")
+		case errors.As(err, &at) && at.Mark.Line > 0:
 			start.Line, start.Column = at.Mark.Line, max(at.Mark.Column, 1)
 			p.fail(start, "the YAML is wrong: %s", at.Message)
-		} else {
+		default:
 			p.fail(start, "the YAML is wrong: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 		}
 		return nil
