@@ -75,8 +75,7 @@ func (e *expression) eval(env map[string]any) (any, error) {
 }
 
 func wordExpressionError(source string, err error) error {
-	var at *file.Error
-	if errors.As(err, &at) {
+	if at, ok := errors.AsType[*file.Error](err); ok {
 		return fmt.Errorf("the expression %q is wrong at character %d: %s", source, at.Column+1, at.Message)
 	}
 	first, _, _ := strings.Cut(err.Error(), "\n")

@@ -91,22 +91,19 @@ func read(in chat.Input, into any) error {
 	return nil
 }
 
-// said handles a text: the intents that are for any time, the awaited answer,
-// the other intents.
+// said handles a text: an intent, or the answer to the question that waits,
+// before which only the intents for any time are considered.
 func (r *run) said(given answer) {
-	if found := r.recognise(given.text, func(in *intent) bool { return in.anytime }); found.intent != nil {
+	question := r.awaited()
+	found := r.recognise(given.text, func(in *intent) bool { return question == nil || in.anytime })
+	switch {
+	case found.intent != nil:
 		r.follow(found)
-		return
-	}
-	if question := r.awaited(); question != nil {
+	case question != nil:
 		r.answered(question, given)
-		return
+	default:
+		r.notUnderstood()
 	}
-	if found := r.recognise(given.text, func(*intent) bool { return true }); found.intent != nil {
-		r.follow(found)
-		return
-	}
-	r.notUnderstood()
 }
 
 func (r *run) recognise(s string, only func(*intent) bool) match {
