@@ -92,8 +92,7 @@ func decodeMessages(v value, pointer string, p *Problems) []Message {
 
 // typeDetail words an encoding/json error for who wrote the JSON.
 func typeDetail(err error) string {
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return fmt.Sprintf("%s can't be a JSON %s", wrong.Field, wrong.Value)
 	}
 	return err.Error()

@@ -3,6 +3,7 @@ package chat
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -44,12 +45,7 @@ func (e *Endpoint) Wants(event string) bool {
 	if len(e.Events) == 0 {
 		return event == EventMessage
 	}
-	for _, w := range e.Events {
-		if w == event {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(e.Events, event)
 }
 
 // Bot is a registered bot.

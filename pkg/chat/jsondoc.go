@@ -28,9 +28,8 @@ func parse(body []byte, p *Problems) value {
 	var buf bytes.Buffer
 	buf.Grow(len(body))
 	if err := json.Compact(&buf, body); err != nil {
-		var syntax *json.SyntaxError
 		var ignored json.RawMessage
-		if errors.As(json.Unmarshal(body, &ignored), &syntax) { // unlike Compact it says where
+		if syntax, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(body, &ignored)); ok { // unlike Compact it says where
 			p.Add("", fmt.Sprintf("the body is not JSON: %s (at byte %d)", syntax.Error(), syntax.Offset))
 		} else {
 			p.Add("", "the body is not JSON: "+err.Error())
