@@ -3,13 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
+	"github.com/parleyhq/parley/pkg/httpserver"
 	"github.com/parleyhq/parley/services/parley/bench"
 	"github.com/parleyhq/parley/services/parley/ready"
 )
@@ -110,16 +111,14 @@ func readyFileFlag(cmd *cobra.Command, path *string) {
 
 // serveBench serves a part of the benchmark at a free port of loopback.
 func serveBench(cmd *cobra.Command, readyFile string, h http.Handler) error {
-	var lc net.ListenConfig
-	l, err := lc.Listen(cmd.Context(), "tcp", "127.0.0.1:0")
+	srv, err := httpserver.New(httpserver.Options{Addr: "127.0.0.1:0"}, h, zap.NewNop())
 	if err != nil {
-		return fmt.Errorf("listening: %w", err)
+		return err
 	}
 	if readyFile != "" {
-		at := ready.File{PublicURL: "http://" + l.Addr().String(), PID: os.Getpid()}
-		if err := ready.Write(readyFile, at); err != nil {
-			return errors.Join(err, l.Close())
+		if err := ready.Write(readyFile, ready.File{PublicURL: "http://" + srv.Addr(), PID: os.Getpid()}); err != nil {
+			return err
 		}
 	}
-	return serveUntil(cmd.Context(), newServer(h), l)
+	return srv.Run(cmd.Context())
 }

@@ -4,20 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"sync/atomic"
 
+	"go.uber.org/zap"
+
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/httpserver"
 )
 
 // demoCustomer is the customer of the demo: an endpoint on loopback that takes
 // only deliveries with a right signature, and hands them to the player.
 type demoCustomer struct {
-	listener net.Listener
-	endpoint customerEndpoint
-	verify   atomic.Pointer[func(http.Header, []byte) error]
-	inbox    chan *delivery
+	server *httpserver.Server
+	verify atomic.Pointer[func(http.Header, []byte) error]
+	inbox  chan *delivery
 }
 
 // demoInbox is how many deliveries may wait for the player; more are refused,
@@ -25,20 +26,20 @@ type demoCustomer struct {
 const demoInbox = 256
 
 // newDemoCustomer listens at a free port of loopback. refused gets why a
-// delivery was turned down.
-func newDemoCustomer(ctx context.Context, refused func(reason string)) (*demoCustomer, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+// delivery was turned down. run must follow.
+func newDemoCustomer(refused func(reason string)) (*demoCustomer, error) {
+	c := &demoCustomer{inbox: make(chan *delivery, demoInbox)}
+	endpoint := &customerEndpoint{verify: c.check, accept: c.accept, refused: refused}
+	srv, err := httpserver.New(httpserver.Options{Addr: "127.0.0.1:0"}, endpoint.handler(), zap.NewNop())
 	if err != nil {
 		return nil, fmt.Errorf("the demo's endpoint: %w", err)
 	}
-	c := &demoCustomer{listener: l, inbox: make(chan *delivery, demoInbox)}
-	c.endpoint = customerEndpoint{verify: c.check, accept: c.accept, refused: refused}
+	c.server = srv
 	return c, nil
 }
 
 // url is the endpoint's URL, for its registration.
-func (c *demoCustomer) url() string { return "http://" + c.listener.Addr().String() + "/webhook" }
+func (c *demoCustomer) url() string { return "http://" + c.server.Addr() + "/webhook" }
 
 // trust sets the signing secrets that the registration gave.
 func (c *demoCustomer) trust(secrets ...chat.Secret) error {
@@ -55,7 +56,7 @@ func (c *demoCustomer) trust(secrets ...chat.Secret) error {
 
 // run serves until the context ends.
 func (c *demoCustomer) run(ctx context.Context) error {
-	return serveUntil(ctx, newServer(c.endpoint.handler()), c.listener)
+	return c.server.Run(ctx)
 }
 
 func (c *demoCustomer) check(h http.Header, body []byte) error {

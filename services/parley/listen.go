@@ -1,15 +1,15 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/httpserver"
 )
 
 type listenOptions struct {
@@ -76,20 +76,19 @@ func runListen(cmd *cobra.Command, o listenOptions) error {
 		accept:      out.Bot,
 		refused:     func(reason string) { _ = out.Refused(reason) },
 	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(cmd.Context(), "tcp", o.addr)
+	srv, err := httpserver.New(httpserver.Options{Addr: o.addr}, endpoint.handler(), zap.NewNop())
 	if err != nil {
 		return fmt.Errorf("--addr: %w", err)
 	}
-	if err := out.Note("listening at http://" + l.Addr().String() + ", Ctrl-C ends it"); err != nil {
-		return errors.Join(err, l.Close())
+	if err := out.Note("listening at http://" + srv.Addr() + ", Ctrl-C ends it"); err != nil {
+		return err
 	}
 	if verify == nil {
 		if err := out.Note("signatures are not checked: give --secret whsec_…"); err != nil {
-			return errors.Join(err, l.Close())
+			return err
 		}
 	}
-	return serveUntil(cmd.Context(), newServer(endpoint.handler()), l)
+	return srv.Run(cmd.Context())
 }
 
 // answer says what a delivery is answered; random returns a number in [0, 1).

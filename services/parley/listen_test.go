@@ -19,7 +19,7 @@ import (
 const helloBody = `{"senderId":"anna","recipient":{"id":"anna"},"verifyToken":"v","message":{"text":"hello"},"messageCounter":3,"nlp":{"intent":{"name":"greet","score":1}}}`
 
 // deliver builds a delivery as the pipeline sends it.
-func deliver(t *testing.T, url string, secret chat.Secret, body string) *http.Request {
+func deliver(t *testing.T, url string, secret chat.Secret, id, body string) *http.Request {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
 	require.NoError(t, err)
@@ -29,9 +29,9 @@ func deliver(t *testing.T, url string, secret chat.Secret, body string) *http.Re
 		keys, err := webhook.ParseSecrets([]chat.Secret{secret})
 		require.NoError(t, err)
 		now := time.Now()
-		req.Header.Set(webhook.HeaderID, "msg_1")
+		req.Header.Set(webhook.HeaderID, id)
 		req.Header.Set(webhook.HeaderTimestamp, strconv.FormatInt(now.Unix(), 10))
-		req.Header.Set(webhook.HeaderSignature, webhook.Sign(keys, "msg_1", now, []byte(body)))
+		req.Header.Set(webhook.HeaderSignature, webhook.Sign(keys, id, now, []byte(body)))
 	}
 	return req
 }
@@ -64,7 +64,7 @@ func TestCustomerEndpoint(t *testing.T) {
 				accept:  func(d *delivery) error { got = append(got, d); return nil },
 				refused: func(reason string) { said = append(said, reason) },
 			}
-			req := deliver(t, "http://customer/webhook", tc.signed, tc.body)
+			req := deliver(t, "http://customer/webhook", tc.signed, "msg_1", tc.body)
 			if tc.change != nil {
 				tc.change(req)
 			}
@@ -113,9 +113,9 @@ func TestListen(t *testing.T) {
 		require.Equal(t, want, status(t, get(t, url+path)), path)
 	}
 	require.Contains(t, <-out, "!! GET / answered 405")
-	require.Equal(t, 200, status(t, deliver(t, url+"/any/path", secret, helloBody)))
+	require.Equal(t, 200, status(t, deliver(t, url+"/any/path", secret, "msg_1", helloBody)))
 	require.Contains(t, <-out, "#3 bot < hello\n")
-	require.Equal(t, 401, status(t, deliver(t, url, webhook.NewSecret(), helloBody)))
+	require.Equal(t, 401, status(t, deliver(t, url, webhook.NewSecret(), "msg_1", helloBody)))
 	require.Contains(t, <-out, "!! POST / answered 401: the signature is wrong")
 
 	cancel()

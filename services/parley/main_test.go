@@ -8,10 +8,9 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
-
-	"github.com/spf13/cobra"
 )
 
 // beParley makes the test binary be the parley binary, for child processes.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/problem"
 )
 
 // messagesAPI posts user messages to one channel, as a customer's application
@@ -106,7 +107,7 @@ type answerError struct {
 
 func newAnswerError(resp *http.Response, body []byte) *answerError {
 	e := &answerError{}
-	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), problem.ContentType) {
 		if err := json.Unmarshal(body, e); err != nil {
 			e.Detail = "its problem body can't be read: " + err.Error()
 		}
