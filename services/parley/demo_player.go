@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -177,8 +178,8 @@ func (p *demoPlayer) stay(ctx context.Context) error {
 // the postback that choosing it sends.
 func choose(messages []*chat.Message, card, title string) (*chat.PostbackInput, error) {
 	var offered []string
-	for i := len(messages) - 1; i >= 0; i-- {
-		for _, o := range offers(messages[i]) {
+	for _, m := range slices.Backward(messages) {
+		for _, o := range offers(m) {
 			if o.title == title && (card == "" || o.card == card) {
 				return &chat.PostbackInput{Title: o.title, Payload: o.payload}, nil
 			}

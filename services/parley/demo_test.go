@@ -26,6 +26,7 @@ type fakePipeline struct {
 	secret   chat.Secret
 	respond  func(kind chat.InputKind, body json.RawMessage) []chat.Message
 	from     uint64 // counter before the first message
+	queue    chan []byte
 
 	mu      sync.Mutex
 	counter uint64
@@ -46,18 +47,22 @@ func (f *fakePipeline) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		for _, m := range f.respond(kind, body) {
 			f.counter++
 			message, _ := json.Marshal(m)
-			f.deliver(webhook.RenderBody(in.ConversationID, "", message, f.from+f.counter, nil))
+			f.queue <- webhook.RenderBody(in.ConversationID, "", message, f.from+f.counter, nil)
 		}
 	}
 	w.WriteHeader(http.StatusAccepted)
 	_, _ = io.WriteString(w, `{"messageId":"msg_1","conversationId":"anna"}`)
 }
 
-func (f *fakePipeline) deliver(body []byte) {
-	req := deliver(f.t, f.customer.url(), f.secret, fmt.Sprintf("msg_%d", f.counter), string(body))
-	resp, err := http.DefaultClient.Do(req)
-	if err == nil {
-		_ = resp.Body.Close()
+// run delivers what is queued, in order, until the queue is closed.
+func (f *fakePipeline) run() {
+	n := 0
+	for body := range f.queue {
+		n++
+		resp, err := http.DefaultClient.Do(deliver(f.t, f.customer.url(), f.secret, fmt.Sprintf("msg_%d", n), string(body)))
+		if err == nil {
+			_ = resp.Body.Close()
+		}
 	}
 }
 
@@ -96,10 +101,17 @@ func startDemo(t *testing.T, f *fakePipeline, out io.Writer) demoConfig {
 	require.NoError(t, err)
 	ended := make(chan error, 1)
 	go func() { ended <- customer.run(ctx) }()
-	f.t, f.customer, f.secret = t, customer, webhook.NewSecret()
+	f.t, f.customer, f.secret, f.queue = t, customer, webhook.NewSecret(), make(chan []byte, 16)
 	api := httptest.NewServer(f)
+	delivered := make(chan struct{})
+	go func() {
+		defer close(delivered)
+		f.run()
+	}()
 	t.Cleanup(func() {
 		api.Close()
+		close(f.queue)
+		<-delivered
 		cancel()
 		require.NoError(t, <-ended)
 	})
@@ -151,7 +163,7 @@ func TestDemoStaysUntilItIsStopped(t *testing.T) {
 	for _, want := range []string{"0 turns", "API      " + cfg.PublicURL, "http://admin/ops/v1", "http://admin/metrics", "parley send", "Ctrl-C"} {
 		require.Contains(t, <-out, want)
 	}
-	f.deliver([]byte(helloBody))
+	f.queue <- []byte(helloBody)
 	require.Contains(t, <-out, "#3 bot < hello", "what others send is printed too")
 	cancel()
 	require.NoError(t, <-ended)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 )
 
@@ -161,8 +162,8 @@ func (f *field) child(ctx context.Context, command string, args ...string) (*chi
 // stop ends the processes, last started first.
 func (f *field) stop() error {
 	var err error
-	for i := len(f.children) - 1; i >= 0; i-- {
-		err = errors.Join(err, f.children[i].stop())
+	for _, c := range slices.Backward(f.children) {
+		err = errors.Join(err, c.stop())
 	}
 	return err
 }
