@@ -23,8 +23,9 @@ func background(t *testing.T, args ...string) ready.File {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan result, 1)
 	exited := make(chan struct{})
+	root := newRoot()
 	go func() {
-		ended <- execute(ctx, newRoot(), nil, "", append(args, "--ready-file", path)...)
+		ended <- execute(ctx, root, nil, "", append(args, "--ready-file", path)...)
 		close(exited)
 	}()
 	t.Cleanup(func() {

@@ -38,11 +38,11 @@ func newListenCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.addr, "addr", "127.0.0.1:9000", "`ADDRESS` to listen at")
-	f.StringSliceVar(&o.secrets, "secret", nil, "signing secret `whsec_…`; more than one during a rotation")
+	f.StringSliceVar(&o.secrets, "signing-secret", nil, "signing secret `whsec_…`; more than one during a rotation")
 	f.StringVar(&o.verifyToken, "verify-token", "", "`TOKEN` that each body must have")
 	f.IntVar(&o.status, "status", http.StatusInternalServerError, "HTTP status of a failing answer")
 	f.Float64Var(&o.failRate, "fail-rate", 0, "share of deliveries that fail, 0 to 1")
-	markSecret(f, "secret", "verify-token")
+	markSecret(f, "signing-secret", "verify-token")
 	return cmd
 }
 
@@ -66,7 +66,7 @@ func runListen(cmd *cobra.Command, o listenOptions) error {
 	}
 	verify, err := signatureCheck(secrets)
 	if err != nil {
-		return fmt.Errorf("--secret: %w", err)
+		return fmt.Errorf("--signing-secret: %w", err)
 	}
 	out := newTranscript(cmd.OutOrStdout())
 	endpoint := &customerEndpoint{
@@ -84,7 +84,7 @@ func runListen(cmd *cobra.Command, o listenOptions) error {
 		return err
 	}
 	if verify == nil {
-		if err := out.Note("signatures are not checked: give --secret whsec_…"); err != nil {
+		if err := out.Note("signatures are not checked: give --signing-secret whsec_…"); err != nil {
 			return err
 		}
 	}

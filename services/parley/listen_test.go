@@ -103,7 +103,7 @@ func TestListen(t *testing.T) {
 	root.SetOut(out)
 	root.SetErr(io.Discard)
 	ended := make(chan int, 1)
-	b := &binder{environ: []string{"PARLEY_SECRET=" + secret.Reveal()}, warnings: io.Discard}
+	b := &binder{environ: []string{"PARLEY_SIGNING_SECRET=" + secret.Reveal()}, warnings: io.Discard}
 	go func() {
 		ended <- run(ctx, root, b, []string{"listen", "--addr", "127.0.0.1:0", "--verify-token", "v"}, io.Discard)
 	}()
@@ -139,7 +139,7 @@ func TestListenFailsAsAsked(t *testing.T) {
 			require.Equal(t, tc.want, answer())
 		})
 	}
-	for _, args := range [][]string{{"--fail-rate", "1.1"}, {"--fail-rate=-1"}, {"--status", "199"}, {"--secret", "nonsense"}, {"--addr", "nowhere"}} {
+	for _, args := range [][]string{{"--fail-rate", "1.1"}, {"--fail-rate=-1"}, {"--status", "199"}, {"--signing-secret", "nonsense"}, {"--addr", "nowhere"}} {
 		r := parley(t, nil, "", append([]string{"listen"}, args...)...)
 		require.Equal(t, exitFailed, r.code, args)
 		require.Contains(t, r.stderr, strings.SplitN(args[0], "=", 2)[0])

@@ -128,8 +128,8 @@ func (f *field) start(ctx context.Context) error {
 		return err
 	}
 	args := []string{
-		"--addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--data-dir", filepath.Join(f.dir, "data"),
-		"--sync", f.options.Sync, "--allow-cidr", "127.0.0.0/8", "--log-level", "warn",
+		"--public-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--data-dir", filepath.Join(f.dir, "data"),
+		"--sync", f.options.Sync, "--allow-cidrs", "127.0.0.0/8", "--allow-ports", "any", "--log-level", "warn",
 	}
 	if f.options.RedisURL != "" {
 		args = append(args, "--redis-url", f.options.RedisURL)
