@@ -1,0 +1,73 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Binaries are the programs that the tests run, built from this module.
+type Binaries struct {
+	Parley string
+	NATS   string // nats-server, the version that is embedded too
+}
+
+// Build builds the programs into a directory.
+func Build(ctx context.Context, dir string) (*Binaries, error) {
+	b := &Binaries{Parley: filepath.Join(dir, "parley"), NATS: filepath.Join(dir, "nats-server")}
+	for path, pkg := range map[string]string{
+		b.Parley: "github.com/parleyhq/parley/services/parley",
+		b.NATS:   "github.com/nats-io/nats-server/v2",
+	} {
+		out, err := exec.CommandContext(ctx, "go", "build", "-ldflags", "-X main.version=e2e", "-o", path, pkg).CombinedOutput()
+		if err != nil {
+			return nil, fmt.Errorf("building %s: %w\n%s", pkg, err, out)
+		}
+	}
+	return b, nil
+}
+
+// Run runs a command of parley that ends by itself, requires that it succeeds,
+// and returns what it printed.
+func (b *Binaries) Run(t testing.TB, env []string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), b.Parley, args...)
+	cmd.Env = append([]string{"HOME=" + t.TempDir()}, env...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	require.NoError(t, cmd.Run(), "parley %v\n%s\n%s", args, out.String(), errs.String())
+	return out.String()
+}
+
+// redisServer finds redis-server. Where there is none the test is skipped; CI
+// fails on that.
+func redisServer(t testing.TB) string {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		t.Skip("redis-server is not installed: install it to run this test")
+	}
+	return path
+}
+
+// run is the body of TestMain: it builds, runs the tests, and cleans up.
+func run(m *testing.M, built func(*Binaries)) error {
+	dir, err := os.MkdirTemp("", "parley-e2e-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	b, err := Build(context.Background(), dir)
+	if err != nil {
+		return err
+	}
+	built(b)
+	m.Run()
+	return nil
+}

@@ -1,0 +1,90 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/parleyhq/parley/services/parley/bench"
+)
+
+// An operator registers a bot, a channel, an endpoint and a token; two users
+// talk; the customer gets the bot's answers, signed and counted.
+func TestConversation(t *testing.T) {
+	for _, topology := range Topologies() {
+		t.Run(topology.Name, func(t *testing.T) {
+			s := topology.Start(t, binaries)
+			shop := NewCustomer(t, s, "shop", "echo")
+
+			shop.Say("anna", "one")
+			shop.Say("bert", "uno")
+			shop.Say("anna", "two")
+			shop.Say("anna", "three")
+
+			deliveries := shop.Await(4)
+			require.Equal(t, []string{"one", "two", "three"}, shop.Texts("anna"))
+			require.Equal(t, []string{"uno"}, shop.Texts("bert"))
+			for _, d := range deliveries {
+				require.Regexp(t, `^msg_[0-9a-v]{48}$`, d.ID())
+				require.Equal(t, "Parley/e2e", d.Header.Get("User-Agent"))
+				require.Equal(t, "application/json", d.Header.Get("Content-Type"))
+				require.Equal(t, "1", d.Header.Get("Parley-Attempt"))
+			}
+		})
+	}
+}
+
+// What was registered and said survives the end of every service, by order and
+// by force.
+func TestRestart(t *testing.T) {
+	for _, topology := range Topologies() {
+		t.Run(topology.Name, func(t *testing.T) {
+			s := topology.Start(t, binaries)
+			shop := NewCustomer(t, s, "shop", "echo")
+			shop.Say("anna", "one")
+			shop.Await(1)
+
+			for _, service := range s.Services {
+				service.Stop()
+				service.Start()
+			}
+			shop.Say("anna", "two")
+			shop.Await(2)
+
+			for _, service := range s.Services {
+				service.Kill()
+				service.Start()
+			}
+			shop.Say("anna", "three")
+			shop.Await(3)
+			require.Equal(t, []string{"one", "two", "three"}, shop.Texts("anna"))
+		})
+	}
+}
+
+// The whole demo, as `make demo ONESHOT=1` runs it.
+func TestDemo(t *testing.T) {
+	out := binaries.Run(t, nil, "demo", "--oneshot", "--data-dir", filepath.Join(t.TempDir(), "data"), "--public-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0")
+	require.Contains(t, out, "signature verified")
+	require.Contains(t, out, "without a gap, every signature verified")
+}
+
+// The benchmark runs, and loses, repeats and reorders nothing.
+func TestBench(t *testing.T) {
+	report := filepath.Join(t.TempDir(), "report.json")
+	out := binaries.Run(t, nil, "bench", "--messages", "500", "--connections", "8", "--conversations", "16", "--rounds", "1", "--report", report)
+	require.Contains(t, out, "delivered/s")
+	data, err := os.ReadFile(report)
+	require.NoError(t, err)
+	var r bench.Report
+	require.NoError(t, json.Unmarshal(data, &r))
+	for _, kind := range []string{bench.KindRelay, bench.KindPipeline} {
+		m := r.Median[kind]
+		require.Equal(t, 500, m.Delivered, kind)
+		require.Zero(t, m.Lost+m.Duplicates+m.OrderViolations+m.Failed, kind)
+		require.Positive(t, m.DeliveredRate, kind)
+	}
+}

@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Process is a program that runs until the test ends, and may be stopped,
+// killed and started again before.
+type Process struct {
+	t    testing.TB
+	name string
+	path string
+	args []string
+	env  []string
+	log  string
+
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when the process has ended
+}
+
+// The bounds of waiting; what is waited for is always something observable.
+const (
+	readyWithin = time.Minute
+	stopWithin  = 30 * time.Second
+	logTail     = 16 << 10 // bytes of a log that a failed test shows
+)
+
+// newProcess prepares a process. Its environment has nothing of this one's but
+// PATH, HOME and TMPDIR, and what env adds.
+func newProcess(t testing.TB, name, path string, env []string, args ...string) *Process {
+	t.Helper()
+	p := &Process{t: t, name: name, path: path, args: args, log: filepath.Join(t.TempDir(), name+".log")}
+	for _, key := range []string{"PATH", "HOME", "TMPDIR"} {
+		if v, ok := os.LookupEnv(key); ok {
+			p.env = append(p.env, key+"="+v)
+		}
+	}
+	p.env = append(p.env, env...)
+	t.Cleanup(p.finish)
+	return p
+}
+
+// Start starts the process.
+func (p *Process) Start() {
+	p.t.Helper()
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	require.NoError(p.t, err)
+	defer func() { _ = log.Close() }()
+	// Not the test's context: the process ends in finish, after the test, in order.
+	cmd := exec.CommandContext(context.WithoutCancel(p.t.Context()), p.path, p.args...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = p.env, log, log
+	require.NoError(p.t, cmd.Start(), "starting %s", p.name)
+	exited := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // how it ended stands in cmd.ProcessState
+		close(exited)
+	}()
+	p.cmd, p.exited = cmd, exited
+}
+
+// PID is the process's id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Kill ends the process as a crash would: by SIGKILL.
+func (p *Process) Kill() {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Kill(), "killing %s", p.name)
+	<-p.exited
+}
+
+// Stop asks the process to end and requires that it does, with exit code 0.
+func (p *Process) Stop() {
+	p.t.Helper()
+	require.NoError(p.t, p.terminate(), "stopping %s", p.name)
+	require.Zero(p.t, p.cmd.ProcessState.ExitCode(), "%s should end with 0 when it is told to", p.name)
+}
+
+// Running reports whether the process runs.
+func (p *Process) Running() bool {
+	if p.cmd == nil {
+		return false
+	}
+	select {
+	case <-p.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+func (p *Process) terminate() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	timer := time.NewTimer(stopWithin)
+	defer timer.Stop()
+	select {
+	case <-p.exited:
+		return nil
+	case <-timer.C:
+		_ = p.cmd.Process.Kill()
+		<-p.exited
+		return fmt.Errorf("%s didn't end within %s of SIGTERM", p.name, stopWithin)
+	}
+}
+
+// finish ends the process with the test, and shows its log if the test failed.
+func (p *Process) finish() {
+	if p.Running() {
+		if err := p.terminate(); err != nil {
+			p.t.Error(err)
+		}
+	}
+	if p.t.Failed() {
+		p.t.Logf("the end of %s's log:\n%s", p.name, p.tail())
+	}
+}
+
+func (p *Process) tail() string {
+	data, err := os.ReadFile(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(data[max(0, len(data)-logTail):]))
+}

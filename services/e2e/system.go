@@ -1,0 +1,164 @@
+package e2e
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/parleyhq/parley/services/parley/ready"
+)
+
+// Topology is a way to run Parley.
+type Topology struct {
+	Name  string
+	Start func(t testing.TB, binaries *Binaries) *System
+}
+
+// Topologies are the ways that must be the same to everybody outside.
+func Topologies() []Topology {
+	return []Topology{
+		{"serve", StartServe},
+		{"serve with Redis", StartServeWithRedis},
+		{"four processes", StartFourProcesses},
+	}
+}
+
+// System is a running Parley.
+type System struct {
+	t        testing.TB
+	binaries *Binaries
+
+	// Services are the processes by their command.
+	Services map[string]*Service
+	NATS     *NATS  // nil where it is embedded
+	Redis    *Redis // nil where there is none
+}
+
+// Service is a process of Parley.
+type Service struct {
+	*Process
+	At        ready.File // where it listens
+	readyFile string
+}
+
+// opsToken is the bootstrap token of the four processes.
+const opsToken = "e2e-ops-token-e2e-ops-token-e2e-ops-token"
+
+// guard lets endpoints on this machine through.
+func guard() []string {
+	return []string{"PARLEY_ALLOW_CIDRS=127.0.0.0/8", "PARLEY_ALLOW_PORTS=any"}
+}
+
+// StartServe starts everything in one process, without Redis.
+func StartServe(t testing.TB, binaries *Binaries) *System {
+	t.Helper()
+	s := newSystem(t, binaries)
+	s.startServe()
+	return s
+}
+
+// StartServeWithRedis starts everything in one process beside a Redis.
+func StartServeWithRedis(t testing.TB, binaries *Binaries) *System {
+	t.Helper()
+	s := newSystem(t, binaries)
+	s.Redis = StartRedis(t)
+	s.startServe("--redis-url", s.Redis.URL)
+	return s
+}
+
+func (s *System) startServe(args ...string) {
+	s.t.Helper()
+	s.start("serve", guard(), append([]string{
+		"--public-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--data-dir", filepath.Join(s.t.TempDir(), "data"),
+	}, args...)...)
+}
+
+// StartFourProcesses starts the services as processes, on a NATS and a Redis
+// of their own. They get their settings from the environment, as in a
+// container.
+func StartFourProcesses(t testing.TB, binaries *Binaries) *System {
+	t.Helper()
+	s := newSystem(t, binaries)
+	s.Redis = StartRedis(t)
+	s.NATS = StartNATS(t, binaries)
+	key := make([]byte, 32)
+	_, _ = rand.Read(key)
+	env := []string{
+		"PARLEY_NATS_URL=" + s.NATS.URL,
+		"PARLEY_REDIS_URL=" + s.Redis.URL,
+		"PARLEY_ADMIN_ADDR=127.0.0.1:0",
+		"PARLEY_SEAL_KEY=" + base64.StdEncoding.EncodeToString(key),
+	}
+	with := func(more ...string) []string { return append(append([]string{}, env...), more...) }
+	s.start("ops", with(append(guard(), "PARLEY_OPS_TOKEN="+opsToken)...))
+	s.start("delivery-worker", with(guard()...))
+	s.start("bot-worker", env)
+	s.start("ingest", with("PARLEY_PUBLIC_ADDR=127.0.0.1:0"))
+	return s
+}
+
+func newSystem(t testing.TB, binaries *Binaries) *System {
+	t.Helper()
+	return &System{t: t, binaries: binaries, Services: map[string]*Service{}}
+}
+
+func (s *System) start(command string, env []string, args ...string) {
+	s.t.Helper()
+	readyFile := filepath.Join(s.t.TempDir(), command+".ready")
+	args = append([]string{command, "--ready-file", readyFile}, args...)
+	p := &Service{Process: newProcess(s.t, command, s.binaries.Parley, env, args...), readyFile: readyFile}
+	s.Services[command] = p
+	p.Start()
+}
+
+// Start starts the service, again if it was stopped or killed, and waits until
+// it is ready. Its addresses may be others than before.
+func (p *Service) Start() {
+	p.t.Helper()
+	if err := os.Remove(p.readyFile); !errors.Is(err, fs.ErrNotExist) {
+		require.NoError(p.t, err)
+	}
+	p.Process.Start()
+	ctx, cancel := context.WithTimeout(p.t.Context(), readyWithin)
+	defer cancel()
+	at, err := ready.Wait(ctx, p.readyFile, p.exited)
+	require.NoError(p.t, err, "%s should be ready", p.name)
+	require.Equal(p.t, p.PID(), at.PID)
+	p.At = at
+}
+
+// PublicURL is where user messages go.
+func (s *System) PublicURL() string { return s.service("ingest").At.PublicURL }
+
+// AdminURL is where the ops API is.
+func (s *System) AdminURL() string { return s.service("ops").At.AdminURL }
+
+// OpsToken opens the ops API.
+func (s *System) OpsToken() string {
+	if t := s.service("ops").At.OpsToken; t != "" {
+		return t
+	}
+	return opsToken
+}
+
+func (s *System) service(command string) *Service {
+	if serve, ok := s.Services["serve"]; ok {
+		return serve
+	}
+	return s.Services[command]
+}
+
+// Parley runs a command of the binary against the system, requires that it
+// succeeds, and returns what it printed.
+func (s *System) Parley(args ...string) string {
+	s.t.Helper()
+	env := []string{"PARLEY_OPS_URL=" + s.AdminURL(), "PARLEY_OPS_TOKEN=" + s.OpsToken(), "PARLEY_URL=" + s.PublicURL()}
+	return s.binaries.Run(s.t, env, args...)
+}
