@@ -12,7 +12,6 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -22,6 +21,7 @@ import (
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/ledger/idempotency"
+	"github.com/parleyhq/parley/pkg/ledger/idempotency/idempotencytest"
 	"github.com/parleyhq/parley/pkg/problem"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/topology"
@@ -62,15 +62,14 @@ func newHarness(t *testing.T, change func(*ingest.Options, *ingest.Deps)) *harne
 	h.broker, h.stop = brokertest.Start(t, t.TempDir())
 	require.NoError(t, topology.Ensure(t.Context(), h.broker.JS, brokertest.Layout))
 	config := h.configure(t)
-	h.redis = miniredis.RunT(t)
-	client := redis.NewClient(&redis.Options{Addr: h.redis.Addr(), MaxRetries: -1})
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	var once *idempotency.Store
+	once, h.redis = idempotencytest.New(t)
 	core, logs := observer.New(zap.InfoLevel)
 	h.logs = logs
 
 	o := ingest.Options{Addr: "127.0.0.1:0", Partitions: brokertest.Layout.Partitions}
 	d := ingest.Deps{
-		Publisher: h.broker, Config: config, Once: idempotency.New(client), Metrics: h.metrics, Log: zap.New(core),
+		Publisher: h.broker, Config: config, Once: once, Metrics: h.metrics, Log: zap.New(core),
 	}
 	if change != nil {
 		change(&o, &d)

@@ -1,7 +1,9 @@
 package ingest
 
 import (
+	"context"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/parleyhq/parley/pkg/broker"
+	"github.com/parleyhq/parley/pkg/chat"
 )
 
 func TestTraceparent(t *testing.T) {
@@ -73,4 +76,39 @@ func TestNewRefuses(t *testing.T) {
 	require.ErrorContains(t, err, "host:port")
 	_, err = New(Options{Addr: "127.0.0.1:0", Partitions: 1}, Deps{})
 	require.ErrorContains(t, err, "needs a publisher")
+}
+
+// fixed is a configuration of one channel, which every token opens.
+type fixed struct{ Config }
+
+func (fixed) Revision() uint64 { return 7 }
+
+func (fixed) Authenticate(string) (chat.Token, bool) { return chat.Token{ChannelID: "shop"}, true }
+
+func (fixed) Channel(id string) (*chat.Channel, bool) { return &chat.Channel{ID: id}, true }
+
+type confirms struct{}
+
+func (confirms) Publish(context.Context, broker.Message) (uint64, error) { return 1, nil }
+
+// BenchmarkHandler is the service's own part of a message, without HTTP's.
+func BenchmarkHandler(b *testing.B) {
+	d, err := Deps{
+		Publisher: confirms{}, Config: func() Config { return fixed{} }, Metrics: prometheus.NewRegistry(), Log: zap.NewNop(),
+	}.withDefaults()
+	require.NoError(b, err)
+	s := &Service{opts: Options{Partitions: 8}.withDefaults(), deps: d, metrics: newMetrics(d.Metrics)}
+	e := s.routes()
+	const body = `{"conversationId":"c1","message":{"textMessage":{"text":"A large pizza with mushrooms, please"}}}`
+	b.ReportAllocs()
+	for b.Loop() {
+		r := httptest.NewRequestWithContext(b.Context(), http.MethodPost, "/v1/channels/webhook/shop/messages", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Authorization", "Bearer x")
+		rec := httptest.NewRecorder()
+		e.ServeHTTP(rec, r)
+		if rec.Code != http.StatusAccepted {
+			b.Fatal(rec.Body)
+		}
+	}
 }

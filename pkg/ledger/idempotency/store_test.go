@@ -6,25 +6,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/parleyhq/parley/pkg/ledger/idempotency"
+	"github.com/parleyhq/parley/pkg/ledger/idempotency/idempotencytest"
 )
 
 var (
 	bodyA = sha256.Sum256([]byte("a"))
 	bodyB = sha256.Sum256([]byte("b"))
 )
-
-func newStore(t *testing.T) (*idempotency.Store, *miniredis.Miniredis) {
-	t.Helper()
-	server := miniredis.RunT(t)
-	client := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1})
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
-	return idempotency.New(client), server
-}
 
 func requireState(t *testing.T, s *idempotency.Store, channel, key string, body [32]byte, want idempotency.State) idempotency.Claim {
 	t.Helper()
@@ -35,7 +26,7 @@ func requireState(t *testing.T, s *idempotency.Store, channel, key string, body 
 }
 
 func TestStates(t *testing.T) {
-	s, server := newStore(t)
+	s, server := idempotencytest.New(t)
 	claim := requireState(t, s, "shop", "k", bodyA, idempotency.Claimed)
 	requireState(t, s, "shop", "k", bodyA, idempotency.InProgress)
 	requireState(t, s, "shop", "k", bodyB, idempotency.Mismatch)
@@ -53,14 +44,14 @@ func TestStates(t *testing.T) {
 }
 
 func TestReleaseFreesTheKey(t *testing.T) {
-	s, _ := newStore(t)
+	s, _ := idempotencytest.New(t)
 	claim := requireState(t, s, "shop", "k", bodyA, idempotency.Claimed)
 	require.NoError(t, s.Release(t.Context(), claim))
 	requireState(t, s, "shop", "k", bodyB, idempotency.Claimed)
 }
 
 func TestExpiredClaimCannotTouchItsSuccessor(t *testing.T) {
-	s, server := newStore(t)
+	s, server := idempotencytest.New(t)
 	old := requireState(t, s, "shop", "k", bodyA, idempotency.Claimed)
 	server.FastForward(31 * time.Second)
 	requireState(t, s, "shop", "k", bodyA, idempotency.Claimed)
@@ -71,7 +62,7 @@ func TestExpiredClaimCannotTouchItsSuccessor(t *testing.T) {
 }
 
 func TestOneOfManyClaims(t *testing.T) {
-	s, _ := newStore(t)
+	s, _ := idempotencytest.New(t)
 	states := make([]idempotency.State, 16)
 	var wg sync.WaitGroup
 	for i := range states {
@@ -91,7 +82,7 @@ func TestOneOfManyClaims(t *testing.T) {
 }
 
 func TestRedisGoneAndBack(t *testing.T) {
-	s, server := newStore(t)
+	s, server := idempotencytest.New(t)
 	now := time.Unix(1000, 0)
 	idempotency.SetClock(s, func() time.Time { return now })
 	server.SetError("LOADING")
