@@ -65,7 +65,7 @@ func (c *Customer) read(output string, into any) {
 // Say posts a text of a user with `parley send`.
 func (c *Customer) Say(conversation, text string) {
 	c.t.Helper()
-	c.system.Parley("send", "--channel", c.Channel, "--token", c.Token, "--conversation", conversation, text)
+	c.system.Parley("send", "--url", c.system.PublicURL(), "--channel", c.Channel, "--token", c.Token, "--conversation", conversation, text)
 }
 
 // Await waits until n deliveries have arrived in all, and requires of each that

@@ -159,6 +159,6 @@ func (s *System) service(command string) *Service {
 // succeeds, and returns what it printed.
 func (s *System) Parley(args ...string) string {
 	s.t.Helper()
-	env := []string{"PARLEY_OPS_URL=" + s.AdminURL(), "PARLEY_OPS_TOKEN=" + s.OpsToken(), "PARLEY_URL=" + s.PublicURL()}
+	env := []string{"PARLEY_OPS_URL=" + s.AdminURL(), "PARLEY_OPS_TOKEN=" + s.OpsToken()}
 	return s.binaries.Run(s.t, env, args...)
 }

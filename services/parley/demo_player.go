@@ -108,11 +108,12 @@ func (p *demoPlayer) play(ctx context.Context, t demoTurn) error {
 func (p *demoPlayer) decide(t demoTurn) (message map[chat.InputKind]any, shown string, err error) {
 	switch {
 	case t.Choose != "":
-		postback, err := choose(p.latest, t.Card, t.Choose)
+		chosen, err := choose(p.latest, t.Card, t.Choose)
 		if err != nil {
 			return nil, "", err
 		}
-		return map[chat.InputKind]any{chat.InputPostback: postback}, "chooses [" + t.Choose + "] (postback)", nil
+		postback := chat.PostbackInput{Title: chosen.title, Payload: chosen.payload}
+		return map[chat.InputKind]any{chat.InputPostback: postback}, chosen.shown(), nil
 	case t.Send != nil:
 		return t.Send, t.Shown, nil
 	}
@@ -174,32 +175,46 @@ func (p *demoPlayer) stay(ctx context.Context) error {
 	}
 }
 
-// choose finds an offer by its title, in the newest message first, and returns
-// the postback that choosing it sends.
-func choose(messages []*chat.Message, card, title string) (*chat.PostbackInput, error) {
+// offer is something to choose with its postback's payload.
+type offer struct {
+	card, title, payload string
+	quickReply           bool
+}
+
+// shown is what the transcript says of choosing it.
+func (o offer) shown() string {
+	switch {
+	case o.quickReply:
+		return "taps the quick reply (" + o.title + ")"
+	case o.card != "":
+		return "taps the button [" + o.title + "] of " + o.card
+	}
+	return "taps the button [" + o.title + "]"
+}
+
+// choose finds an offer by its title, in the newest message first.
+func choose(messages []*chat.Message, card, title string) (offer, error) {
 	var offered []string
 	for _, m := range slices.Backward(messages) {
 		for _, o := range offers(m) {
 			if o.title == title && (card == "" || o.card == card) {
-				return &chat.PostbackInput{Title: o.title, Payload: o.payload}, nil
+				return o, nil
 			}
 			offered = append(offered, strings.TrimPrefix(o.card+"/"+o.title, "/"))
 		}
 	}
 	if len(offered) == 0 {
-		return nil, errors.New("the bot offers no choice where " + title + " was expected")
+		return offer{}, errors.New("the bot offers no choice where " + title + " was expected")
 	}
-	return nil, fmt.Errorf("the bot doesn't offer %q, but %s", strings.TrimPrefix(card+"/"+title, "/"), strings.Join(offered, ", "))
+	return offer{}, fmt.Errorf("the bot doesn't offer %q, but %s", strings.TrimPrefix(card+"/"+title, "/"), strings.Join(offered, ", "))
 }
 
-// offer is something to choose with its postback payload.
-type offer struct{ card, title, payload string }
-
+// offers are what a message lets the user send back.
 func offers(m *chat.Message) []offer {
 	var all []offer
 	for _, q := range m.QuickReplies {
 		if q.ContentType == "text" {
-			all = append(all, offer{title: q.Title, payload: q.Payload})
+			all = append(all, offer{title: q.Title, payload: q.Payload, quickReply: true})
 		}
 	}
 	add := func(card string, buttons []chat.Button) {

@@ -135,13 +135,13 @@ func TestDemoPlaysBothSides(t *testing.T) {
     #2 bot < Hungry?
              (Yes)
              * signature verified, conversation anna
-       user > chooses [Yes] (postback)
+       user > taps the quick reply (Yes)
     #3 bot < | Margherita
              | [See] [Take it]
              | Funghi
              | [See] [Take it]
              * signature verified, conversation anna
-       user > chooses [Take it] (postback)
+       user > taps the button [Take it] of Funghi
     #4 bot < You said: {"nextDialogstateId": "f" }
              * signature verified, conversation anna
        user > bye

@@ -12,24 +12,25 @@ import (
 
 func newHealthCommand() *cobra.Command {
 	var url string
-	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Ask a process whether it is ready; exit code 0 if it is, 1 if not",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return runHealth(cmd, url, timeout) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return runHealth(cmd, url) },
 	}
 	cmd.Flags().StringVar(&url, "url", "http://127.0.0.1:8081/readyz", "`URL` of /readyz or /livez")
-	cmd.Flags().DurationVar(&timeout, "timeout", 3*time.Second, "how long to wait for the answer")
 	return cmd
 }
 
-func runHealth(cmd *cobra.Command, url string, timeout time.Duration) error {
+// healthTimeout is below the time that probes are given.
+const healthTimeout = 2500 * time.Millisecond
+
+func runHealth(cmd *cobra.Command, url string) error {
 	req, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return fmt.Errorf("--url: %w", err)
 	}
-	client := &http.Client{Timeout: timeout, CheckRedirect: noRedirect}
+	client := &http.Client{Timeout: healthTimeout, CheckRedirect: noRedirect}
 	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("not ready: %w", err)

@@ -59,7 +59,7 @@ func TestExitCodes(t *testing.T) {
 		"bad value":        {args: []string{"bench", "--rounds", "x"}, code: exitUsage, stderr: "--rounds"},
 		"missing flag":     {args: []string{"send", "hello"}, code: exitUsage, stderr: `"channel", "conversation" not set`},
 		"missing argument": {args: []string{"send"}, code: exitUsage, stderr: "accepts 1 arg"},
-		"bad environment":  {args: []string{"health"}, env: []string{"PARLEY_TIMEOUT=soon"}, code: exitUsage, stderr: "environment PARLEY_TIMEOUT"},
+		"bad environment":  {args: []string{"bench"}, env: []string{"PARLEY_ROUNDS=many"}, code: exitUsage, stderr: "environment PARLEY_ROUNDS"},
 		"failure":          {args: []string{"health", "--url", "http://127.0.0.1:1/readyz"}, code: exitFailed, stderr: "not ready"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -170,10 +170,11 @@ func (t *transcript) card(e *chat.Element) []string {
 func buttonRow(buttons []chat.Button) string {
 	row := make([]string, len(buttons))
 	for i, b := range buttons {
-		row[i] = "[" + printable(b.Title) + "]"
-		if b.Title == "" {
-			row[i] = "[" + printable(b.Type) + "]"
+		title := b.Title
+		if title == "" {
+			title = strings.TrimPrefix(b.Type, "element_") // element_share has none
 		}
+		row[i] = "[" + printable(title) + "]"
 		if b.URL != "" {
 			row[i] += " " + printable(b.URL)
 		}

@@ -29,7 +29,7 @@ func TestTranscriptOfEveryKind(t *testing.T) {
 			"    #7 bot < [image] https://x/y\n"},
 		"buttons": {template(chat.AttachmentPayload{TemplateType: "button", Text: "More?", Buttons: []chat.Button{postback("Yes"), {Type: "web_url", Title: "Site", URL: "https://x"}, {Type: "element_share"}}}), "" +
 			"    #7 bot < More?\n" +
-			"             [Yes] [Site] https://x [element_share]\n"},
+			"             [Yes] [Site] https://x [share]\n"},
 		"carousel": {template(chat.AttachmentPayload{TemplateType: "generic", Elements: []chat.Element{
 			{Title: "Margherita", Subtitle: "tomato", Buttons: []chat.Button{postback("Take it")}}, {Title: "Funghi"},
 		}}), "" +
