@@ -14,14 +14,15 @@ import (
 	"github.com/expr-lang/expr/vm"
 )
 
-// Bounds of an expression. They keep one evaluation to a few milliseconds and
-// megabytes whatever the variables hold: no loop within a loop, at most two
-// loops in a row, no way to grow a text or a list again and again.
+// Bounds of an expression. They keep one evaluation below a second and to some
+// megabytes, even one that was made to be slow and over variables as large as
+// they can be: no loop within a loop, at most two loops in a row, no way to grow
+// a text or a list again and again.
 const (
 	maxSource   = 2_000  // bytes
 	maxNodes    = 300    // of the syntax tree
 	maxLoops    = 2      // map, filter, all, …
-	maxElements = 10_000 // the memory budget: elements made in one evaluation
+	maxElements = 2_000  // the memory budget: elements made in one evaluation
 	maxResult   = 64_000 // bytes of what join and replace make
 )
 
@@ -32,7 +33,7 @@ func allowed(name string) bool {
 		"all", "none", "any", "one", "filter", "map", "find", "findIndex", "count", "sum", "sortBy",
 		"len", "type", "abs", "ceil", "floor", "round", "int", "float", "string",
 		"trim", "trimPrefix", "trimSuffix", "upper", "lower", "split", "indexOf", "lastIndexOf", "hasPrefix", "hasSuffix",
-		"max", "min", "mean", "median", "first", "last", "get", "take", "keys", "values", "reverse", "uniq", "concat", "sort",
+		"max", "min", "mean", "median", "first", "last", "get", "take", "keys", "values", "reverse", "concat", "sort",
 		"join", "replace", "fixed",
 	}, name)
 }
@@ -55,6 +56,7 @@ func compileExpression(source string) (*expression, error) {
 		return nil, err
 	}
 	program, err := expr.Compile(source, expr.MaxNodes(maxNodes),
+		expr.Optimize(false), // it would make constant ranges when it compiles, outside of the memory budget
 		expr.DisableBuiltin("join"), expr.Function("join", join),
 		expr.DisableBuiltin("replace"), expr.Function("replace", replace),
 		expr.Function("fixed", fixed))
@@ -101,7 +103,14 @@ func lint(source string) error {
 
 type linter struct {
 	loops   int
+	whole   string // a function that goes through a whole list, if there is one
 	problem string
+}
+
+func (l *linter) function(name string) {
+	if slices.Contains([]string{"join", "split", "sort", "reverse", "concat", "keys", "values", "mean", "median", "take"}, name) {
+		l.whole = name
+	}
 }
 
 func (l *linter) refuse(problem string) {
@@ -114,6 +123,7 @@ func (l *linter) refuse(problem string) {
 func (l *linter) Visit(node *ast.Node) {
 	switch n := (*node).(type) {
 	case *ast.BuiltinNode:
+		l.function(n.Name)
 		if !allowed(n.Name) {
 			l.refuse("the function " + n.Name + " is not available")
 		}
@@ -121,7 +131,7 @@ func (l *linter) Visit(node *ast.Node) {
 		name, ok := n.Callee.(*ast.IdentifierNode)
 		if !ok {
 			l.refuse("only functions can be called")
-		} else if !allowed(name.Value) {
+		} else if l.function(name.Value); !allowed(name.Value) {
 			l.refuse("there is no function " + name.Value)
 		}
 	case *ast.PredicateNode:
@@ -130,6 +140,9 @@ func (l *linter) Visit(node *ast.Node) {
 		ast.Walk(&n.Node, inner)
 		if inner.loops > 0 {
 			l.refuse("a loop can't stand in a loop: use a set step before")
+		}
+		if inner.whole != "" {
+			l.refuse(inner.whole + " can't stand in a loop, since it goes through a whole list itself: use a set step before")
 		}
 	case *ast.VariableDeclaratorNode:
 		l.refuse("let is not available: use a set step before")

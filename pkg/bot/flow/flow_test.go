@@ -1,6 +1,7 @@
 package flow_test
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"strings"
@@ -362,6 +363,16 @@ func TestRespondRefusesWhatItCannotRead(t *testing.T) {
 		var refused *bot.RefusedError
 		require.ErrorAs(t, err, &refused)
 	}
+}
+
+func TestATurnEndsWithItsContext(t *testing.T) {
+	c := play(t, head)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := c.bot.Respond(ctx, &bot.Turn{Input: chat.Input{Kind: chat.InputIntro, Body: []byte(`{}`)}})
+	require.ErrorIs(t, err, context.Canceled)
+	var refused *bot.RefusedError
+	require.NotErrorAs(t, err, &refused, "it is worth another try")
 }
 
 func TestConcurrentTurns(t *testing.T) {

@@ -90,6 +90,7 @@ func TestParseSaysWhatToChange(t *testing.T) {
 		{"reduce", head + "    - \"{{ reduce([1], # + #acc) }}\"\n", 7, 7, "not available"},
 		{"let", head + "    - \"{{ let a = 1; a }}\"\n", 7, 7, "let is not available"},
 		{"nested loop", head + "    - \"{{ map([1], map([1], #)) }}\"\n", 7, 7, "a loop can't stand in a loop"},
+		{"join in a loop", head + "    - \"{{ map([1], join([#])) }}\"\n", 7, 7, "join can't stand in a loop"},
 		{"three loops", head + "    - \"{{ [1] | map(#) | map(#) | map(#) }}\"\n", 7, 7, "at most 2 of map"},
 		{"method", head + "    - \"{{ a.b() }}\"\n", 7, 7, "only functions can be called"},
 		{"long expression", head + "    - \"{{ 1 " + strings.Repeat("+1", 1000) + " }}\"\n", 7, 7, "make it at most 2000"},

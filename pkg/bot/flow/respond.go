@@ -26,10 +26,10 @@ type state struct {
 	NotUnderstood int    `json:"notUnderstood,omitempty"`
 }
 
-// Respond implements bot.Bot. Its error is always a *bot.RefusedError: an input
-// that can't be read.
-func (f *flow) Respond(_ context.Context, turn *bot.Turn) (*bot.Answer, error) {
-	r := newRun(f.def, turn)
+// Respond implements bot.Bot. Its error is a *bot.RefusedError for an input that
+// can't be read, or the context's.
+func (f *flow) Respond(ctx context.Context, turn *bot.Turn) (*bot.Answer, error) {
+	r := newRun(f.def, turn, ctx.Err)
 	if err := r.handle(turn.Input); err != nil {
 		return nil, &bot.RefusedError{Reason: err.Error()}
 	}

@@ -31,10 +31,11 @@ type run struct {
 	warnings    []string
 	steps       int
 	evaluations int
+	stopped     func() error // not nil once the turn's time is up
 }
 
-func newRun(def *Definition, turn *bot.Turn) *run {
-	r := &run{def: def, session: turn.Session, vars: copyOf(turn.Session.Variables)}
+func newRun(def *Definition, turn *bot.Turn, stopped func() error) *run {
+	r := &run{def: def, session: turn.Session, vars: copyOf(turn.Session.Variables), stopped: stopped}
 	for i := range def.variables {
 		if _, ok := r.vars[def.variables[i].name]; !ok {
 			r.vars[def.variables[i].name] = def.variables[i].value.eval(nil)
@@ -78,6 +79,9 @@ func (r *run) eval(e *expression) any {
 	if r.evaluations++; r.evaluations > maxEvaluations {
 		r.warn("the turn has too many expressions: the rest count as nothing")
 		return nil
+	}
+	if r.stopped() != nil {
+		return nil // the turn ends with that error
 	}
 	v, err := e.eval(r.env)
 	if err != nil {
@@ -164,6 +168,9 @@ func (r *run) say(m *message) {
 
 // answer is what the turn came to.
 func (r *run) answer() (*bot.Answer, error) {
+	if err := r.stopped(); err != nil {
+		return nil, fmt.Errorf("the flow bot's turn was stopped: %w", err)
+	}
 	dialog, err := json.Marshal(r.state)
 	if err != nil {
 		return nil, fmt.Errorf("write the conversation's state: %w", err)
