@@ -89,6 +89,16 @@ func DeadFilter(stage chat.Stage, channelID, destination string) string {
 	return strings.Join([]string{"dead", wild(string(stage)), wild(channelID), wild(destination), "*", "*"}, ".")
 }
 
+// DeadMessageFilter matches one message's dead letters at every destination.
+// Without the conversation's key (nil) the broker has to look further.
+func DeadMessageFilter(key *chat.ConversationKey, messageID string) string {
+	conversation := "*"
+	if key != nil {
+		conversation = key.String()
+	}
+	return "dead.*.*.*." + conversation + "." + token(messageID)
+}
+
 // JournalSubject is where turns (endpoint empty) and deliveries are recorded.
 func JournalSubject(channelID, endpointID string, key chat.ConversationKey) string {
 	return strings.Join([]string{"journal", token(channelID), token(endpointID), key.String()}, ".")
