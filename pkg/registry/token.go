@@ -59,3 +59,10 @@ func hashOf(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
 	return hex.EncodeToString(sum[:])
 }
+
+// NewEndpointID makes an id for an endpoint whose operator chose none.
+func NewEndpointID() string {
+	id := make([]byte, 5)
+	_, _ = rand.Read(id) // never fails: crypto/rand ends the process instead
+	return "ep-" + strings.ToLower(base32.StdEncoding.EncodeToString(id))
+}

@@ -1,0 +1,138 @@
+package ops
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/problem"
+	"github.com/parleyhq/parley/pkg/wire"
+)
+
+const (
+	defaultPage = 50
+	maxPage     = 500
+)
+
+func (s *Service) listDead(c echo.Context) error {
+	filter, limit, err := deadQuery(c)
+	if err != nil {
+		return err
+	}
+	letters, next, err := s.DeadLetters.List(c.Request().Context(), filter, limit, c.QueryParam("before"))
+	if err != nil {
+		return refusal(err)
+	}
+	page := DeadLetterPage{Items: []DeadLetter{}, Next: next}
+	for _, d := range letters {
+		page.Items = append(page.Items, deadLetterOf(d))
+	}
+	return c.JSON(http.StatusOK, page)
+}
+
+func deadQuery(c echo.Context) (f DeadLetterFilter, limit int, err error) {
+	var p chat.Problems
+	f = DeadLetterFilter{
+		Stage: chat.Stage(c.QueryParam("stage")), ChannelID: c.QueryParam("channel"), Destination: c.QueryParam("destination"),
+	}
+	if f.Stage != "" && f.Stage != chat.StageUser && f.Stage != chat.StageBot {
+		p.Add("stage", fmt.Sprintf(`%q is no stage: use "user" or "bot"`, f.Stage))
+	}
+	// They become parts of a subject.
+	for name, id := range map[string]string{"channel": f.ChannelID, "destination": f.Destination} {
+		if id == "" {
+			continue
+		}
+		if err := chat.ValidateID(name, id); err != nil {
+			p.Add(name, err.Error())
+		}
+	}
+	limit = defaultPage
+	if text := c.QueryParam("limit"); text != "" {
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxPage {
+			p.Add("limit", fmt.Sprintf("the limit is %q: set it to 1..%d", text, maxPage))
+		}
+	}
+	if before := c.QueryParam("before"); before != "" {
+		if _, err := strconv.ParseUint(before, 10, 64); err != nil {
+			p.Add("before", `this is no place in the list: give the "next" of an answer`)
+		}
+	}
+	if err := p.Err(); err != nil {
+		bad := problem.New(http.StatusBadRequest, "bad-query", "a query parameter can't be used: see errors")
+		bad.Errors = problem.From(err).Errors
+		return f, 0, bad
+	}
+	return f, limit, nil
+}
+
+// getDead answers with all dead letters of a message: one for each endpoint
+// that it was given up at.
+func (s *Service) getDead(c echo.Context) error {
+	id := c.Param("id")
+	if _, _, err := chat.ParseMessageID(id); err != nil {
+		return problem.New(http.StatusBadRequest, "bad-message-id", err.Error())
+	}
+	letters, err := s.DeadLetters.Get(c.Request().Context(), id)
+	if err != nil {
+		return refusal(err)
+	}
+	if len(letters) == 0 {
+		return problem.New(http.StatusNotFound, "not-found",
+			fmt.Sprintf("there is no dead letter of message %q: it may have been delivered, still wait, or be too old", id))
+	}
+	page := DeadLetterPage{Items: []DeadLetter{}}
+	for _, d := range letters {
+		item := deadLetterOf(d)
+		item.Message = messageOf(d)
+		for _, a := range d.Attempts {
+			item.Attempts = append(item.Attempts, Attempt{
+				At: a.At.UTC(), DurationMS: a.Duration.Milliseconds(), Status: a.Status, Error: a.Error,
+				Excerpt: strings.ToValidUTF8(string(a.Excerpt), "\uFFFD"),
+			})
+		}
+		page.Items = append(page.Items, item)
+	}
+	return c.JSON(http.StatusOK, page)
+}
+
+func deadLetterOf(d *chat.DeadLetter) DeadLetter {
+	out := DeadLetter{
+		MessageID: d.MessageID, Stage: d.Stage, ChannelID: d.ChannelID, Destination: d.Destination,
+		ConversationID: d.ConversationID, MessageCounter: d.Counter, Reason: d.Reason, Error: d.Error,
+		DiedAt: d.DiedAt.UTC(), AttemptCount: d.AttemptCount,
+	}
+	if !d.FirstFailure.IsZero() {
+		out.FirstFailureAt = new(d.FirstFailure.UTC())
+	}
+	return out
+}
+
+// messageOf shows the message as the contract spells it; nil for one that
+// can't be decoded, which may be why it is here.
+func messageOf(d *chat.DeadLetter) json.RawMessage {
+	switch d.Stage {
+	case chat.StageUser:
+		m, err := wire.DecodeUserMessage(d.Data)
+		if err != nil || !json.Valid(m.Input.Body) {
+			return nil
+		}
+		body, err := json.Marshal(map[chat.InputKind]json.RawMessage{m.Input.Kind: m.Input.Body})
+		if err != nil {
+			return nil
+		}
+		return body
+	case chat.StageBot:
+		m, err := wire.DecodeBotMessage(d.Data)
+		if err != nil || !json.Valid(m.Message) {
+			return nil
+		}
+		return m.Message
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package ops
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/problem"
+	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/topology"
+)
+
+// Root is the path that the API stands under.
+const Root = "/ops/v1"
+
+// minBootstrap is the least length of a bootstrap token, in characters.
+const minBootstrap = 16
+
+// Options configure the service.
+type Options struct {
+	// BootstrapToken opens the API besides the tokens of the registry; empty:
+	// only those do.
+	BootstrapToken chat.Secret
+}
+
+// Validate reports the first setting that can't work.
+func (o Options) Validate() error {
+	if n := len(o.BootstrapToken); n > 0 && n < minBootstrap {
+		return fmt.Errorf("the ops token has %d characters: give it at least %d random ones", n, minBootstrap)
+	}
+	return nil
+}
+
+// DeadLetterFilter says which dead letters are wanted; an empty part matches
+// every value.
+type DeadLetterFilter struct {
+	Stage       chat.Stage
+	ChannelID   string
+	Destination string
+}
+
+// DeadLetters reads what the pipeline gave up on.
+type DeadLetters interface {
+	// List returns at most limit dead letters, newest first, before a place
+	// that an earlier call returned as next ("" begins with the newest; next
+	// is "" at the end).
+	List(ctx context.Context, f DeadLetterFilter, limit int, before string) (list []*chat.DeadLetter, next string, err error)
+	// Get returns a message's dead letters, one for each destination that it
+	// was given up at; none is no error.
+	Get(ctx context.Context, messageID string) ([]*chat.DeadLetter, error)
+}
+
+// HealthCheck is one part that the pipeline needs.
+type HealthCheck struct {
+	Name  string
+	Check func(ctx context.Context) error
+}
+
+// Deps are what the service reads and writes.
+type Deps struct {
+	Registry    *registry.Registry
+	DeadLetters DeadLetters
+	// Status reads what waits in the streams.
+	Status func(ctx context.Context) (*topology.Status, error)
+	// Health is what status reports beside; may be nil.
+	Health []HealthCheck
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Service is the API.
+type Service struct {
+	Deps
+	bootstrap [sha256.Size]byte
+	opened    bool // a bootstrap token is set
+}
+
+// New makes the service; Mount puts it on a server.
+func New(o Options, d Deps) (*Service, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil {
+		return nil, errors.New("ops needs a registry, dead letters and a status")
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	return &Service{
+		Deps: d, opened: o.BootstrapToken != "",
+		bootstrap: sha256.Sum256([]byte(o.BootstrapToken.Reveal())),
+	}, nil
+}
+
+// Mount adds the routes to a server whose error handler is problem.Handler.
+func (s *Service) Mount(e *echo.Echo) {
+	g := e.Group(Root, s.authorize)
+
+	g.GET("/channels", s.listChannels)
+	g.POST("/channels", s.createChannel)
+	g.GET("/channels/:id", s.getChannel)
+	g.PUT("/channels/:id", s.putChannel)
+	g.DELETE("/channels/:id", s.deleteChannel)
+	g.GET("/channels/:id/endpoints", s.listEndpointsOf)
+	g.POST("/channels/:id/endpoints", s.createEndpoint)
+
+	g.GET("/endpoints", s.listEndpoints)
+	g.GET("/endpoints/:id", s.getEndpoint)
+	g.PUT("/endpoints/:id", s.putEndpoint)
+	g.DELETE("/endpoints/:id", s.deleteEndpoint)
+	g.POST("/endpoints/:id/disable", s.disableEndpoint)
+	g.POST("/endpoints/:id/enable", s.enableEndpoint)
+
+	g.GET("/bots", s.listBots)
+	g.POST("/bots", s.createBot)
+	g.GET("/bots/:id", s.getBot)
+	g.PUT("/bots/:id", s.putBot)
+	g.DELETE("/bots/:id", s.deleteBot)
+
+	g.GET("/tokens", s.listTokens)
+	g.POST("/tokens", s.createToken)
+	g.DELETE("/tokens/:id", s.deleteToken)
+
+	g.GET("/status", s.status)
+	g.GET("/dead-letters", s.listDead)
+	g.GET("/dead-letters/:id", s.getDead)
+}
+
+// authorize lets a request pass that carries the bootstrap token or an ops
+// token of the registry.
+func (s *Service) authorize(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		scheme, given, _ := strings.Cut(c.Request().Header.Get(echo.HeaderAuthorization), " ")
+		if !strings.EqualFold(scheme, "bearer") || given == "" {
+			return unauthorized("send an ops token in the header: Authorization: Bearer <token>")
+		}
+		sum := sha256.Sum256([]byte(given))
+		if subtle.ConstantTimeCompare(sum[:], s.bootstrap[:]) == 1 && s.opened {
+			return next(c)
+		}
+		token, ok := s.Registry.Snapshot().Authenticate(given)
+		if !ok {
+			return unauthorized("the token is not known here: check that it is complete and was not deleted")
+		}
+		if !token.Ops {
+			return problem.New(http.StatusForbidden, "forbidden",
+				"the token opens a channel and not the ops API: use one made with `parley token create --ops`")
+		}
+		return next(c)
+	}
+}
+
+func unauthorized(detail string) error {
+	p := problem.New(http.StatusUnauthorized, "unauthorized", detail)
+	p.Challenge = `Bearer realm="parley-ops"`
+	return p
+}

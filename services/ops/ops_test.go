@@ -1,0 +1,416 @@
+package ops_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pb33f/libopenapi"
+	validator "github.com/pb33f/libopenapi-validator"
+	verrors "github.com/pb33f/libopenapi-validator/errors"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/parleyhq/parley/pkg/broker"
+	"github.com/parleyhq/parley/pkg/broker/brokertest"
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/httpserver"
+	"github.com/parleyhq/parley/pkg/problem"
+	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/webhook"
+	"github.com/parleyhq/parley/pkg/wire"
+	"github.com/parleyhq/parley/services/ops"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+const opsToken = "a-bootstrap-token"
+
+// letters is a list of dead letters, newest first.
+type letters []*chat.DeadLetter
+
+func (l letters) List(_ context.Context, f ops.DeadLetterFilter, limit int, before string) ([]*chat.DeadLetter, string, error) {
+	if f.ChannelID == "broken" {
+		return nil, "", broker.ErrUnavailable
+	}
+	if before != "" || f.Stage == chat.StageUser {
+		return nil, "", nil
+	}
+	if limit < len(l) {
+		return l[:limit], "7", nil
+	}
+	return l, "", nil
+}
+
+func (l letters) Get(_ context.Context, messageID string) ([]*chat.DeadLetter, error) {
+	for _, d := range l {
+		if d.MessageID == messageID {
+			return letters{d}, nil
+		}
+	}
+	return nil, nil
+}
+
+func deadLetter(t *testing.T) *chat.DeadLetter {
+	t.Helper()
+	at := time.UnixMilli(1_700_000_000_000)
+	key := chat.KeyOf("shop", "anna")
+	id := chat.BotMessageID(at, key, "msg_x", 0)
+	data, err := wire.EncodeBotMessage(&chat.BotMessage{
+		ID: id, ChannelID: "shop", ConversationID: "anna", CreatedAt: at, Event: chat.EventMessage,
+		Message: json.RawMessage(`{"text":"Hello"}`),
+	})
+	require.NoError(t, err)
+	return &chat.DeadLetter{
+		MessageID: id, Stage: chat.StageBot, ChannelID: "shop", Destination: "crm", ConversationID: "anna", Counter: 1,
+		Reason: "exhausted", Error: "status 500", FirstFailure: at, DiedAt: at.Add(time.Hour), AttemptCount: 11, Data: data,
+		Attempts: []chat.Attempt{{At: at, Duration: time.Second, Status: 500, Error: "status 500", Excerpt: []byte("oops\xff")}},
+	}
+}
+
+// api is the API on a real broker. Every request and answer is checked
+// against docs/api/ops.yaml.
+type api struct {
+	t         *testing.T
+	url       string
+	validator validator.Validator
+	registry  *registry.Registry
+	conn      *broker.Conn
+	dead      *chat.DeadLetter
+}
+
+func newAPI(t *testing.T) *api {
+	t.Helper()
+	conn := brokertest.New(t)
+	sealer, err := registry.NewSealer(make([]byte, registry.KeySize))
+	require.NoError(t, err)
+	reg, err := registry.Open(t.Context(), conn.JS, registry.Options{
+		Sealer: sealer, NewSecret: webhook.NewSecret,
+		FlowCheck: func(_ string, yaml []byte) error {
+			if strings.Contains(string(yaml), "bad") {
+				return &chat.ValidationError{Problems: []chat.Problem{{Detail: "line 2, column 1: no such dialog"}}}
+			}
+			return nil
+		},
+	})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- reg.Run(ctx) }()
+	t.Cleanup(func() { cancel(); require.NoError(t, <-done) })
+
+	dead := deadLetter(t)
+	svc, err := ops.New(ops.Options{BootstrapToken: opsToken}, ops.Deps{
+		Registry: reg, DeadLetters: letters{dead, dead},
+		Status: func(ctx context.Context) (*topology.Status, error) {
+			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
+		},
+		Health: []ops.HealthCheck{
+			{Name: "broker", Check: func(context.Context) error { return conn.Ready() }},
+			{Name: "ledger", Check: func(context.Context) error { return errors.New("it is away") }},
+		},
+	})
+	require.NoError(t, err)
+	e := httpserver.NewEcho(zap.NewNop())
+	svc.Mount(e)
+	srv := httptest.NewServer(e)
+	t.Cleanup(srv.Close)
+	return &api{t: t, url: srv.URL, validator: openAPI(t), registry: reg, conn: conn, dead: dead}
+}
+
+func openAPI(t *testing.T) validator.Validator {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/api/ops.yaml")
+	require.NoError(t, err)
+	doc, err := libopenapi.NewDocument(text)
+	require.NoError(t, err)
+	v, errs := validator.NewValidator(doc)
+	require.Empty(t, errs)
+	valid, problems := v.ValidateDocument()
+	require.True(t, valid, "%v", problems)
+	return v
+}
+
+// request is one call; a nil body sends none.
+type request struct {
+	method, path string
+	body         string
+	header       map[string]string
+	token        string // "": the bootstrap token; "-": none
+	// offContract says that the request itself breaks the description.
+	offContract bool
+}
+
+type answer struct {
+	*http.Response
+	body []byte
+}
+
+func (a *api) do(r request) answer {
+	a.t.Helper()
+	req, err := http.NewRequestWithContext(a.t.Context(), r.method, a.url+ops.Root+r.path, strings.NewReader(r.body))
+	require.NoError(a.t, err)
+	if r.body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	switch r.token {
+	case "":
+		req.Header.Set("Authorization", "Bearer "+opsToken)
+	case "-":
+	default:
+		req.Header.Set("Authorization", "Bearer "+r.token)
+	}
+	for k, v := range r.header {
+		req.Header.Set(k, v)
+	}
+	if !r.offContract {
+		copied := req.Clone(req.Context())
+		copied.Body = io.NopCloser(strings.NewReader(r.body))
+		if r.body == "" {
+			copied.Body = http.NoBody
+		}
+		ok, problems := a.validator.ValidateHttpRequest(copied)
+		require.True(a.t, ok, "%s %s: the request is not as described: %v", r.method, r.path, explain(problems))
+	}
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(a.t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(a.t, err)
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	ok, problems := a.validator.ValidateHttpResponse(req, resp)
+	require.True(a.t, ok, "%s %s: the answer is not as described: %v\n%s", r.method, r.path, explain(problems), body)
+	return answer{resp, body}
+}
+
+// ok does a call that must be answered with the status, and reads its body.
+func ok[T any](a *api, status int, r request) (out T, got answer) {
+	a.t.Helper()
+	got = a.do(r)
+	require.Equal(a.t, status, got.StatusCode, "%s", got.body)
+	require.NoError(a.t, json.Unmarshal(got.body, &out))
+	return out, got
+}
+
+// refused does a call that must be refused.
+func (a *api) refused(status int, slug string, r request) problem.Problem {
+	a.t.Helper()
+	got := a.do(r)
+	require.Equal(a.t, status, got.StatusCode, "%s", got.body)
+	require.Equal(a.t, problem.ContentType, got.Header.Get("Content-Type"))
+	var p problem.Problem
+	require.NoError(a.t, json.Unmarshal(got.body, &p))
+	require.Equal(a.t, slug, p.Slug())
+	require.NotEmpty(a.t, p.Detail)
+	return p
+}
+
+func TestConfiguration(t *testing.T) {
+	a := newAPI(t)
+	bot, got := ok[ops.Bot](a, 201, request{method: "POST", path: "/bots", body: `{"id":"pizza","kind":"echo"}`})
+	require.Equal(t, "/ops/v1/bots/pizza", got.Header.Get("Location"))
+	require.NotEmpty(t, got.Header.Get("ETag"))
+	require.Equal(t, "echo", bot.Kind)
+	ok[ops.Channel](a, 201, request{method: "PUT", path: "/channels/shop", body: `{"botId":"pizza","name":"Shop"}`})
+	_, got = ok[ops.Channel](a, 200, request{method: "PUT", path: "/channels/shop", body: `{"botId":"pizza"}`})
+	etag := got.Header.Get("ETag")
+
+	e, _ := ok[ops.Endpoint](a, 201, request{method: "POST", path: "/channels/shop/endpoints", body: `{"url":"https://example.com/hook","verifyToken":"verify-me","retry":["1s","1m30s"],"timeout":"5s"}`})
+	require.Regexp(t, "^ep-", e.ID)
+	require.Regexp(t, "^whsec_", e.Secrets[0], "a secret is shown when it is made")
+	secret := e.Secrets[0]
+	require.Equal(t, ops.Redacted, *e.VerifyToken)
+	require.Equal(t, []string{"1s", "1m30s"}, e.Retry)
+
+	_, got = ok[ops.Endpoint](a, 200, request{method: "GET", path: "/endpoints/" + e.ID})
+	require.NotContains(t, string(got.body), secret)
+	require.NotContains(t, string(got.body), "verify-me")
+	changed, _ := ok[ops.Endpoint](a, 200, request{method: "PUT", path: "/endpoints/" + e.ID, body: string(got.body), header: map[string]string{"If-Match": got.Header.Get("ETag")}})
+	require.Greater(t, changed.Revision, e.Revision)
+	stored, found := a.registry.Snapshot().Endpoint(e.ID)
+	require.True(t, found)
+	require.Equal(t, "verify-me", stored.VerifyToken.Reveal(), "what was read can be put again")
+	require.Equal(t, secret, stored.Secrets[0].Reveal())
+
+	off, _ := ok[ops.Endpoint](a, 200, request{method: "POST", path: "/endpoints/" + e.ID + "/disable", body: `{"reason":"moving"}`})
+	require.Equal(t, "moving", off.Disabled)
+	off, _ = ok[ops.Endpoint](a, 200, request{method: "POST", path: "/endpoints/" + e.ID + "/disable"})
+	require.NotEmpty(t, off.Disabled)
+	status, _ := ok[ops.Status](a, 200, request{method: "GET", path: "/status"})
+	require.Equal(t, 1, status.Config.DisabledEndpoints)
+	on, _ := ok[ops.Endpoint](a, 200, request{method: "POST", path: "/endpoints/" + e.ID + "/enable"})
+	require.Empty(t, on.Disabled)
+	list, _ := ok[ops.List[ops.Endpoint]](a, 200, request{method: "GET", path: "/channels/shop/endpoints"})
+	require.Len(t, list.Items, 1)
+
+	a.refused(409, "in-use", request{method: "DELETE", path: "/channels/shop"})
+	a.refused(409, "in-use", request{method: "DELETE", path: "/bots/pizza"})
+	ok[ops.Deleted](a, 200, request{method: "DELETE", path: "/endpoints/" + e.ID})
+	a.refused(412, "changed", request{method: "DELETE", path: "/channels/shop", header: map[string]string{"If-Match": `"1"`}})
+	deleted, _ := ok[ops.Deleted](a, 200, request{method: "DELETE", path: "/channels/shop", header: map[string]string{"If-Match": etag}})
+	require.Equal(t, a.registry.Snapshot().Revision(), deleted.Revision)
+	for _, path := range []string{"/channels", "/endpoints", "/tokens"} {
+		empty, _ := ok[ops.List[any]](a, 200, request{method: "GET", path: path})
+		require.Empty(t, empty.Items)
+	}
+}
+
+func TestFlowBot(t *testing.T) {
+	a := newAPI(t)
+	yaml := map[string]string{"Content-Type": "application/yaml"}
+	ok[ops.Bot](a, 201, request{method: "PUT", path: "/bots/pizza", body: "dialogs: {}\n", header: yaml})
+	p := a.refused(422, "invalid", request{method: "PUT", path: "/bots/pizza", body: "x:\n  bad\n", header: yaml})
+	require.Equal(t, []chat.Problem{{Pointer: "/flow", Detail: "line 2, column 1: no such dialog"}}, p.Errors)
+	bot, _ := ok[ops.Bot](a, 200, request{method: "GET", path: "/bots/pizza"})
+	require.Equal(t, "dialogs: {}\n", bot.Flow)
+	list, _ := ok[ops.List[ops.Bot]](a, 200, request{method: "GET", path: "/bots"})
+	require.Empty(t, list.Items[0].Flow)
+}
+
+func TestTokens(t *testing.T) {
+	a := newAPI(t)
+	ok[ops.Bot](a, 201, request{method: "POST", path: "/bots", body: `{"id":"pizza","kind":"echo"}`})
+	ok[ops.Channel](a, 201, request{method: "POST", path: "/channels", body: `{"id":"shop","botId":"pizza"}`})
+	forShop, _ := ok[ops.Token](a, 201, request{method: "POST", path: "/tokens", body: `{"channelId":"shop"}`})
+	forOps, _ := ok[ops.Token](a, 201, request{method: "POST", path: "/tokens", body: `{"ops":true,"name":"ci"}`})
+
+	a.refused(403, "forbidden", request{method: "GET", path: "/channels", token: forShop.Token})
+	list, got := ok[ops.List[ops.Token]](a, 200, request{method: "GET", path: "/tokens", token: forOps.Token})
+	require.Len(t, list.Items, 2)
+	require.NotContains(t, string(got.body), "pat_")
+	ok[ops.Deleted](a, 200, request{method: "DELETE", path: "/tokens/" + forOps.ID})
+	a.refused(401, "unauthorized", request{method: "GET", path: "/tokens", token: forOps.Token})
+}
+
+func TestRefusals(t *testing.T) {
+	a := newAPI(t)
+	ok[ops.Bot](a, 201, request{method: "POST", path: "/bots", body: `{"id":"pizza","kind":"echo"}`})
+	ok[ops.Channel](a, 201, request{method: "POST", path: "/channels", body: `{"id":"shop","botId":"pizza"}`})
+	ok[ops.Endpoint](a, 201, request{method: "POST", path: "/channels/shop/endpoints", body: `{"id":"crm","url":"https://example.com"}`})
+	header := func(name, value string) map[string]string { return map[string]string{name: value} }
+	const echoBot = `{"id":"pizza","kind":"echo"}`
+	for name, c := range map[string]struct {
+		request  request
+		status   int
+		slug     string
+		pointers []string
+	}{
+		"no token":           {request{method: "GET", path: "/bots", token: "-", offContract: true}, 401, "unauthorized", nil},
+		"wrong token":        {request{method: "GET", path: "/bots", token: "x"}, 401, "unauthorized", nil},
+		"almost the token":   {request{method: "GET", path: "/bots", token: opsToken + "x"}, 401, "unauthorized", nil},
+		"wrong scheme":       {request{method: "GET", path: "/bots", header: header("Authorization", "Basic "+opsToken), offContract: true}, 401, "unauthorized", nil},
+		"exists":             {request{method: "POST", path: "/bots", body: echoBot}, 409, "exists", nil},
+		"unknown bot":        {request{method: "GET", path: "/bots/other"}, 404, "not-found", nil},
+		"unknown channel":    {request{method: "GET", path: "/channels/other"}, 404, "not-found", nil},
+		"unknown endpoint":   {request{method: "GET", path: "/endpoints/other"}, 404, "not-found", nil},
+		"disable unknown":    {request{method: "POST", path: "/endpoints/other/disable"}, 404, "not-found", nil},
+		"delete unknown":     {request{method: "DELETE", path: "/tokens/other"}, 404, "not-found", nil},
+		"endpoints of none":  {request{method: "GET", path: "/channels/other/endpoints"}, 404, "not-found", nil},
+		"endpoint for none":  {request{method: "POST", path: "/channels/other/endpoints", body: `{"url":"https://example.com"}`}, 404, "not-found", nil},
+		"empty body":         {request{method: "POST", path: "/bots", header: header("Content-Type", "application/json"), offContract: true}, 400, "bad-json", []string{""}},
+		"not JSON":           {request{method: "POST", path: "/bots", body: `{"id"`, offContract: true}, 400, "bad-json", []string{""}},
+		"two objects":        {request{method: "POST", path: "/bots", body: echoBot + echoBot, offContract: true}, 400, "bad-json", []string{""}},
+		"unknown field":      {request{method: "POST", path: "/bots", body: `{"id":"a","kind":"echo","colour":"red"}`, offContract: true}, 400, "bad-json", []string{""}},
+		"wrong type":         {request{method: "PUT", path: "/endpoints/crm", body: `{"url":5}`, offContract: true}, 400, "bad-json", []string{"/url"}},
+		"form":               {request{method: "POST", path: "/bots", body: "id=a", header: header("Content-Type", "application/x-www-form-urlencoded"), offContract: true}, 415, "unsupported-media-type", nil},
+		"too large":          {request{method: "POST", path: "/bots", body: `{"id":"` + strings.Repeat("x", 2*registry.MaxFlow) + `"}`, offContract: true}, 413, "too-large", nil},
+		"bad id":             {request{method: "POST", path: "/bots", body: `{"id":"A b","kind":"echo"}`, offContract: true}, 422, "invalid", []string{"/id"}},
+		"bad kind":           {request{method: "POST", path: "/bots", body: `{"id":"a","kind":"magic"}`, offContract: true}, 422, "invalid", []string{"/kind"}},
+		"bot is missing":     {request{method: "POST", path: "/channels", body: `{"id":"a","botId":"other"}`}, 422, "invalid", []string{"/botId"}},
+		"ids differ":         {request{method: "PUT", path: "/bots/pizza", body: `{"id":"pasta","kind":"echo"}`}, 422, "invalid", []string{"/id"}},
+		"channels differ":    {request{method: "POST", path: "/channels/shop/endpoints", body: `{"channelId":"other","url":"https://example.com"}`}, 422, "invalid", []string{"/channelId"}},
+		"bad endpoint":       {request{method: "PUT", path: "/endpoints/crm", body: `{"url":"x","maxInFlight":-1}`, offContract: true}, 422, "invalid", []string{"/url", "/maxInFlight"}},
+		"bad durations":      {request{method: "PUT", path: "/endpoints/crm", body: `{"url":"https://example.com","retry":["1s","soon"],"timeout":"-1s"}`}, 422, "invalid", []string{"/timeout", "/retry/1"}},
+		"token for both":     {request{method: "POST", path: "/tokens", body: `{"channelId":"shop","ops":true}`}, 422, "invalid", []string{"/channelId"}},
+		"token for none":     {request{method: "POST", path: "/tokens", body: `{"name":"x"}`}, 422, "invalid", []string{"/channelId"}},
+		"token for unknown":  {request{method: "POST", path: "/tokens", body: `{"channelId":"other"}`}, 422, "invalid", []string{"/channelId"}},
+		"old revision":       {request{method: "PUT", path: "/bots/pizza", body: echoBot, header: header("If-Match", `"1"`)}, 412, "changed", nil},
+		"old endpoint":       {request{method: "PUT", path: "/endpoints/crm", body: `{"url":"https://example.com"}`, header: header("If-Match", `"1"`)}, 412, "changed", nil},
+		"old on disable":     {request{method: "POST", path: "/endpoints/crm/disable", header: header("If-Match", `"1"`)}, 412, "changed", nil},
+		"absent expected":    {request{method: "PUT", path: "/bots/pizza", body: echoBot, header: header("If-None-Match", "*")}, 409, "exists", nil},
+		"presence expected":  {request{method: "PUT", path: "/bots/other", body: `{"kind":"echo"}`, header: header("If-Match", "*")}, 404, "not-found", nil},
+		"no endpoint to put": {request{method: "PUT", path: "/endpoints/other", body: `{"url":"https://example.com"}`, header: header("If-Match", "*")}, 404, "not-found", nil},
+		"put in no channel":  {request{method: "PUT", path: "/endpoints/other", body: `{"url":"https://example.com"}`}, 422, "invalid", []string{"/channelId"}},
+		"bad ETag":           {request{method: "PUT", path: "/bots/pizza", body: echoBot, header: header("If-Match", "x")}, 400, "bad-condition", nil},
+		"bad query":          {request{method: "GET", path: "/dead-letters?stage=x&channel=a.b&limit=0", offContract: true}, 400, "bad-query", []string{"stage", "channel", "limit"}},
+		"bad before":         {request{method: "GET", path: "/dead-letters?before=yesterday", offContract: true}, 400, "bad-query", []string{"before"}},
+		"broker is away":     {request{method: "GET", path: "/dead-letters?channel=broken"}, 503, "broker-unavailable", nil},
+		"bad message id":     {request{method: "GET", path: "/dead-letters/msg_1", offContract: true}, 400, "bad-message-id", nil},
+		"no dead letter":     {request{method: "GET", path: "/dead-letters/" + chat.NewMessageID(time.Now(), chat.KeyOf("a", "b"), 1)}, 404, "not-found", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			at := *a
+			at.t = t
+			p := at.refused(c.status, c.slug, c.request)
+			var pointers []string
+			for _, e := range p.Errors {
+				pointers = append(pointers, e.Pointer)
+				require.NotEmpty(t, e.Detail)
+			}
+			require.ElementsMatch(t, c.pointers, pointers)
+		})
+	}
+}
+
+func TestStatus(t *testing.T) {
+	a := newAPI(t)
+	_, err := a.conn.Publish(t.Context(), broker.Message{
+		Subject: topology.HotSubject(chat.StageUser, 0, "shop", chat.KeyOf("shop", "1")), Data: []byte("x"),
+	})
+	require.NoError(t, err)
+	s, _ := ok[ops.Status](a, 200, request{method: "GET", path: "/status"})
+	require.EqualValues(t, 1, s.Stages[0].Waiting)
+	require.NotNil(t, s.Stages[0].Oldest)
+	require.Equal(t, a.registry.Snapshot().Revision(), s.Config.Revision)
+	require.Equal(t, []ops.Health{{Name: "broker", OK: true}, {Name: "ledger", Error: "it is away"}}, s.Health)
+
+	a.conn.Close()
+	a.refused(503, "broker-unavailable", request{method: "GET", path: "/status"})
+	a.refused(503, "broker-unavailable", request{method: "POST", path: "/bots", body: `{"id":"a","kind":"echo"}`})
+}
+
+func TestDeadLetters(t *testing.T) {
+	a := newAPI(t)
+	page, _ := ok[ops.DeadLetterPage](a, 200, request{method: "GET", path: "/dead-letters?limit=1&stage=bot&channel=shop&destination=crm"})
+	require.Len(t, page.Items, 1)
+	require.Equal(t, "7", page.Next)
+	require.Nil(t, page.Items[0].Message)
+	page, _ = ok[ops.DeadLetterPage](a, 200, request{method: "GET", path: "/dead-letters?limit=1&before=7"})
+	require.Empty(t, page.Items)
+
+	page, _ = ok[ops.DeadLetterPage](a, 200, request{method: "GET", path: "/dead-letters/" + a.dead.MessageID})
+	require.Len(t, page.Items, 1)
+	require.JSONEq(t, `{"text":"Hello"}`, string(page.Items[0].Message))
+	require.Equal(t, "oops\uFFFD", page.Items[0].Attempts[0].Excerpt)
+	require.EqualValues(t, 1000, page.Items[0].Attempts[0].DurationMS)
+}
+
+func TestOptions(t *testing.T) {
+	require.NoError(t, ops.Options{}.Validate())
+	require.ErrorContains(t, ops.Options{BootstrapToken: "short"}.Validate(), "16")
+	_, err := ops.New(ops.Options{}, ops.Deps{})
+	require.Error(t, err)
+}
+
+func explain(problems []*verrors.ValidationError) string {
+	var b strings.Builder
+	for _, p := range problems {
+		b.WriteString(p.Message + ": " + p.Reason)
+		for _, s := range p.SchemaValidationErrors {
+			b.WriteString("; " + s.FieldPath + " " + s.Reason)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,142 @@
+package ops
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/topology"
+)
+
+// Channel is a channel as the API reads and writes it. Revision is ignored in
+// requests; it comes back so that an object read can be put again.
+type Channel struct {
+	ID       string `json:"id"`
+	BotID    string `json:"botId"`
+	Name     string `json:"name,omitempty"`
+	Revision uint64 `json:"revision,omitempty"`
+}
+
+// Redacted stands where a secret is set and not shown.
+const Redacted = "[redacted]"
+
+// Endpoint is an endpoint as the API reads and writes it. In a PUT, a
+// verifyToken or secrets left out, or given as "[redacted]", stay as they are.
+type Endpoint struct {
+	ID          string   `json:"id,omitempty"`
+	ChannelID   string   `json:"channelId,omitempty"`
+	URL         string   `json:"url"`
+	VerifyToken *string  `json:"verifyToken,omitempty"`
+	Secrets     []string `json:"secrets,omitempty"`
+	Events      []string `json:"events,omitempty"`
+	Retry       []string `json:"retry,omitempty"` // durations such as "90s"
+	Timeout     string   `json:"timeout,omitempty"`
+	ExpireAfter string   `json:"expireAfter,omitempty"`
+	OnExhausted string   `json:"onExhausted,omitempty"`
+	MaxInFlight int      `json:"maxInFlight,omitempty"`
+	Disabled    string   `json:"disabled,omitempty"`
+	Revision    uint64   `json:"revision,omitempty"`
+}
+
+// Bot is a bot as the API reads and writes it; lists leave the flow out.
+type Bot struct {
+	ID       string `json:"id"`
+	Kind     string `json:"kind"`
+	Name     string `json:"name,omitempty"`
+	Flow     string `json:"flow,omitempty"`
+	Revision uint64 `json:"revision,omitempty"`
+}
+
+// Token is an access token's record. Token, its clear form, is in the answer
+// that made it and nowhere else.
+type Token struct {
+	ID        string    `json:"id"`
+	Token     string    `json:"token,omitempty"`
+	ChannelID string    `json:"channelId,omitempty"`
+	Ops       bool      `json:"ops,omitempty"`
+	Name      string    `json:"name,omitempty"`
+	CreatedAt time.Time `json:"createdAt"`
+	Revision  uint64    `json:"revision"`
+}
+
+// NewToken asks for an access token: for a channel, or for ops.
+type NewToken struct {
+	ChannelID string `json:"channelId,omitempty"`
+	Ops       bool   `json:"ops,omitempty"`
+	Name      string `json:"name,omitempty"`
+}
+
+// List is a list of objects at a revision of the configuration.
+type List[T any] struct {
+	Items    []T    `json:"items"`
+	Revision uint64 `json:"revision"`
+}
+
+// Deleted says what was deleted, and the revision that shows it.
+type Deleted struct {
+	ID       string `json:"id"`
+	Revision uint64 `json:"revision"`
+}
+
+// Disable says why an endpoint gets nothing for now.
+type Disable struct {
+	Reason string `json:"reason,omitempty"`
+}
+
+// Status is the state of the pipeline.
+type Status struct {
+	topology.Status
+	Config Config   `json:"config"`
+	Health []Health `json:"health"`
+}
+
+// Config is how much is configured.
+type Config struct {
+	Revision          uint64 `json:"revision"`
+	Channels          int    `json:"channels"`
+	Endpoints         int    `json:"endpoints"`
+	DisabledEndpoints int    `json:"disabledEndpoints"`
+	Bots              int    `json:"bots"`
+	Tokens            int    `json:"tokens"`
+}
+
+// Health is how a part of the pipeline does; Error is empty when it does well.
+type Health struct {
+	Name  string `json:"name"`
+	OK    bool   `json:"ok"`
+	Error string `json:"error,omitempty"`
+}
+
+// DeadLetterPage is a part of the list of dead letters, newest first. Next is
+// what "before" takes for the part behind; empty at the end.
+type DeadLetterPage struct {
+	Items []DeadLetter `json:"items"`
+	Next  string       `json:"next,omitempty"`
+}
+
+// DeadLetter is a message that the pipeline gave up on. Attempts and Message
+// are left out of lists.
+type DeadLetter struct {
+	MessageID      string          `json:"messageId"`
+	Stage          chat.Stage      `json:"stage"`
+	ChannelID      string          `json:"channelId"`
+	Destination    string          `json:"destination"`
+	ConversationID string          `json:"conversationId"`
+	MessageCounter uint64          `json:"messageCounter,omitempty"`
+	Reason         string          `json:"reason"`
+	Error          string          `json:"error,omitempty"`
+	FirstFailureAt *time.Time      `json:"firstFailureAt,omitempty"`
+	DiedAt         time.Time       `json:"diedAt"`
+	AttemptCount   int             `json:"attemptCount"`
+	Attempts       []Attempt       `json:"attempts,omitempty"`
+	Message        json.RawMessage `json:"message,omitempty"`
+}
+
+// Attempt is one try at a message.
+type Attempt struct {
+	At         time.Time `json:"at"`
+	DurationMS int64     `json:"durationMs"`
+	Status     int       `json:"status,omitempty"`
+	Error      string    `json:"error,omitempty"`
+	Excerpt    string    `json:"excerpt,omitempty"`
+}
