@@ -23,7 +23,14 @@ func newRoot() *cobra.Command {
 		id, title string
 		commands  []*cobra.Command
 	}{
-		{"run", "Run it:", []*cobra.Command{}},
+		{"run", "Run it:", []*cobra.Command{
+			newServeCommand(),
+			newDemoCommand(),
+			newIngestCommand(),
+			newBotWorkerCommand(),
+			newDeliveryWorkerCommand(),
+			newOpsCommand(),
+		}},
 		{"configure", "Configure it:", []*cobra.Command{}},
 		{"watch", "Watch it:", []*cobra.Command{
 			newHealthCommand(),

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"github.com/parleyhq/parley/pkg/bot/flow"
+	"github.com/parleyhq/parley/pkg/broker"
+	"github.com/parleyhq/parley/pkg/journal"
+	"github.com/parleyhq/parley/pkg/ledger"
+	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/telemetry"
+	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/webhook"
+)
+
+// platform is what the services of a process stand on.
+type platform struct {
+	flags    *serviceFlags
+	layout   topology.Layout
+	guard    *webhook.Guard
+	log      *zap.Logger
+	metrics  *prometheus.Registry
+	conn     *broker.Conn
+	registry *registry.Registry
+	redis    redis.UniversalClient
+	marks    ledger.Ledger
+	journal  *journal.Writer
+	admin    *telemetry.Admin
+
+	closers []func() // in the order of opening
+}
+
+// readyTimeout bounds a start: a store of a million messages takes seconds.
+const readyTimeout = 2 * time.Minute
+
+// openPlatform opens what the services of a process need. With a data
+// directory it embeds what no URL is given for.
+func openPlatform(ctx context.Context, f *serviceFlags) (p *platform, err error) {
+	p = &platform{flags: f, metrics: telemetry.NewRegistry()}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	if p.log, err = telemetry.NewLogger(f.logLevel, f.logFormat); err != nil {
+		return nil, err
+	}
+	if p.layout, err = f.layout(); err != nil {
+		return nil, err
+	}
+	if p.guard, err = f.guard(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("not ready within %s", readyTimeout))
+	defer cancel()
+	for _, open := range []func(context.Context) error{
+		p.openBroker, p.openRegistry, p.openRedis, p.openLedger, p.openJournal, p.openAdmin,
+	} {
+		if err := open(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// close undoes what openPlatform did, backwards.
+func (p *platform) close() {
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		p.closers[i]()
+	}
+	p.closers = nil
+}
+
+func (p *platform) openBroker(ctx context.Context) (err error) {
+	if p.flags.natsURL != "" {
+		p.conn, err = broker.Connect(p.flags.natsURL, "parley", p.log)
+	} else {
+		err = p.embedBroker()
+	}
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, p.conn.Close)
+	if err := topology.Ensure(ctx, p.conn.JS, p.layout); err != nil {
+		return fmt.Errorf("laying out the streams: %w", err)
+	}
+	return nil
+}
+
+func (p *platform) embedBroker() error {
+	if p.flags.dataDir == "" {
+		return fmt.Errorf("--nats-url is missing: give the URL of a NATS server with JetStream, or use `parley serve`")
+	}
+	always, interval, err := p.flags.syncing()
+	if err != nil {
+		return err
+	}
+	srv, err := broker.StartServer(broker.ServerOptions{
+		Dir: filepath.Join(p.flags.dataDir, "nats"), MaxStore: p.layout.Store, MaxMemory: 256 << 20,
+		SyncAlways: always, SyncInterval: interval,
+	}, p.log)
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if err := srv.Close(ctx); err != nil {
+			p.log.Error("stopping the broker", zap.Error(err))
+		}
+	})
+	p.conn, err = srv.Connect("parley", p.log)
+	return err
+}
+
+func (p *platform) openRegistry(ctx context.Context) error {
+	sealer, err := p.flags.sealer()
+	if err != nil {
+		return err
+	}
+	p.registry, err = registry.Open(ctx, p.conn.JS, registry.Options{
+		Sealer: sealer, Log: p.log, URLCheck: p.guard.CheckURL, FlowCheck: checkFlow,
+		NewSecret: webhook.NewSecret,
+	})
+	if err != nil {
+		return fmt.Errorf("reading the configuration: %w", err)
+	}
+	return nil
+}
+
+// checkFlow parses a flow bot for the registry.
+func checkFlow(botID string, yaml []byte) error {
+	_, err := flow.Parse(botID, yaml)
+	return err
+}
+
+// openRedis connects to Redis or, where all is in one process, starts one
+// inside it: what is in Redis may be lost with the process.
+func (p *platform) openRedis(ctx context.Context) (err error) {
+	address := p.flags.redisURL
+	if address == "" {
+		if p.flags.dataDir == "" {
+			return fmt.Errorf("--redis-url is missing: give the URL of a Redis, or use `parley serve`")
+		}
+		if address, err = p.embedRedis(ctx); err != nil {
+			return err
+		}
+	}
+	if p.redis, err = ledger.Connect(address); err != nil {
+		return err
+	}
+	p.closers = append(p.closers, func() { _ = p.redis.Close() })
+	return nil
+}
+
+func (p *platform) embedRedis(ctx context.Context) (string, error) {
+	server := miniredis.NewMiniRedis()
+	password := rand.Text()
+	server.RequireAuth(password)
+	if err := server.StartAddr("127.0.0.1:0"); err != nil {
+		return "", fmt.Errorf("the in-process Redis: %w", err)
+	}
+	// Its keys age only when they are told to.
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				server.FastForward(time.Second)
+			}
+		}
+	}()
+	p.closers = append(p.closers, func() {
+		stop()
+		<-done
+		server.Close()
+	})
+	return (&url.URL{Scheme: "redis", User: url.UserPassword("", password), Host: server.Addr()}).String(), nil
+}
+
+// openLedger keeps the marks in Redis, or in a bucket where there is none.
+func (p *platform) openLedger(ctx context.Context) error {
+	if p.flags.redisURL != "" {
+		marks := ledger.NewRedis(p.redis, ledger.RedisOptions{})
+		p.closers = append(p.closers, marks.Close)
+		p.marks = marks
+		return nil
+	}
+	kv, err := p.conn.KV(ctx, topology.BucketLedger)
+	if err != nil {
+		return fmt.Errorf("opening the ledger: %w", err)
+	}
+	p.marks = ledger.NewBucket(kv)
+	return nil
+}
+
+func (p *platform) openJournal(context.Context) (err error) {
+	p.journal, err = journal.NewWriter(p.conn, journal.Options{Mode: journal.Mode(p.flags.journal)}, p.metrics)
+	return err
+}
+
+func (p *platform) openAdmin(context.Context) (err error) {
+	if p.admin, err = telemetry.NewAdmin(p.flags.adminAddr, p.metrics, p.log); err != nil {
+		return err
+	}
+	p.admin.AddCheck("broker", func(context.Context) error { return p.conn.Ready() })
+	p.admin.AddCheck("configuration", func(context.Context) error { return p.registry.Ready() })
+	return nil
+}
+
+// instance names this process among others.
+func instance() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "parley"
+	}
+	return fmt.Sprintf("%s-%d", host, os.Getpid())
+}
+

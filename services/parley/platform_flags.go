@@ -1,0 +1,178 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/journal"
+	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/webhook"
+)
+
+// serviceFlags are the flags of the commands that run services.
+type serviceFlags struct {
+	natsURL, redisURL    string
+	dataDir              string
+	partitions, replicas int
+	storeMax             string
+	sync                 string
+	sealKey              string
+	publicAddr           string
+	adminAddr            string
+	opsToken             string
+	allowCIDRs           []string
+	allowPorts           string
+	journal              string
+	logLevel, logFormat  string
+	readyFile            string
+	shutdownTimeout      time.Duration
+}
+
+// addTo declares the flags that every service has.
+func (f *serviceFlags) addTo(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.natsURL, "nats-url", "", "`URL` of NATS (2.12 or later); several separated by commas")
+	fs.StringVar(&f.redisURL, "redis-url", "", "`URL` of Redis (7 or later), such as redis://host:6379/0")
+	fs.IntVar(&f.partitions, "partitions", topology.DefaultPartitions, "partitions of a stage: the most workers that it can use; fixed once the streams exist")
+	fs.IntVar(&f.replicas, "replicas", 1, "copies of each stream that a NATS cluster keeps: 1, 3 or 5")
+	fs.StringVar(&f.storeMax, "store-max", "10GiB", "`SIZE` that the streams together may have on disk")
+	fs.StringVar(&f.sealKey, "seal-key", "", "32 bytes in base64 that seal secrets at rest; the same for all services")
+	fs.StringVar(&f.adminAddr, "admin-addr", "127.0.0.1:8081", "`ADDRESS` of /metrics, /livez, /readyz, /debug/pprof and, with ops, the ops API")
+	fs.StringVar(&f.journal, "journal", string(journal.ModeAll), "turns and attempts to record: all, failures or off")
+	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	fs.StringVar(&f.logFormat, "log-format", "json", "json or console")
+	fs.StringVar(&f.readyFile, "ready-file", "", "`FILE` to write, once ready, with the addresses in use")
+	fs.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 25*time.Second, "how long the end may take")
+	markSecret(fs, "seal-key", "nats-url", "redis-url")
+}
+
+// addGuardTo declares what may be sent to.
+func (f *serviceFlags) addGuardTo(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringSliceVar(&f.allowCIDRs, "allow-cidrs", nil, "networks that endpoints may be in though they are not public, such as 127.0.0.0/8")
+	fs.StringVar(&f.allowPorts, "allow-ports", "", "`PORTS` that endpoints may have, separated by commas, or any (default 80,443,8080,8443)")
+}
+
+func (f *serviceFlags) addPublicTo(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.publicAddr, "public-addr", "127.0.0.1:8080", "`ADDRESS` of the public API")
+}
+
+func (f *serviceFlags) addOpsTo(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.opsToken, "ops-token", "", "a `TOKEN` that opens the ops API beside those that it makes")
+	markSecret(cmd.Flags(), "ops-token")
+}
+
+func (f *serviceFlags) addServeTo(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.dataDir, "data-dir", defaultDataDir(), "`DIRECTORY` of the messages, the seal key and the ops token")
+	fs.StringVar(&f.sync, "sync", "always", "always: fsync before a message counts as accepted; a duration such as 1s: what a power loss may cost")
+}
+
+// defaultDataDir is where a user's programs keep their state (XDG Base
+// Directory Specification).
+func defaultDataDir() string {
+	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
+		return filepath.Join(dir, "parley")
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		return filepath.Join(home, ".local", "state", "parley")
+	}
+	return "parley-data"
+}
+
+func (f *serviceFlags) layout() (topology.Layout, error) {
+	store, err := units.RAMInBytes(f.storeMax)
+	if err != nil {
+		return topology.Layout{}, fmt.Errorf("--store-max is %q: write a size such as 10GiB", f.storeMax)
+	}
+	l := topology.Layout{Partitions: f.partitions, Replicas: f.replicas, Store: store}
+	return l, l.Validate()
+}
+
+// syncing reads --sync.
+func (f *serviceFlags) syncing() (always bool, interval time.Duration, err error) {
+	if f.sync == "always" {
+		return true, 0, nil
+	}
+	d, err := time.ParseDuration(f.sync)
+	if err != nil || d < time.Millisecond {
+		return false, 0, fmt.Errorf("--sync is %q: set it to always or to a duration such as 1s", f.sync)
+	}
+	return false, d, nil
+}
+
+func (f *serviceFlags) guard() (*webhook.Guard, error) {
+	g := &webhook.Guard{}
+	for _, s := range f.allowCIDRs {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("--allow-cidrs has %q: write a network such as 127.0.0.0/8", s)
+		}
+		g.Allow = append(g.Allow, p)
+	}
+	if f.allowPorts == "any" {
+		g.AnyPort = true
+		return g, nil
+	}
+	for s := range strings.SplitSeq(f.allowPorts, ",") {
+		if s == "" {
+			continue
+		}
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil || n == 0 {
+			return nil, fmt.Errorf("--allow-ports has %q: write ports such as 80,443,9000, or any", s)
+		}
+		g.Ports = append(g.Ports, uint16(n))
+	}
+	return g, nil
+}
+
+// sealer takes the key from --seal-key or, with a data directory, from there.
+func (f *serviceFlags) sealer() (*registry.Sealer, error) {
+	var key []byte
+	var err error
+	switch {
+	case f.sealKey != "":
+		key, err = registry.ParseKey(f.sealKey)
+	case f.dataDir != "":
+		key, err = registry.LoadOrCreateKey(filepath.Join(f.dataDir, "seal.key"))
+	default:
+		err = errors.New("--seal-key is missing: make one with `openssl rand -base64 32` and give it to every service")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return registry.NewSealer(key)
+}
+
+// opsTokenFile is where serve keeps the token that it makes; the commands that
+// use the ops API look there.
+const opsTokenFile = "ops-token"
+
+// ensureOpsToken reads the ops token of the data directory, made at the first
+// start, unless one is given.
+func (f *serviceFlags) ensureOpsToken() (chat.Secret, error) {
+	if f.opsToken != "" {
+		return chat.Secret(f.opsToken), nil
+	}
+	path := filepath.Join(f.dataDir, opsTokenFile)
+	if _, err := registry.LoadOrCreateKey(path); err != nil { // 32 random bytes in base64: a token as good as any
+		return "", fmt.Errorf("the ops token: %w", err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("the ops token: %w", err)
+	}
+	return chat.Secret(strings.TrimSpace(string(data))), nil
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/parleyhq/parley/pkg/bot"
+	"github.com/parleyhq/parley/pkg/bot/echo"
+	"github.com/parleyhq/parley/pkg/bot/flow"
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/lane"
+	"github.com/parleyhq/parley/pkg/ledger/idempotency"
+	"github.com/parleyhq/parley/pkg/partition"
+	"github.com/parleyhq/parley/pkg/session"
+	"github.com/parleyhq/parley/pkg/webhook"
+	"github.com/parleyhq/parley/services/botworker"
+	"github.com/parleyhq/parley/services/deliveryworker"
+	"github.com/parleyhq/parley/services/ingest"
+	"github.com/parleyhq/parley/services/parley/ready"
+)
+
+// role adds a service to a process.
+type role func(ctx context.Context, p *process) error
+
+// process is a process's services before they run.
+type process struct {
+	*platform
+	front, workers []unit
+	at             ready.File
+}
+
+// runProcess opens the platform, adds the roles and runs them until ctx ends.
+// whenReady, if any, runs beside them; the process ends when it returns.
+func runProcess(ctx context.Context, f *serviceFlags, roles []role, whenReady func(ctx context.Context, p *process) error) error {
+	p, err := openPlatform(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	proc := &process{platform: p}
+	for _, add := range roles {
+		if err := add(ctx, proc); err != nil {
+			return err
+		}
+	}
+	if err := proc.announce(); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var result error
+	if whenReady != nil {
+		proc.front = append(proc.front, unit{"demo", func(ctx context.Context) error {
+			result = whenReady(ctx, proc)
+			stop()
+			<-ctx.Done()
+			return nil
+		}})
+	}
+	base := []unit{
+		{"configuration", p.registry.Run},
+		{"journal", p.journal.Run},
+		{"admin server", p.admin.Run},
+	}
+	if err := runUnits(ctx, p.log, f.shutdownTimeout, proc.front, proc.workers, base); err != nil {
+		return err
+	}
+	return result
+}
+
+// announce says where the process listens: in the log and in the ready file.
+func (p *process) announce() error {
+	p.at.AdminURL = "http://" + p.admin.Addr()
+	p.log.Info("ready", zap.String("version", version), zap.String("public", p.at.PublicURL), zap.String("admin", p.at.AdminURL))
+	if p.flags.readyFile == "" {
+		return nil
+	}
+	p.at.PID = pid()
+	return ready.Write(p.flags.readyFile, p.at)
+}
+
+func addIngest(_ context.Context, p *process) error {
+	p.admin.AddCheck("redis", func(ctx context.Context) error { return p.redis.Ping(ctx).Err() })
+	svc, err := ingest.New(ingest.Options{Addr: p.flags.publicAddr, Partitions: p.layout.Partitions}, ingest.Deps{
+		Publisher: p.conn, Config: func() ingest.Config { return p.registry.Snapshot() },
+		Once: idempotency.New(p.redis), Metrics: p.metrics, Log: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	p.at.PublicURL = "http://" + svc.Addr()
+	p.front = append(p.front, unit{"ingest", svc.Run})
+	return nil
+}
+
+func addBotWorker(ctx context.Context, p *process) error {
+	owner, err := partition.NewSole(ctx, p.conn.JS, chat.StageUser, p.layout.Partitions, instance())
+	if err != nil {
+		return err
+	}
+	letters, err := deadletter.New(ctx, p.conn)
+	if err != nil {
+		return err
+	}
+	sessions, err := session.New(ctx, p.conn, p.layout.Partitions)
+	if err != nil {
+		return err
+	}
+	svc, err := botworker.New(botworker.Options{
+		Partitions: p.layout.Partitions, DrainTimeout: p.drainTimeout(),
+		Owner: owner, Open: p.opener(chat.StageUser), Graveyard: letters, Sessions: sessions,
+		Publisher: p.conn, Directory: p.registry, Journal: p.journal, NewBot: newBot,
+		Log: p.log.Named("bot-worker"), Metrics: p.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	p.workers = append(p.workers, unit{"bot-worker", svc.Run})
+	return nil
+}
+
+func addDeliveryWorker(ctx context.Context, p *process) error {
+	owner, err := partition.NewSole(ctx, p.conn.JS, chat.StageBot, p.layout.Partitions, instance())
+	if err != nil {
+		return err
+	}
+	letters, err := deadletter.New(ctx, p.conn)
+	if err != nil {
+		return err
+	}
+	client, err := webhook.NewClient(webhook.Options{Version: version, Guard: p.guard})
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, client.Close)
+	p.admin.AddCheck("ledger", p.marks.Ping)
+	svc, err := deliveryworker.New(deliveryworker.Options{
+		DrainTimeout: p.drainTimeout(),
+		Owner:        owner, Open: p.opener(chat.StageBot), Marks: p.marks, Graveyard: letters,
+		Directory: p.registry, Journal: p.journal, Client: client, Guard: p.guard,
+		Log: p.log.Named("delivery-worker"), Metrics: p.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	p.workers = append(p.workers, unit{"delivery-worker", svc.Run})
+	return nil
+}
+
+// drainTimeout leaves some of the shutdown's time to the rest.
+func (p *process) drainTimeout() time.Duration { return p.flags.shutdownTimeout * 3 / 4 }
+
+func (p *platform) opener(stage chat.Stage) func(ctx context.Context, partition int) (lane.Store, error) {
+	return func(ctx context.Context, partition int) (lane.Store, error) {
+		return lane.NewJetStream(ctx, p.conn, stage, partition)
+	}
+}
+
+// newBot makes the bot of a configuration.
+func newBot(b *chat.Bot) (bot.Bot, error) {
+	switch b.Kind {
+	case "echo":
+		return echo.New(), nil
+	case "flow":
+		def, err := flow.Parse(b.ID, []byte(b.Flow))
+		if err != nil {
+			return nil, fmt.Errorf("the flow of bot %s: %w", b.ID, err)
+		}
+		return flow.New(def), nil
+	}
+	return nil, fmt.Errorf("bot %s is of kind %q: there are echo and flow", b.ID, b.Kind)
+}

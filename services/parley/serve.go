@@ -1,0 +1,69 @@
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+)
+
+func newServeCommand() *cobra.Command {
+	f := &serviceFlags{}
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run everything in one process",
+		Long: "Run everything in one process: NATS with JetStream in --data-dir (unless --nats-url is given), the\n" +
+			"once-ledger beside it (unless --redis-url is given), ingest, both workers and the ops API. The token of\n" +
+			"the ops API is in the file ops-token of the data directory.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			token, err := f.ensureOpsToken()
+			if err != nil {
+				return err
+			}
+			f.opsToken = token.Reveal()
+			return runProcess(cmd.Context(), f, []role{addOps, addIngest, addBotWorker, addDeliveryWorker}, nil)
+		},
+	}
+	f.addTo(cmd)
+	f.addServeTo(cmd)
+	f.addPublicTo(cmd)
+	f.addOpsTo(cmd)
+	f.addGuardTo(cmd)
+	return cmd
+}
+
+func newIngestCommand() *cobra.Command {
+	return newServiceCommand("ingest", "Run the ingest service: take user messages", addIngest, (*serviceFlags).addPublicTo)
+}
+
+func newBotWorkerCommand() *cobra.Command {
+	return newServiceCommand("bot-worker", "Run a bot-worker: run bots on user messages", addBotWorker)
+}
+
+func newDeliveryWorkerCommand() *cobra.Command {
+	return newServiceCommand("delivery-worker", "Run a delivery-worker: post bot messages to endpoints", addDeliveryWorker, (*serviceFlags).addGuardTo)
+}
+
+func newOpsCommand() *cobra.Command {
+	return newServiceCommand("ops", "Run the ops service: the ops API", addOps, (*serviceFlags).addOpsTo, (*serviceFlags).addGuardTo)
+}
+
+// newServiceCommand makes the command of one service as a process of its own.
+func newServiceCommand(use, short string, r role, more ...func(*serviceFlags, *cobra.Command)) *cobra.Command {
+	f := &serviceFlags{}
+	cmd := &cobra.Command{
+		Use: use, Short: short, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runProcess(cmd.Context(), f, []role{r}, nil)
+		},
+	}
+	f.addTo(cmd)
+	for _, add := range more {
+		add(f, cmd)
+	}
+	return cmd
+}
+
+func pid() int { return os.Getpid() }
+
