@@ -26,6 +26,7 @@ const lane = "ep_1.00112233445566778899aabbccddeeff"
 func TestBucket(t *testing.T) {
 	conn := brokertest.New(t)
 	ledgertest.Run(t, func(t *testing.T) ledger.Ledger {
+		t.Helper()
 		kv, err := conn.KV(t.Context(), topology.BucketLedger)
 		require.NoError(t, err)
 		return ledger.NewBucket(kv)
@@ -35,6 +36,7 @@ func TestBucket(t *testing.T) {
 func TestRedis(t *testing.T) {
 	server := redistest.Start(t)
 	ledgertest.Run(t, func(t *testing.T) ledger.Ledger {
+		t.Helper()
 		l, _ := open(t, server.URL, ledger.RedisOptions{})
 		return l
 	})
@@ -44,6 +46,7 @@ func TestRedis(t *testing.T) {
 func TestMiniredis(t *testing.T) {
 	server := miniredis.RunT(t)
 	ledgertest.Run(t, func(t *testing.T) ledger.Ledger {
+		t.Helper()
 		l, _ := open(t, "redis://"+server.Addr(), ledger.RedisOptions{})
 		return l
 	})

@@ -97,10 +97,15 @@ func TestOneOfManyWins(t *testing.T) {
 func TestGone(t *testing.T) {
 	for name, remove := range map[string]func(*testing.T, jetstream.Stream, uint64){
 		"purged": func(t *testing.T, s jetstream.Stream, _ uint64) {
+			t.Helper()
 			require.NoError(t, s.Purge(t.Context(), jetstream.WithPurgeSubject(topology.SessionSubject(key.Partition(2), key))))
 		},
-		"all purged": func(t *testing.T, s jetstream.Stream, _ uint64) { require.NoError(t, s.Purge(t.Context())) },
+		"all purged": func(t *testing.T, s jetstream.Stream, _ uint64) {
+			t.Helper()
+			require.NoError(t, s.Purge(t.Context()))
+		},
 		"deleted": func(t *testing.T, s jetstream.Stream, seq uint64) {
+			t.Helper()
 			require.NoError(t, s.DeleteMsg(t.Context(), seq))
 		},
 		"expired": func(*testing.T, jetstream.Stream, uint64) {},

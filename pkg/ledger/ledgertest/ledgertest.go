@@ -16,6 +16,7 @@ import (
 // Run runs the suite. Each call of open opens the same marks anew, as a process
 // does that starts; what it opens is closed by t.Cleanup.
 func Run(t *testing.T, open func(t *testing.T) ledger.Ledger) {
+	t.Helper()
 	t.Run("none", func(t *testing.T) {
 		l := open(t)
 		require.NoError(t, l.Ping(t.Context()))

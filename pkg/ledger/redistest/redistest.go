@@ -132,7 +132,7 @@ func (s *Server) ping() error {
 	if err != nil {
 		return err
 	}
-	defer c.Close() //nolint:errcheck // nothing was written that could be lost
+	defer c.Close()
 	if err := c.SetDeadline(time.Now().Add(time.Second)); err != nil {
 		return err
 	}
@@ -155,6 +155,6 @@ func freeAddr(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once
 	require.NoError(t, err)
-	defer l.Close() //nolint:errcheck // nothing is written
+	defer l.Close()
 	return l.Addr().String()
 }
