@@ -9,12 +9,15 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
+// Client is a connection to Redis or to a Redis Cluster.
+type Client = redis.UniversalClient
+
 // Connect makes a client for a URL such as "redis://user:password@host:6379/0"
 // ("rediss:" for TLS). A URL with further hosts, as in
 // "redis://host1:6379?addr=host2:6379", is that of a Redis Cluster. The client
 // connects when it is first used, gives up in time and tries nothing twice: the
 // ledger can do without an answer sooner than without time.
-func Connect(rawURL string) (redis.UniversalClient, error) {
+func Connect(rawURL string) (Client, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return nil, fmt.Errorf("the Redis URL can't be read: write it like redis://host:6379/0")

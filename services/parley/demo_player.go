@@ -152,8 +152,8 @@ func (p *demoPlayer) stay(ctx context.Context) error {
 		"API      " + cfg.PublicURL,
 		"ops API  " + cfg.AdminURL + "/ops/v1",
 		"metrics  " + cfg.AdminURL + "/metrics",
-		"try      parley send --url " + cfg.PublicURL + " --channel " + cfg.ChannelID + " --token " + cfg.Token.Reveal() +
-			` --conversation me "hello"`,
+		"try      curl -sS " + cfg.PublicURL + "/v1/channels/webhook/" + cfg.ChannelID + "/messages -H 'Authorization: Bearer " + cfg.Token.Reveal() +
+			`' -H 'Content-Type: application/json' -d '{"conversationId":"ann","message":{"textMessage":{"text":"hello"}}}'`,
 		"Ctrl-C ends it",
 	}
 	for _, n := range notes {

@@ -7,11 +7,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"github.com/parleyhq/parley/pkg/bot/flow"
@@ -33,7 +33,7 @@ type platform struct {
 	metrics  *prometheus.Registry
 	conn     *broker.Conn
 	registry *registry.Registry
-	redis    redis.UniversalClient
+	redis    ledger.Client
 	marks    ledger.Ledger
 	journal  *journal.Writer
 	admin    *telemetry.Admin
@@ -76,8 +76,8 @@ func openPlatform(ctx context.Context, f *serviceFlags) (p *platform, err error)
 
 // close undoes what openPlatform did, backwards.
 func (p *platform) close() {
-	for i := len(p.closers) - 1; i >= 0; i-- {
-		p.closers[i]()
+	for _, undo := range slices.Backward(p.closers) {
+		undo()
 	}
 	p.closers = nil
 }
@@ -86,7 +86,7 @@ func (p *platform) openBroker(ctx context.Context) (err error) {
 	if p.flags.natsURL != "" {
 		p.conn, err = broker.Connect(p.flags.natsURL, "parley", p.log)
 	} else {
-		err = p.embedBroker()
+		err = p.embedBroker(ctx)
 	}
 	if err != nil {
 		return err
@@ -98,7 +98,7 @@ func (p *platform) openBroker(ctx context.Context) (err error) {
 	return nil
 }
 
-func (p *platform) embedBroker() error {
+func (p *platform) embedBroker(ctx context.Context) error {
 	if p.flags.dataDir == "" {
 		return fmt.Errorf("--nats-url is missing: give the URL of a NATS server with JetStream, or use `parley serve`")
 	}
@@ -114,7 +114,7 @@ func (p *platform) embedBroker() error {
 		return err
 	}
 	p.closers = append(p.closers, func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		defer cancel()
 		if err := srv.Close(ctx); err != nil {
 			p.log.Error("stopping the broker", zap.Error(err))
@@ -217,7 +217,7 @@ func (p *platform) openJournal(context.Context) (err error) {
 }
 
 func (p *platform) openAdmin(context.Context) (err error) {
-	if p.admin, err = telemetry.NewAdmin(p.flags.adminAddr, p.metrics, p.log); err != nil {
+	if p.admin, err = telemetry.NewAdmin(p.flags.adminAddr, p.metrics, p.log); err != nil { //nolint:contextcheck // its handlers have the requests' contexts
 		return err
 	}
 	p.admin.AddCheck("broker", func(context.Context) error { return p.conn.Ready() })
@@ -233,4 +233,3 @@ func instance() string {
 	}
 	return fmt.Sprintf("%s-%d", host, os.Getpid())
 }
-

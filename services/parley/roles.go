@@ -85,7 +85,8 @@ func (p *process) announce() error {
 
 func addIngest(_ context.Context, p *process) error {
 	p.admin.AddCheck("redis", func(ctx context.Context) error { return p.redis.Ping(ctx).Err() })
-	svc, err := ingest.New(ingest.Options{Addr: p.flags.publicAddr, Partitions: p.layout.Partitions}, ingest.Deps{
+	options := ingest.Options{Addr: p.flags.publicAddr, Partitions: p.layout.Partitions}
+	svc, err := ingest.New(options, ingest.Deps{ //nolint:contextcheck // its handlers have the requests' contexts
 		Publisher: p.conn, Config: func() ingest.Config { return p.registry.Snapshot() },
 		Once: idempotency.New(p.redis), Metrics: p.metrics, Log: p.log,
 	})

@@ -4,7 +4,6 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
-
 )
 
 func newServeCommand() *cobra.Command {
@@ -66,4 +65,3 @@ func newServiceCommand(use, short string, r role, more ...func(*serviceFlags, *c
 }
 
 func pid() int { return os.Getpid() }
-

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -66,7 +67,7 @@ func runUnits(ctx context.Context, log *zap.Logger, timeout time.Duration, tiers
 		select {
 		case <-tier.done:
 		case <-deadline.C:
-			return errors.Join(reason, fmt.Errorf("the end took longer than --shutdown-timeout %s: %s cut off", timeout, names(tiers[i])))
+			return errors.Join(reason, fmt.Errorf("the end took longer than --shutdown-timeout %s: cut off: %s", timeout, names(tiers[i])))
 		}
 	}
 	select {
@@ -78,9 +79,9 @@ func runUnits(ctx context.Context, log *zap.Logger, timeout time.Duration, tiers
 }
 
 func names(tier []unit) string {
-	s := ""
-	for _, u := range tier {
-		s += u.name + " "
+	list := make([]string, len(tier))
+	for i, u := range tier {
+		list[i] = u.name
 	}
-	return s + "was"
+	return strings.Join(list, ", ")
 }
