@@ -14,7 +14,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
-	"github.com/parleyhq/parley/pkg/bot/flow"
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/journal"
 	"github.com/parleyhq/parley/pkg/ledger"
@@ -137,12 +136,6 @@ func (p *platform) openRegistry(ctx context.Context) error {
 		return fmt.Errorf("reading the configuration: %w", err)
 	}
 	return nil
-}
-
-// checkFlow parses a flow bot for the registry.
-func checkFlow(botID string, yaml []byte) error {
-	_, err := flow.Parse(botID, yaml)
-	return err
 }
 
 // openRedis connects to Redis or, where all is in one process, starts one

@@ -18,6 +18,7 @@ func newRoot() *cobra.Command {
 	}
 	root.SetVersionTemplate("parley {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
+	client := &clientConfig{}
 	root.PersistentFlags().String(configFlag, "", "YAML `FILE` whose keys are flags (also "+envName(configFlag)+")")
 	for _, group := range []struct {
 		id, title string
@@ -31,8 +32,15 @@ func newRoot() *cobra.Command {
 			newDeliveryWorkerCommand(),
 			newOpsCommand(),
 		}},
-		{"configure", "Configure it:", []*cobra.Command{}},
+		{"configure", "Configure it:", []*cobra.Command{
+			newChannelCommand(client),
+			newEndpointCommand(client),
+			newBotCommand(client),
+			newTokenCommand(client),
+		}},
 		{"watch", "Watch it:", []*cobra.Command{
+			newStatusCommand(client),
+			newDeadCommand(client),
 			newHealthCommand(),
 		}},
 		{"try", "Try it:", []*cobra.Command{

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/parleyhq/parley/pkg/broker/brokertest"
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/httpserver"
+	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/webhook"
+	"github.com/parleyhq/parley/services/ops"
+)
+
+const testOpsToken = "an-ops-token-for-tests"
+
+// oneLetter is a store of one dead letter.
+type oneLetter struct{ letter *chat.DeadLetter }
+
+func (o oneLetter) List(context.Context, ops.DeadLetterFilter, int, string) ([]*chat.DeadLetter, string, error) {
+	return []*chat.DeadLetter{o.letter}, "7", nil
+}
+
+func (o oneLetter) Get(_ context.Context, messageID string) ([]*chat.DeadLetter, error) {
+	if messageID != o.letter.MessageID {
+		return nil, nil
+	}
+	return []*chat.DeadLetter{o.letter}, nil
+}
+
+// opsServer is the real ops API on a real broker, with the environment that
+// leads the commands there.
+func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
+	t.Helper()
+	conn := brokertest.New(t)
+	sealer, err := registry.NewSealer(make([]byte, registry.KeySize))
+	require.NoError(t, err)
+	reg, err := registry.Open(t.Context(), conn.JS, registry.Options{
+		Sealer: sealer, NewSecret: webhook.NewSecret, FlowCheck: checkFlow,
+	})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- reg.Run(ctx) }()
+	t.Cleanup(func() { cancel(); require.NoError(t, <-done) })
+
+	at := time.UnixMilli(1_700_000_000_000)
+	letter = &chat.DeadLetter{
+		MessageID: chat.NewMessageID(at, chat.KeyOf("shop", "anna"), 1), Stage: chat.StageBot, ChannelID: "shop",
+		Destination: "crm", ConversationID: "anna\x1b[2J", Counter: 3, Reason: "exhausted", Error: "status 500", DiedAt: at, AttemptCount: 1,
+		Attempts: []chat.Attempt{{At: at, Duration: 1500 * time.Millisecond, Status: 500, Error: "server error", Excerpt: []byte("oops")}},
+	}
+	svc, err := ops.New(ops.Options{BootstrapToken: testOpsToken}, ops.Deps{
+		Registry: reg, DeadLetters: oneLetter{letter},
+		Status: func(ctx context.Context) (*topology.Status, error) {
+			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
+		},
+		Health: []ops.HealthCheck{{Name: "broker", Check: func(context.Context) error { return conn.Ready() }}},
+	})
+	require.NoError(t, err)
+	e := httpserver.NewEcho(zap.NewNop())
+	svc.Mount(e)
+	srv := httptest.NewServer(e)
+	t.Cleanup(srv.Close)
+	return []string{"PARLEY_OPS_URL=" + srv.URL, "PARLEY_OPS_TOKEN=" + testOpsToken}, letter
+}
+
+// good runs a command line that must succeed, and returns what it prints.
+func good(t *testing.T, env []string, args ...string) string {
+	t.Helper()
+	r := parley(t, env, "", args...)
+	require.Equal(t, exitOK, r.code, "parley %v: %s", args, r.stderr)
+	require.Empty(t, r.stderr)
+	return r.stdout
+}
+
+// goodJSON is good with --json.
+func goodJSON[T any](t *testing.T, env []string, args ...string) (v T) {
+	t.Helper()
+	out := good(t, env, append(args, "--json")...)
+	require.NoError(t, json.Unmarshal([]byte(out), &v), out)
+	return v
+}
+
+func TestConfigure(t *testing.T) {
+	env, _ := opsServer(t)
+	good(t, env, "bot", "create", "pizza")
+	good(t, env, "channel", "create", "shop", "--bot", "pizza", "--name", "The shop")
+	require.Regexp(t, `(?m)^shop +pizza +The shop$`, good(t, env, "channel", "list"))
+	require.Regexp(t, `(?m)^bot +pizza$`, good(t, env, "channel", "show", "shop"))
+
+	e := goodJSON[ops.Endpoint](t, env, "endpoint", "create", "crm", "--channel", "shop", "--url", "https://example.com/hook",
+		"--verify-token", "verify-me", "--event", "message", "--retry", "1s,1m30s", "--timeout", "5s", "--expire-after", "24h",
+		"--on-exhausted", "hold", "--max-in-flight", "7")
+	require.Regexp(t, "^whsec_", e.Secrets[0])
+	require.Regexp(t, `signing secret +whsec_\S+  \(keep it`, good(t, env, "endpoint", "create", "--channel", "shop", "--url", "https://example.com/two"))
+
+	after := goodJSON[ops.Endpoint](t, env, "endpoint", "update", "crm", "--timeout", "9s", "--max-in-flight", "0")
+	want := e
+	want.Timeout, want.MaxInFlight, want.Secrets, want.Revision = "9s", 0, []string{ops.Redacted}, after.Revision
+	require.Equal(t, want, after, "the rest stays")
+
+	require.Contains(t, good(t, env, "endpoint", "disable", "crm", "--reason", "moving"), "disabled: moving")
+	require.Regexp(t, `(?m)^crm +shop +disabled: moving +https://example.com/hook$`, good(t, env, "endpoint", "list"))
+	good(t, env, "endpoint", "enable", "crm")
+	require.Regexp(t, `(?m)^state +enabled$`, good(t, env, "endpoint", "show", "crm"))
+	require.Len(t, goodJSON[ops.List[ops.Endpoint]](t, env, "endpoint", "list", "--channel", "shop").Items, 2)
+	require.Contains(t, good(t, env, "endpoint", "delete", "crm"), "deleted crm")
+
+	token := goodJSON[ops.Token](t, env, "token", "create", "--channel", "shop")
+	require.Regexp(t, "^pat_", token.Token)
+	require.Regexp(t, `(?m)^opens +the ops API$`, good(t, env, "token", "create", "--ops", "--name", "ci"))
+	list := good(t, env, "token", "list")
+	require.Regexp(t, "(?m)^"+token.ID+" +channel shop ", list)
+	require.NotContains(t, list, "pat_")
+	good(t, env, "token", "delete", token.ID)
+}
+
+const helloFlow = `bot: 1
+dialogs:
+  hello:
+    - say: Hello
+`
+
+func TestBots(t *testing.T) {
+	env, _ := opsServer(t)
+	dir := t.TempDir()
+	sample, bad := "../../deploy/samples/pizza.yaml", filepath.Join(dir, "bad.yaml")
+	require.NoError(t, os.WriteFile(bad, []byte(helloFlow+"nonsense: true\n"), 0o600))
+
+	require.Contains(t, good(t, nil, "bot", "check", sample), "is a good flow")
+	for _, args := range [][]string{{"bot", "check", bad}, {"bot", "create", "b", "--file", bad}} {
+		r := parley(t, env, "", args...)
+		require.Equal(t, exitFailed, r.code)
+		require.Contains(t, r.stderr, bad+":", "it names the line")
+	}
+	r := parley(t, nil, "", "bot", "check", bad, "--json")
+	require.Equal(t, exitFailed, r.code)
+	var check flowCheck
+	require.NoError(t, json.Unmarshal([]byte(r.stdout), &check))
+	require.False(t, check.OK)
+	require.Positive(t, check.Errors[0].Line)
+
+	b := goodJSON[ops.Bot](t, env, "bot", "create", "pizza", "--file", sample)
+	require.Equal(t, registry.BotFlow, b.Kind)
+	b = goodJSON[ops.Bot](t, env, "bot", "update", "pizza", "--name", "Pizza")
+	require.Equal(t, registry.BotFlow, b.Kind)
+	require.NotEmpty(t, b.Flow)
+	require.Contains(t, good(t, env, "bot", "show", "pizza"), b.Flow)
+	b = goodJSON[ops.Bot](t, env, "bot", "update", "pizza", "--kind", "echo")
+	require.Empty(t, b.Flow)
+	require.Regexp(t, `(?m)^pizza +echo +Pizza$`, good(t, env, "bot", "list"))
+	good(t, env, "bot", "delete", "pizza")
+}
+
+// TestCheckFlow: the API's problems name the line too.
+func TestCheckFlow(t *testing.T) {
+	err := checkFlow("b", []byte(helloFlow+"nonsense: true\n"))
+	var invalid *chat.ValidationError
+	require.ErrorAs(t, err, &invalid)
+	require.Regexp(t, `^line \d+, column \d+: `, invalid.Problems[0].Detail)
+}
+
+func TestStatusAndDeadLetters(t *testing.T) {
+	env, letter := opsServer(t)
+	out := good(t, env, "status")
+	require.Regexp(t, `(?m)^user +0 +0 +0 +0\.0 % +- +no$`, out)
+	require.Regexp(t, `(?m)^bot +parked +0 in 0 lanes `, out)
+	require.Regexp(t, `(?m)^broker +ok$`, out)
+	require.Len(t, goodJSON[ops.Status](t, env, "status").Stages, 2)
+
+	out = good(t, env, "dead", "list", "--stage", "bot", "--channel", "shop")
+	require.Contains(t, out, letter.MessageID)
+	require.Contains(t, out, "more: --before 7")
+	require.NotContains(t, out, "\x1b", "a terminal's commands are not passed on")
+	out = good(t, env, "dead", "show", letter.MessageID)
+	require.Contains(t, out, "after 1.5s, status 500: server error")
+	require.Contains(t, out, "oops")
+	require.Len(t, goodJSON[ops.DeadLetterPage](t, env, "dead", "list").Items, 1)
+}
+
+func TestAge(t *testing.T) {
+	now := time.Unix(1000, 0)
+	at := now.Add(-90 * time.Second)
+	require.Equal(t, "1m30s", age(&at, now))
+	require.Empty(t, age(nil, now))
+	require.Equal(t, "0s", age(&now, at))
+}
+
+func TestClientErrors(t *testing.T) {
+	env, _ := opsServer(t)
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, opsTokenFile), []byte(testOpsToken+"\n"), 0o600))
+	good(t, env[:1], "status", "--data-dir", dir)
+
+	for name, c := range map[string]struct {
+		env  []string
+		args []string
+		code int
+		want []string
+	}{
+		"refused with places": {env, []string{"endpoint", "create", "crm", "--channel", "shop", "--url", "x"}, 1, []string{"404", "channel \"shop\""}},
+		"rules":               {env, []string{"bot", "create", "A b", "--kind", "magic"}, 1, []string{"422", "/id:", "/kind:", `use "echo" or "flow"`}},
+		"not found":           {env, []string{"dead", "show", chat.NewMessageID(time.Now(), chat.KeyOf("a", "b"), 2)}, 1, []string{"no dead letter"}},
+		"odd id":              {env, []string{"channel", "show", "../bots"}, 1, []string{"404"}},
+		"no token":            {env[:1], []string{"status", "--data-dir", t.TempDir()}, 1, []string{"--ops-token", "PARLEY_OPS_TOKEN"}},
+		"wrong token":         {env[:1], []string{"status", "--ops-token", "x"}, 1, []string{"401", "token"}},
+		"bad URL":             {nil, []string{"status", "--ops-url", "localhost"}, 1, []string{"http://127.0.0.1:8081"}},
+		"nobody there":        {nil, []string{"status", "--ops-url", "http://127.0.0.1:1", "--ops-token", "x"}, 1, []string{"can't be reached"}},
+		"neither":             {env, []string{"token", "create"}, 2, []string{"channel ops"}},
+		"no bot":              {env, []string{"channel", "create", "x"}, 2, []string{`"bot"`}},
+		"no file":             {env, []string{"bot", "create", "x", "--file", filepath.Join(dir, "none")}, 1, []string{"--file"}},
+		"nothing to check":    {nil, []string{"bot", "check", filepath.Join(dir, "none")}, 1, []string{"none"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := parley(t, c.env, "", c.args...)
+			require.Equal(t, c.code, r.code, r.stderr)
+			require.Empty(t, strings.TrimSpace(r.stdout))
+			for _, want := range c.want {
+				require.Contains(t, r.stderr, want)
+			}
+		})
+	}
+}
