@@ -138,17 +138,17 @@ func (c *clientConfig) run(do func(cmd *cobra.Command, o *opsClient, args []stri
 	}
 }
 
-// call makes a call and prints the answer: as JSON, or as print does.
-func call[T any](c *clientConfig, cmd *cobra.Command, o *opsClient, what opsCall, print func(w io.Writer, v T)) error {
+// call makes a call and prints the answer: as JSON, or as write does.
+func call[T any](c *clientConfig, cmd *cobra.Command, o *opsClient, what opsCall, write func(w io.Writer, v T)) error {
 	var v T
 	if _, err := o.do(cmd.Context(), what, &v); err != nil {
 		return err
 	}
-	return show(c, cmd, v, print)
+	return show(c, cmd, v, write)
 }
 
 // show prints an answer. Columns are separated by tabs.
-func show[T any](c *clientConfig, cmd *cobra.Command, v T, print func(w io.Writer, v T)) error {
+func show[T any](c *clientConfig, cmd *cobra.Command, v T, write func(w io.Writer, v T)) error {
 	if c.JSON {
 		enc := json.NewEncoder(cmd.OutOrStdout())
 		enc.SetIndent("", "  ")
@@ -156,7 +156,7 @@ func show[T any](c *clientConfig, cmd *cobra.Command, v T, print func(w io.Write
 		return enc.Encode(v)
 	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	print(w, v)
+	write(w, v)
 	return w.Flush()
 }
 
