@@ -2,6 +2,7 @@ package ops
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/problem"
 	"github.com/parleyhq/parley/pkg/wire"
 )
@@ -20,24 +22,27 @@ const (
 )
 
 func (s *Service) listDead(c echo.Context) error {
-	filter, limit, err := deadQuery(c)
+	filter, at, err := deadQuery(c)
 	if err != nil {
 		return err
 	}
-	letters, next, err := s.DeadLetters.List(c.Request().Context(), filter, limit, c.QueryParam("before"))
+	found, err := s.DeadLetters.List(c.Request().Context(), filter, at)
 	if err != nil {
 		return refusal(err)
 	}
-	page := DeadLetterPage{Items: []DeadLetter{}, Next: next}
-	for _, d := range letters {
-		page.Items = append(page.Items, deadLetterOf(d))
+	page := DeadLetterPage{Items: []DeadLetter{}, Undecodable: found.Undecodable}
+	if found.Next != 0 {
+		page.Next = strconv.FormatUint(found.Next, 10)
+	}
+	for i := range found.Letters {
+		page.Items = append(page.Items, deadLetterOf(&found.Letters[i].DeadLetter))
 	}
 	return c.JSON(http.StatusOK, page)
 }
 
-func deadQuery(c echo.Context) (f DeadLetterFilter, limit int, err error) {
+func deadQuery(c echo.Context) (f deadletter.Filter, at deadletter.Page, err error) {
 	var p chat.Problems
-	f = DeadLetterFilter{
+	f = deadletter.Filter{
 		Stage: chat.Stage(c.QueryParam("stage")), ChannelID: c.QueryParam("channel"), Destination: c.QueryParam("destination"),
 	}
 	if f.Stage != "" && f.Stage != chat.StageUser && f.Stage != chat.StageBot {
@@ -52,42 +57,40 @@ func deadQuery(c echo.Context) (f DeadLetterFilter, limit int, err error) {
 			p.Add(name, err.Error())
 		}
 	}
-	limit = defaultPage
+	at.Limit = defaultPage
 	if text := c.QueryParam("limit"); text != "" {
-		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxPage {
+		if at.Limit, err = strconv.Atoi(text); err != nil || at.Limit < 1 || at.Limit > maxPage {
 			p.Add("limit", fmt.Sprintf("the limit is %q: set it to 1..%d", text, maxPage))
 		}
 	}
 	if before := c.QueryParam("before"); before != "" {
-		if _, err := strconv.ParseUint(before, 10, 64); err != nil {
+		if at.Before, err = strconv.ParseUint(before, 10, 64); err != nil {
 			p.Add("before", `this is no place in the list: give the "next" of an answer`)
 		}
 	}
 	if err := p.Err(); err != nil {
 		bad := problem.New(http.StatusBadRequest, "bad-query", "a query parameter can't be used: see errors")
 		bad.Errors = problem.From(err).Errors
-		return f, 0, bad
+		return f, at, bad
 	}
-	return f, limit, nil
+	return f, at, nil
 }
 
 // getDead answers with all dead letters of a message: one for each endpoint
 // that it was given up at.
 func (s *Service) getDead(c echo.Context) error {
 	id := c.Param("id")
-	if _, _, err := chat.ParseMessageID(id); err != nil {
-		return problem.New(http.StatusBadRequest, "bad-message-id", err.Error())
-	}
 	letters, err := s.DeadLetters.Get(c.Request().Context(), id)
-	if err != nil {
-		return refusal(err)
-	}
-	if len(letters) == 0 {
+	if errors.Is(err, deadletter.ErrNotFound) {
 		return problem.New(http.StatusNotFound, "not-found",
 			fmt.Sprintf("there is no dead letter of message %q: it may have been delivered, still wait, or be too old", id))
 	}
+	if err != nil {
+		return refusal(err)
+	}
 	page := DeadLetterPage{Items: []DeadLetter{}}
-	for _, d := range letters {
+	for i := range letters {
+		d := &letters[i].DeadLetter
 		item := deadLetterOf(d)
 		item.Message = messageOf(d)
 		for _, a := range d.Attempts {

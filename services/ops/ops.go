@@ -13,6 +13,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/problem"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/topology"
@@ -39,23 +40,12 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// DeadLetterFilter says which dead letters are wanted; an empty part matches
-// every value.
-type DeadLetterFilter struct {
-	Stage       chat.Stage
-	ChannelID   string
-	Destination string
-}
-
-// DeadLetters reads what the pipeline gave up on.
+// DeadLetters reads what the pipeline gave up on; a *deadletter.Store does.
 type DeadLetters interface {
-	// List returns at most limit dead letters, newest first, before a place
-	// that an earlier call returned as next ("" begins with the newest; next
-	// is "" at the end).
-	List(ctx context.Context, f DeadLetterFilter, limit int, before string) (list []*chat.DeadLetter, next string, err error)
+	List(ctx context.Context, f deadletter.Filter, p deadletter.Page) (deadletter.Listing, error)
 	// Get returns a message's dead letters, one for each destination that it
-	// was given up at; none is no error.
-	Get(ctx context.Context, messageID string) ([]*chat.DeadLetter, error)
+	// was given up at, or an error that wraps deadletter.ErrNotFound.
+	Get(ctx context.Context, messageID string) ([]deadletter.Letter, error)
 }
 
 // HealthCheck is one part that the pipeline needs.

@@ -112,6 +112,9 @@ type Health struct {
 type DeadLetterPage struct {
 	Items []DeadLetter `json:"items"`
 	Next  string       `json:"next,omitempty"`
+	// Undecodable counts letters of this part that can't be read, and so are
+	// left out.
+	Undecodable int `json:"undecodable,omitempty"`
 }
 
 // DeadLetter is a message that the pipeline gave up on. Attempts and Message

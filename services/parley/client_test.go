@@ -15,6 +15,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/httpserver"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/topology"
@@ -23,20 +24,6 @@ import (
 )
 
 const testOpsToken = "an-ops-token-for-tests"
-
-// oneLetter is a store of one dead letter.
-type oneLetter struct{ letter *chat.DeadLetter }
-
-func (o oneLetter) List(context.Context, ops.DeadLetterFilter, int, string) ([]*chat.DeadLetter, string, error) {
-	return []*chat.DeadLetter{o.letter}, "7", nil
-}
-
-func (o oneLetter) Get(_ context.Context, messageID string) ([]*chat.DeadLetter, error) {
-	if messageID != o.letter.MessageID {
-		return nil, nil
-	}
-	return []*chat.DeadLetter{o.letter}, nil
-}
 
 // opsServer is the real ops API on a real broker, with the environment that
 // leads the commands there.
@@ -54,14 +41,21 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 	go func() { done <- reg.Run(ctx) }()
 	t.Cleanup(func() { cancel(); require.NoError(t, <-done) })
 
+	const conversation = "anna\x1b[2J"
 	at := time.UnixMilli(1_700_000_000_000)
 	letter = &chat.DeadLetter{
-		MessageID: chat.NewMessageID(at, chat.KeyOf("shop", "anna"), 1), Stage: chat.StageBot, ChannelID: "shop",
-		Destination: "crm", ConversationID: "anna\x1b[2J", Counter: 3, Reason: "exhausted", Error: "status 500", DiedAt: at, AttemptCount: 1,
+		MessageID: chat.NewMessageID(at, chat.KeyOf("shop", conversation), 1), Stage: chat.StageBot, ChannelID: "shop",
+		Destination: "crm", ConversationID: conversation, Counter: 3, Reason: "exhausted", Error: "status 500", DiedAt: at, AttemptCount: 1,
 		Attempts: []chat.Attempt{{At: at, Duration: 1500 * time.Millisecond, Status: 500, Error: "server error", Excerpt: []byte("oops")}},
 	}
+	store, err := deadletter.New(t.Context(), conn)
+	require.NoError(t, err)
+	require.NoError(t, store.Write(t.Context(), letter))
+	newer := *letter
+	newer.Destination = "archive"
+	require.NoError(t, store.Write(t.Context(), &newer))
 	svc, err := ops.New(ops.Options{BootstrapToken: testOpsToken}, ops.Deps{
-		Registry: reg, DeadLetters: oneLetter{letter},
+		Registry: reg, DeadLetters: store,
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},
@@ -179,14 +173,14 @@ func TestStatusAndDeadLetters(t *testing.T) {
 	require.Regexp(t, `(?m)^broker +ok$`, out)
 	require.Len(t, goodJSON[ops.Status](t, env, "status").Stages, 2)
 
-	out = good(t, env, "dead", "list", "--stage", "bot", "--channel", "shop")
+	out = good(t, env, "dead", "list", "--stage", "bot", "--channel", "shop", "--limit", "1")
 	require.Contains(t, out, letter.MessageID)
-	require.Contains(t, out, "more: --before 7")
+	require.Contains(t, out, "more: --before 2")
 	require.NotContains(t, out, "\x1b", "a terminal's commands are not passed on")
 	out = good(t, env, "dead", "show", letter.MessageID)
 	require.Contains(t, out, "after 1.5s, status 500: server error")
 	require.Contains(t, out, "oops")
-	require.Len(t, goodJSON[ops.DeadLetterPage](t, env, "dead", "list").Items, 1)
+	require.Len(t, goodJSON[ops.DeadLetterPage](t, env, "dead", "list", "--before", "2").Items, 1)
 }
 
 func TestAge(t *testing.T) {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"strconv"
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
@@ -17,7 +15,7 @@ func addOps(ctx context.Context, p *process) error {
 		return err
 	}
 	svc, err := ops.New(ops.Options{BootstrapToken: chat.Secret(p.flags.opsToken)}, ops.Deps{
-		Registry: p.registry, DeadLetters: deadLetters{letters},
+		Registry: p.registry, DeadLetters: letters,
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, p.conn.JS, p.layout)
 		},
@@ -33,39 +31,4 @@ func addOps(ctx context.Context, p *process) error {
 	svc.Mount(p.admin.Echo())
 	p.at.OpsToken = p.flags.opsToken
 	return nil
-}
-
-// deadLetters gives the ops service pages by a place in words.
-type deadLetters struct{ store *deadletter.Store }
-
-func (d deadLetters) List(ctx context.Context, f ops.DeadLetterFilter, limit int, before string) ([]*chat.DeadLetter, string, error) {
-	page := deadletter.Page{Limit: limit}
-	if before != "" {
-		var err error
-		if page.Before, err = strconv.ParseUint(before, 10, 64); err != nil {
-			return nil, "", fmt.Errorf("before is %q: take it from the page before: %w", before, err)
-		}
-	}
-	found, err := d.store.List(ctx, deadletter.Filter{Stage: f.Stage, ChannelID: f.ChannelID, Destination: f.Destination}, page)
-	if err != nil {
-		return nil, "", err
-	}
-	next := ""
-	if found.Next != 0 {
-		next = strconv.FormatUint(found.Next, 10)
-	}
-	return pointers(found.Letters), next, nil
-}
-
-func (d deadLetters) Get(ctx context.Context, messageID string) ([]*chat.DeadLetter, error) {
-	found, err := d.store.Get(ctx, messageID)
-	return pointers(found), err
-}
-
-func pointers(letters []deadletter.Letter) []*chat.DeadLetter {
-	out := make([]*chat.DeadLetter, len(letters))
-	for i := range letters {
-		out[i] = &letters[i].DeadLetter
-	}
-	return out
 }
