@@ -87,7 +87,7 @@ func printDead(w io.Writer, d ops.DeadLetter) {
 	field(w, "died", when(d.DiedAt))
 	field(w, "body", string(d.Message))
 	field(w, "attempts", d.AttemptCount)
-	for _, a := range d.Attempts {
+	for i, a := range d.Attempts { // the latest
 		line := fmt.Sprintf("%s after %s", when(a.At), time.Duration(a.DurationMS)*time.Millisecond)
 		if a.Status != 0 {
 			line += fmt.Sprintf(", status %d", a.Status)
@@ -95,9 +95,9 @@ func printDead(w io.Writer, d ops.DeadLetter) {
 		if a.Error != "" {
 			line += ": " + a.Error
 		}
-		row(w, "", line)
+		row(w, fmt.Sprintf("  %d", max(d.AttemptCount-len(d.Attempts), 0)+i+1), line)
 		if a.Excerpt != "" {
-			row(w, "", "  "+a.Excerpt)
+			row(w, "    answer", a.Excerpt)
 		}
 	}
 }
