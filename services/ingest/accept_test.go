@@ -243,9 +243,11 @@ func TestPublishFails(t *testing.T) {
 			require.Equal(t, tc.slug, a.problem(t).Slug())
 			require.Equal(t, tc.wait, a.header.Get("Retry-After"))
 
+			require.Equal(t, 1.0, h.refused(t, "message", tc.slug))
+
 			a = h.do(t, call{content: ndjson, body: text("c1", "hi")})
-			require.Equal(t, 200, a.status)
 			requireSlugs(t, a, tc.slug)
+			require.Equal(t, 1.0, h.refused(t, "batch", tc.slug))
 		})
 	}
 }
@@ -295,6 +297,9 @@ func TestMetrics(t *testing.T) {
 	h.good(t, call{body: text("c1", "hi")})
 	h.do(t, call{body: `x`})
 	h.do(t, call{content: ndjson, body: text("c1", "hi") + "\nx"})
+	for _, c := range []struct{ form, reason string }{{"message", "not-json"}, {"batch", "not-json"}} {
+		require.Equal(t, 1.0, h.refused(t, c.form, c.reason), c)
+	}
 	require.NoError(t, testutil.GatherAndCompare(h.metrics, strings.NewReader(`
 # HELP parley_ingest_accepted_total Messages that the broker has confirmed.
 # TYPE parley_ingest_accepted_total counter
@@ -306,4 +311,24 @@ parley_ingest_accepted_total{form="message"} 1
 # TYPE parley_ingest_requests_in_flight gauge
 parley_ingest_requests_in_flight 0
 `), "parley_ingest_accepted_total", "parley_ingest_requests_in_flight"))
+}
+
+// refused reads a counter of parley_ingest_refused_total.
+func (h *harness) refused(t *testing.T, form, reason string) float64 {
+	t.Helper()
+	families, err := h.metrics.Gather()
+	require.NoError(t, err)
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			labels := map[string]string{}
+			for _, l := range m.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
+			}
+			if family.GetName() == "parley_ingest_refused_total" && labels["form"] == form && labels["reason"] == reason {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	require.Failf(t, "no such counter", "%s %s", form, reason)
+	return 0
 }

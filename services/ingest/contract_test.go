@@ -2,6 +2,7 @@ package ingest_test
 
 import (
 	"bytes"
+	stderrors "errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -24,20 +25,33 @@ type contract struct {
 
 	mu        sync.Mutex
 	validator validator.Validator
+	schemas   schema_validation.SchemaValidator
 }
 
 func loadContract(t testing.TB) *contract {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join("..", "..", "docs", "api", "openapi.yaml"))
+	c, err := readContract()
 	require.NoError(t, err)
-	doc, err := libopenapi.NewDocument(raw)
-	require.NoError(t, err)
-	model, err := doc.BuildV3Model()
-	require.NoError(t, err)
-	v, errs := validator.NewValidator(doc)
-	require.Empty(t, errs)
-	return &contract{model: &model.Model, validator: v}
+	return c
 }
+
+// readContract reads it once: compiling its schemas takes longer than a test.
+var readContract = sync.OnceValues(func() (*contract, error) {
+	raw, err := os.ReadFile(filepath.Join("..", "..", "docs", "api", "openapi.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	doc, err := libopenapi.NewDocument(raw)
+	if err != nil {
+		return nil, err
+	}
+	model, err := doc.BuildV3Model()
+	if err != nil {
+		return nil, err
+	}
+	v, errs := validator.NewValidator(doc)
+	return &contract{model: &model.Model, validator: v, schemas: schema_validation.NewSchemaValidator()}, stderrors.Join(errs...)
+})
 
 // request returns what is wrong with a request.
 func (c *contract) request(r *http.Request) []*errors.ValidationError {
@@ -75,7 +89,9 @@ func (c *contract) schema(t *testing.T, name, json string) []*errors.ValidationE
 	t.Helper()
 	proxy, ok := c.model.Components.Schemas.Get(name)
 	require.True(t, ok, name)
-	_, errs := schema_validation.NewSchemaValidator().ValidateSchemaString(proxy.Schema(), json)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, errs := c.schemas.ValidateSchemaString(proxy.Schema(), json)
 	return errs
 }
 
@@ -87,6 +103,8 @@ func (c *contract) delivery(t *testing.T, header http.Header, body string) []*er
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://customer.example/hook", strings.NewReader(body))
 	require.NoError(t, err)
 	r.Header = header
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	_, errs := c.validator.ValidateHttpRequestSyncWithPathItem(r, item, "/hook")
 	return errs
 }

@@ -59,8 +59,9 @@ func (s *Service) Run(ctx context.Context) error { return s.srv.Run(ctx) }
 func (s *Service) routes() *echo.Echo {
 	e := httpserver.NewEcho(s.deps.Log.Named("ingest"))
 	limit := httpserver.Limit(s.opts.MaxRequests, nil)
+	recovered := problem.Recover(s.deps.Log) // inside observe, so that panics are counted
 	route := func(path string, f form, h echo.HandlerFunc) {
-		e.POST(path, h, s.observe(f), limit)
+		e.POST(path, h, s.observe(f), recovered, limit)
 	}
 	route("/v1/channels/webhook/:channelId/messages", formMessage, s.messages)
 	route("/v1/bots/:botId/conversations/:conversationId/actions", formActions, s.actions)
