@@ -149,10 +149,21 @@ func Ensure(ctx context.Context, js jetstream.JetStream, l Layout) error {
 	}
 	for _, s := range l.Streams() {
 		if _, err := js.CreateOrUpdateStream(ctx, s); err != nil {
-			return fmt.Errorf("stream %s: %w", s.Name, err)
+			return l.explain(fmt.Errorf("stream %s: %w", s.Name, err))
 		}
 	}
 	return nil
+}
+
+// codeNoRoom is JetStream's "insufficient storage resources available".
+const codeNoRoom = 10047
+
+// explain says what to change where the server has too little room.
+func (l Layout) explain(err error) error {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == codeNoRoom {
+		return fmt.Errorf("the NATS server has not the %d MiB that --store-max asks for: raise its max_file_store, or lower --store-max: %w", l.Store>>20, err)
+	}
+	return err
 }
 
 func checkPartitions(ctx context.Context, js jetstream.JetStream, partitions int) error {

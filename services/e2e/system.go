@@ -94,6 +94,7 @@ func StartFourProcesses(t testing.TB, binaries *Binaries) *System {
 		"PARLEY_NATS_URL=" + s.NATS.URL,
 		"PARLEY_REDIS_URL=" + s.Redis.URL,
 		"PARLEY_ADMIN_ADDR=127.0.0.1:0",
+		"PARLEY_STORE_MAX=2GiB", // of the 4 GB that StartNATS gives
 		"PARLEY_SEAL_KEY=" + base64.StdEncoding.EncodeToString(key),
 	}
 	with := func(more ...string) []string { return append(append([]string{}, env...), more...) }

@@ -45,21 +45,25 @@ const readyTimeout = 2 * time.Minute
 
 // openPlatform opens what the services of a process need. With a data
 // directory it embeds what no URL is given for.
-func openPlatform(ctx context.Context, f *serviceFlags) (p *platform, err error) {
-	p = &platform{flags: f, metrics: telemetry.NewRegistry()}
-	defer func() {
-		if err != nil {
-			p.close()
-		}
-	}()
-	if p.log, err = telemetry.NewLogger(f.logLevel, f.logFormat); err != nil {
+func openPlatform(ctx context.Context, f *serviceFlags) (*platform, error) {
+	p := &platform{flags: f, metrics: telemetry.NewRegistry()}
+	if err := p.open(ctx); err != nil {
+		p.close()
 		return nil, err
+	}
+	return p, nil
+}
+
+func (p *platform) open(ctx context.Context) (err error) {
+	f := p.flags
+	if p.log, err = telemetry.NewLogger(f.logLevel, f.logFormat); err != nil {
+		return err
 	}
 	if p.layout, err = f.layout(); err != nil {
-		return nil, err
+		return err
 	}
 	if p.guard, err = f.guard(); err != nil {
-		return nil, err
+		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("not ready within %s", readyTimeout))
 	defer cancel()
@@ -67,10 +71,10 @@ func openPlatform(ctx context.Context, f *serviceFlags) (p *platform, err error)
 		p.openBroker, p.openRegistry, p.openRedis, p.openLedger, p.openJournal, p.openAdmin,
 	} {
 		if err := open(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return p, nil
+	return nil
 }
 
 // close undoes what openPlatform did, backwards.
