@@ -47,7 +47,9 @@ func dial(url, name string, log *zap.Logger, opts ...nats.Option) (*Conn, error)
 		nats.ReconnectWait(200 * time.Millisecond),
 		nats.ReconnectBufSize(-1), // a publish that can't be sent now fails now
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			log.Warn("broker connection lost", zap.Error(err))
+			if err != nil { // else it was closed here
+				log.Warn("broker connection lost", zap.Error(err))
+			}
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { log.Info("broker connection is back") }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
