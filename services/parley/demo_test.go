@@ -160,7 +160,7 @@ func TestDemoStaysUntilItIsStopped(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- playDemo(ctx, cfg) }()
-	for _, want := range []string{"0 turns", "API      " + cfg.PublicURL, "http://admin/ops/v1", "http://admin/metrics", "parley send", "Ctrl-C"} {
+	for _, want := range []string{"0 turns", "API      " + cfg.PublicURL, "http://admin/ops/v1", "http://admin/metrics", "curl -sS", "Ctrl-C"} {
 		require.Contains(t, <-out, want)
 	}
 	f.queue <- []byte(helloBody)

@@ -98,7 +98,7 @@ func (p *platform) openBroker(ctx context.Context) (err error) {
 	if err := topology.Ensure(ctx, p.conn.JS, p.layout); err != nil {
 		return fmt.Errorf("laying out the streams: %w", err)
 	}
-	return nil
+	return p.conn.Check(ctx, topology.StreamDead)
 }
 
 func (p *platform) embedBroker(ctx context.Context) error {
@@ -158,7 +158,10 @@ func (p *platform) openRedis(ctx context.Context) (err error) {
 		return err
 	}
 	p.closers = append(p.closers, func() { _ = p.redis.Close() })
-	return nil
+	if p.flags.redisURL == "" {
+		return nil
+	}
+	return ledger.CheckVersion(ctx, p.redis)
 }
 
 func (p *platform) embedRedis(ctx context.Context) (string, error) {

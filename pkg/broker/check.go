@@ -1,0 +1,62 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// The least version of a server outside: key TTLs and atomic batches are from
+// then.
+const (
+	minMajor = 2
+	minMinor = 12
+)
+
+// maxSkew is how far this machine's clock may be from the server's: leases and
+// ages are reckoned with both.
+const maxSkew = 3 * time.Second
+
+// Check reports why this server can't be used: it is too old, or its clock and
+// this machine's differ. The stream is any that exists.
+func (c *Conn) Check(ctx context.Context, stream string) error {
+	if err := checkVersion(c.NATS.ConnectedServerVersion()); err != nil {
+		return err
+	}
+	s, err := c.JS.Stream(ctx, stream)
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", stream, err)
+	}
+	before := time.Now()
+	info, err := s.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", stream, err)
+	}
+	return checkClock(info, before, time.Now())
+}
+
+func checkVersion(version string) error {
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) == 3 {
+		major, err1 := strconv.Atoi(parts[0])
+		minor, err2 := strconv.Atoi(parts[1])
+		if err1 == nil && err2 == nil && (major > minMajor || major == minMajor && minor >= minMinor) {
+			return nil
+		}
+	}
+	return fmt.Errorf("the NATS server has version %q: Parley needs %d.%d or later", version, minMajor, minMinor)
+}
+
+// checkClock takes the server's time to lie between asking and answer.
+func checkClock(info *jetstream.StreamInfo, before, after time.Time) error {
+	at := info.TimeStamp
+	skew := max(before.Sub(at), at.Sub(after))
+	if !at.IsZero() && skew > maxSkew {
+		return fmt.Errorf("this machine's clock and the NATS server's differ by %s: synchronise them (NTP); at most %s will do", skew.Round(time.Millisecond), maxSkew)
+	}
+	return nil
+}
