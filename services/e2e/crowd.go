@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -16,12 +17,16 @@ import (
 // Crowd is many users who talk at once. Each conversation says the numbers 1,
 // 2, 3, … in order, the next ones after the ones before were accepted. They go
 // out in batches (NDJSON), each with an Idempotency-Key. A batch whose answer
-// was lost is sent again, unchanged, when the crowd has been told where to.
+// was lost is sent again, unchanged, when the crowd has been told where to; one
+// that Parley asks to have later is sent again then.
 type Crowd struct {
 	Conversations int
 	Each          int // messages of a conversation
 	Burst         int // of them in one batch
 	Senders       int // batches under way at once
+	// Wait, if set, is called before a batch with the number of messages that
+	// the crowd has said by then, and returns when it may go on.
+	Wait func(ctx context.Context, said int) error
 
 	path, token string
 
@@ -35,7 +40,7 @@ type Crowd struct {
 // NewCrowd makes a crowd that talks to a customer's channel.
 func NewCrowd(c *Customer, conversations, each, burst int) *Crowd {
 	return &Crowd{
-		Conversations: conversations, Each: each, Burst: burst, Senders: min(20, conversations),
+		Conversations: conversations, Each: each, Burst: burst, Senders: min(10, conversations),
 		path: "/v1/channels/webhook/" + c.Channel + "/messages", token: c.Token,
 		url: c.system.PublicURL(), moved: make(chan struct{}), uncertain: map[string]bool{},
 	}
@@ -61,7 +66,7 @@ func (c *Crowd) Accepted() int {
 }
 
 // Uncertain reports whether an answer to this message was lost, so that it may
-// have been accepted more than once; and Lost says how many such there are.
+// have been accepted more than once.
 func (c *Crowd) Uncertain(conversation string, number int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -93,6 +98,11 @@ func (c *Crowd) send(ctx context.Context, sender int) error {
 				batch = append(batch, utterance(conversation(i), number))
 			}
 		}
+		if c.Wait != nil {
+			if err := c.Wait(ctx, (first-1)*c.Conversations); err != nil {
+				return err
+			}
+		}
 		if err := c.insist(ctx, fmt.Sprintf("sender-%d-from-%d", sender, first), batch); err != nil {
 			return err
 		}
@@ -115,16 +125,31 @@ func (c *Crowd) insist(ctx context.Context, key string, batch []string) error {
 		url, moved := c.url, c.moved
 		c.mu.Unlock()
 		answer, err := post(ctx, url+c.path, header, body.Bytes())
-		if err == nil {
+		if err == nil && answer.Header.Get("Retry-After") == "" {
 			return c.accept(answer, batch)
 		}
-		c.lose(batch)
+		var later <-chan time.Time
+		if err == nil {
+			later = answer.retryAfter()
+		} else {
+			c.lose(batch)
+		}
 		select {
+		case <-later:
 		case <-moved:
 		case <-ctx.Done():
 			return fmt.Errorf("%w, after: %w", context.Cause(ctx), err)
 		}
 	}
+}
+
+// retryAfter gives a value when the time that the answer asks for has passed.
+func (a *Answer) retryAfter() <-chan time.Time {
+	seconds, err := strconv.Atoi(a.Header.Get("Retry-After"))
+	if err != nil {
+		return nil // until the test's time is over
+	}
+	return time.After(time.Duration(seconds) * time.Second)
 }
 
 // accept requires that an answer accepts the whole batch.

@@ -59,16 +59,20 @@ func (s *System) get(ctx context.Context, path string, v any) (status int, err e
 }
 
 // AwaitIdle waits until nothing is under way and nothing waits: every message
-// that was accepted has ended and that is recorded.
+// that was accepted has ended and that is recorded. A status isn't of one
+// moment, and a message may move on while it is made: so nothing may wait twice
+// in a row.
 func (s *System) AwaitIdle() {
 	s.t.Helper()
+	idle := 0
 	s.AwaitStatus("nothing to wait", func(status *ops.Status) bool {
+		idle++
 		for _, stage := range status.Stages {
 			if stage.Waiting+stage.Parked.Messages > 0 {
-				return false
+				idle = 0
 			}
 		}
-		return true
+		return idle == 2
 	})
 }
 
