@@ -17,12 +17,19 @@ import (
 // Customer is a customer of a [System]: a channel with its access token, and an
 // endpoint that records what is delivered.
 type Customer struct {
-	*webhooktest.Receiver
-	t      testing.TB
+	*Endpoint
 	system *System
 
-	Channel     string
-	Token       string
+	Channel string
+	Token   string
+}
+
+// Endpoint is a channel's endpoint: its configuration, and what listens there.
+type Endpoint struct {
+	*webhooktest.Receiver
+	t testing.TB
+
+	EndpointID  string
 	VerifyToken string
 	keys        []*webhook.Key
 }
@@ -34,32 +41,42 @@ const arrivesWithin = time.Minute
 // token, with the commands that an operator uses.
 func NewCustomer(t testing.TB, s *System, name, botKind string, options ...webhooktest.Option) *Customer {
 	t.Helper()
-	c := &Customer{
-		Receiver: webhooktest.New(t, options...), t: t, system: s,
-		Channel: name, VerifyToken: "verify-" + name,
-	}
+	return NewCustomerWith(t, s, name, botKind, nil, options...)
+}
+
+// NewCustomerWith is NewCustomer with more flags of `parley endpoint create`.
+func NewCustomerWith(t testing.TB, s *System, name, botKind string, flags []string, options ...webhooktest.Option) *Customer {
+	t.Helper()
+	c := &Customer{system: s, Channel: name}
 	s.Parley("bot", "create", name, "--kind", botKind)
 	s.Parley("channel", "create", name, "--bot", name)
-	var endpoint struct {
-		Secrets []chat.Secret `json:"secrets"`
-	}
-	c.read(s.Parley("endpoint", "create", "--channel", name, "--url", c.URL(), "--verify-token", c.VerifyToken, "--json"), &endpoint)
-	var err error
-	c.keys, err = webhook.ParseSecrets(endpoint.Secrets)
-	require.NoError(t, err)
-	require.NotEmpty(t, c.keys, "a new endpoint gets a signing secret")
+	c.Endpoint = NewEndpoint(t, s, name, flags, options...)
 	var token struct {
 		Token string `json:"token"`
 	}
-	c.read(s.Parley("token", "create", "--channel", name, "--json"), &token)
+	s.Read(&token, "token", "create", "--channel", name)
 	require.True(t, strings.HasPrefix(token.Token, "pat_"), "an access token begins with pat_")
 	c.Token = token.Token
 	return c
 }
 
-func (c *Customer) read(output string, into any) {
-	c.t.Helper()
-	require.NoError(c.t, json.Unmarshal([]byte(output), into), "the command's JSON: %s", output)
+// NewEndpoint starts what listens and registers it at a channel.
+func NewEndpoint(t testing.TB, s *System, channel string, flags []string, options ...webhooktest.Option) *Endpoint {
+	t.Helper()
+	e := &Endpoint{Receiver: webhooktest.New(t, options...), t: t, VerifyToken: "verify-" + channel}
+	var made struct {
+		ID      string        `json:"id"`
+		Secrets []chat.Secret `json:"secrets"`
+	}
+	s.Read(&made, append([]string{
+		"endpoint", "create", "--channel", channel, "--url", e.URL(), "--verify-token", e.VerifyToken,
+	}, flags...)...)
+	var err error
+	e.EndpointID = made.ID
+	e.keys, err = webhook.ParseSecrets(made.Secrets)
+	require.NoError(t, err)
+	require.NotEmpty(t, e.keys, "a new endpoint gets a signing secret")
+	return e
 }
 
 // Say posts a text of a user with `parley send`.
@@ -70,31 +87,31 @@ func (c *Customer) Say(conversation, text string) {
 
 // Await waits until n deliveries have arrived in all, and requires of each that
 // it is well-formed, signed, and has the verify token.
-func (c *Customer) Await(n int) []*webhooktest.Received {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), arrivesWithin)
+func (e *Endpoint) Await(n int) []*webhooktest.Received {
+	e.t.Helper()
+	ctx, cancel := context.WithTimeout(e.t.Context(), arrivesWithin)
 	defer cancel()
-	all, err := c.Wait(ctx, n)
-	require.NoError(c.t, err)
+	all, err := e.Wait(ctx, n)
+	require.NoError(e.t, err)
 	for _, r := range all {
-		require.NoError(c.t, r.BodyErr)
-		require.NoError(c.t, webhook.Verify(c.keys, r.Header, r.Raw, r.At, 0), "the signature of delivery %d", r.N)
-		require.Equal(c.t, c.VerifyToken, r.Body.VerifyToken)
-		require.Equal(c.t, r.Body.SenderID, r.Body.Recipient.ID)
-		require.Empty(c.t, r.Header.Get("Idempotency-Key"), "Go's client would repeat a POST with it by itself")
+		require.NoError(e.t, r.BodyErr)
+		require.NoError(e.t, webhook.Verify(e.keys, r.Header, r.Raw, r.At, 0), "the signature of delivery %d", r.N)
+		require.Equal(e.t, e.VerifyToken, r.Body.VerifyToken)
+		require.Equal(e.t, r.Body.SenderID, r.Body.Recipient.ID)
+		require.Empty(e.t, r.Header.Get("Idempotency-Key"), "Go's client would repeat a POST with it by itself")
 	}
 	return all
 }
 
 // Texts are the texts that a conversation got, in the order of arrival; it
 // requires that their counters are 1, 2, 3, …
-func (c *Customer) Texts(conversation string) []string {
-	c.t.Helper()
+func (e *Endpoint) Texts(conversation string) []string {
+	e.t.Helper()
 	var texts []string
-	for i, r := range c.Conversation(conversation) {
-		require.EqualValues(c.t, i+1, r.Body.MessageCounter, "the counter of delivery %d of conversation %s", i+1, conversation)
+	for i, r := range e.Conversation(conversation) {
+		require.EqualValues(e.t, i+1, r.Body.MessageCounter, "the counter of delivery %d of conversation %s", i+1, conversation)
 		var m chat.Message
-		require.NoError(c.t, json.Unmarshal(r.Body.Message, &m))
+		require.NoError(e.t, json.Unmarshal(r.Body.Message, &m))
 		texts = append(texts, m.Text)
 	}
 	return texts

@@ -50,7 +50,7 @@ func (n *NATS) Start() {
 
 func (n *NATS) configure(t testing.TB, path string, port int) {
 	t.Helper()
-	config := fmt.Sprintf("listen: \"127.0.0.1:%d\"\nports_file_dir: %q\njetstream { store_dir: %q, max_file_store: 4GB }\n",
+	config := fmt.Sprintf("listen: \"127.0.0.1:%d\"\nports_file_dir: %q\njetstream { store_dir: %q, max_file_store: 20GB }\n",
 		port, n.dir, filepath.Join(n.dir, "store"))
 	require.NoError(t, os.WriteFile(path, []byte(config), 0o600))
 }

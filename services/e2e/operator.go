@@ -1,0 +1,137 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/parleyhq/parley/services/ops"
+)
+
+// Read runs a command with --json and reads what it printed into v.
+func (s *System) Read(v any, args ...string) {
+	s.t.Helper()
+	out := s.Parley(append(args, "--json")...)
+	require.NoError(s.t, json.Unmarshal([]byte(out), v), "the JSON of parley %v: %s", args, out)
+}
+
+// Status asks the ops API what waits.
+func (s *System) Status(ctx context.Context) (*ops.Status, error) {
+	var status ops.Status
+	_, err := s.get(ctx, ops.Root+"/status", &status)
+	return &status, err
+}
+
+// Endpoint reads an endpoint's configuration.
+func (s *System) Endpoint(ctx context.Context, id string) (*ops.Endpoint, error) {
+	var e ops.Endpoint
+	_, err := s.get(ctx, ops.Root+"/endpoints/"+id, &e)
+	return &e, err
+}
+
+// get reads JSON from the admin server.
+func (s *System) get(ctx context.Context, path string, v any) (status int, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.AdminURL()+path, http.NoBody)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Authorization", "Bearer "+s.OpsToken())
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return resp.StatusCode, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return resp.StatusCode, fmt.Errorf("%s answered %s: %s", path, resp.Status, body)
+	}
+	return resp.StatusCode, json.Unmarshal(body, v)
+}
+
+// AwaitIdle waits until nothing is under way and nothing waits: every message
+// that was accepted has ended and that is recorded. A status isn't of one
+// moment, and a message may move on while it is made: so nothing may wait twice
+// in a row.
+func (s *System) AwaitIdle() {
+	s.t.Helper()
+	idle := 0
+	s.AwaitStatus("nothing to wait", func(status *ops.Status) bool {
+		idle++
+		for _, stage := range status.Stages {
+			if stage.Waiting+stage.Parked.Messages > 0 {
+				idle = 0
+			}
+		}
+		return idle == 2
+	})
+}
+
+// AwaitStatus waits until the status is as wanted.
+func (s *System) AwaitStatus(what string, ok func(*ops.Status) bool) {
+	s.t.Helper()
+	var last *ops.Status
+	await(s.t, func() string { return fmt.Sprintf("%s; the status is %+v", what, last) }, func(ctx context.Context) bool {
+		status, err := s.Status(ctx)
+		last = status
+		return err == nil && ok(status)
+	})
+}
+
+// await polls until ok, and fails the test when that takes too long. It is for
+// what other processes do, which can only be asked for.
+func await(t testing.TB, what func() string, ok func(ctx context.Context) bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), arrivesWithin)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok(ctx) {
+		select {
+		case <-ctx.Done():
+			require.FailNow(t, "waited too long for "+what())
+		case <-tick.C:
+		}
+	}
+}
+
+// Answer is what the public API said.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// Post posts a body to the public API.
+func (s *System) Post(ctx context.Context, path string, header map[string]string, body []byte) (*Answer, error) {
+	return post(ctx, s.PublicURL()+path, header, body)
+}
+
+func post(ctx context.Context, url string, header map[string]string, body []byte) (*Answer, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	for name, value := range header {
+		req.Header.Set(name, value)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: answer}, nil
+}
