@@ -11,7 +11,7 @@
 //	┌──────┐ ─────────► ┌─────┐ ──────────────────────────────────────► settled,
 //	│ idle │            │ hot │   mark, then acknowledge                acknowledged
 //	└──────┘ ◄───────── └─────┘
-//	    ▲      emptied     │ Retry; more than 16 waiting; its destination
+//	    ▲      emptied     │ Retry; it holds the window up; its destination
 //	    │                  │ closed, or slow for more than a second
 //	    │                  ▼
 //	    │              ┌────────┐ ── due: head is read and handled
@@ -32,7 +32,8 @@
 //   - A message is acknowledged after each of its lanes has settled it (the
 //     mark is stored) or appended it to the parked stream.
 //   - A message that a lane's mark covers is not handled again.
-//   - The window of a partition stays open: a lane holds at most 16 messages.
+//   - The window of a partition (256 messages) stays open: a lane that holds a quarter
+//     of a full window is parked, and when it stands still all that hold it up.
 //
 // # Failure
 //

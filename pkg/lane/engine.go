@@ -18,8 +18,11 @@ import (
 const (
 	// window is how many messages of a partition are in hand at once.
 	window = 256
-	// maxHot is how many messages a lane holds in memory.
-	maxHot = 16
+	// maxShare is how much of a full window one lane may hold.
+	maxShare = window / 4
+	// stuck is how long a full window may stand still before the lanes that
+	// hold it up are parked.
+	stuck = 100 * time.Millisecond
 	// patience is how long a lane waits for its destination before it is parked.
 	patience = time.Second
 	// maxIdle is how many idle lanes a partition remembers the marks of.

@@ -76,6 +76,11 @@ type hot struct {
 	ack  func() error
 }
 
+// hot reports whether the lane has messages and can be parked with them.
+func (l *lane) hot() bool {
+	return !l.parked && len(l.queue) > 0 && l.queue[0].pending == nil
+}
+
 // drained reports whether everything that stands in the parked stream is
 // settled, as far as it is known.
 func (l *lane) drained() bool { return l.headSeq == 0 || l.headSeq > l.tailSeq }

@@ -108,10 +108,8 @@ func (s *shard) adopt(ctx context.Context) error {
 func (s *shard) pump(ctx context.Context, source Source) error {
 	var last uint64
 	for {
-		select {
-		case s.slots <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := s.waitForSlot(ctx); err != nil {
+			return err
 		}
 		d, err := source.Next(ctx)
 		if err != nil {
@@ -123,6 +121,42 @@ func (s *shard) pump(ctx context.Context, source Source) error {
 		last = d.Number
 		if err := s.accept(ctx, d); err != nil {
 			return err
+		}
+	}
+}
+
+// waitForSlot waits for a place in the window. The window is everyone's: when
+// it is full, a lane that holds much of it is parked, and when it stands still,
+// every lane that holds it up. While it moves, waiting in the work queue is
+// cheaper than parking.
+func (s *shard) waitForSlot(ctx context.Context) error {
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	s.makeRoom(func(l *lane) bool { return len(l.queue) > maxShare })
+	tick := time.NewTicker(stuck)
+	defer tick.Stop()
+	for {
+		select {
+		case s.slots <- struct{}{}:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case now := <-tick.C:
+			s.makeRoom(func(l *lane) bool { return l.active && now.Sub(l.since) >= stuck })
+		}
+	}
+}
+
+// makeRoom parks the hot lanes that are chosen.
+func (s *shard) makeRoom(chosen func(*lane) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lanes {
+		if l.hot() && chosen(l) {
+			s.park(l, parkedOverflow)
 		}
 	}
 }
@@ -199,8 +233,6 @@ func (s *shard) push(it *item) {
 	case l.parked:
 		s.startAppending(l)
 	case l.queue[0].pending != nil: // it waits to be parked with its state
-	case len(l.queue) > maxHot:
-		s.park(l, parkedOverflow)
 	case !l.active && len(l.queue) == 1 && s.destinationOf(l).isCongested():
 		s.park(l, parkedCongested)
 	default:
@@ -334,20 +366,10 @@ func (s *shard) sweep(ctx context.Context) error {
 func (s *shard) parkSlow(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.inHand) == 0 {
-		return
-	}
-	crowded := len(s.inHand) > window/2
 	for _, l := range s.lanes {
-		if !l.active || l.parked || len(l.queue) == 0 || l.queue[0].pending != nil || now.Sub(l.since) < patience {
-			continue
-		}
-		switch {
-		case !l.through.Load():
+		if l.hot() && l.active && !l.through.Load() && now.Sub(l.since) >= patience {
 			l.dest.setCongested()
 			s.park(l, parkedCongested)
-		case crowded:
-			s.park(l, parkedOverflow)
 		}
 	}
 }
