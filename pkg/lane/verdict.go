@@ -1,6 +1,7 @@
 package lane
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/parleyhq/parley/pkg/chat"
@@ -56,6 +57,21 @@ func Expired() Verdict { return Verdict{kind: kindExpired} }
 func (v Verdict) With(d Detail) Verdict {
 	v.detail = d
 	return v
+}
+
+// String says what the verdict is, for logs and tests.
+func (v Verdict) String() string {
+	switch v.kind {
+	case kindDone:
+		return "done"
+	case kindExpired:
+		return "expired"
+	case kindDead:
+		return fmt.Sprintf("dead, %s: %v", v.reason, v.err)
+	case kindStall:
+		return fmt.Sprintf("stall: %v", v.err)
+	}
+	return fmt.Sprintf("retry after %s: %v", v.after, v.err)
 }
 
 // Reasons for which the engine itself gives a message up.

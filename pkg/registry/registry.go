@@ -50,7 +50,8 @@ type Registry struct {
 	opts Options
 	log  *zap.Logger
 
-	current atomic.Pointer[Snapshot]
+	current   atomic.Pointer[Snapshot]
+	unreached atomic.Uint64 // the snapshot's revision when Reach last warned
 
 	mu       sync.Mutex // orders changes of current, and guards what follows
 	watchErr error      // why the watch is down

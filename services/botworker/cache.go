@@ -2,72 +2,134 @@ package botworker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/parleyhq/parley/pkg/bot"
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/wire"
 )
 
-// cached is how many sessions a worker remembers.
-const cached = 50_000
+// What a worker remembers of sessions at most: how many, and their bytes.
+const (
+	cachedSessions = 50_000
+	cachedBytes    = 128 << 20
+)
 
 // cache remembers the sessions that this worker wrote last. It may be behind
 // another owner's write: the save is conditional, and a refused one forgets
-// the entry.
+// the entry. What a partition's conversations had is forgotten when the
+// partition is opened, since another may have owned it meanwhile.
 type cache struct {
-	store Sessions
+	store    Sessions
+	sessions int // bounds
+	bytes    int
+
 	mu    sync.Mutex
 	known map[chat.ConversationKey]known
+	size  int // of all that is known, in bytes
 }
 
+// known is a session as it is stored.
 type known struct {
-	rec      *chat.Session
+	rec      *chat.Session // nil where there is none
 	revision uint64
+	// outstanding says that the broker has not confirmed all of rec's outbox,
+	// as far as this worker knows.
+	outstanding bool
+	// unreadable is why the stored record can't be read; rec is nil then.
+	unreadable error
 }
 
 func newCache(store Sessions) *cache {
-	return &cache{store: store, known: map[chat.ConversationKey]known{}}
+	return &cache{store: store, sessions: cachedSessions, bytes: cachedBytes, known: map[chat.ConversationKey]known{}}
 }
 
-func (c *cache) load(ctx context.Context, key chat.ConversationKey) (*chat.Session, uint64, error) {
+// load returns the session; one whose record can't be read is none.
+func (c *cache) load(ctx context.Context, key chat.ConversationKey) (known, error) {
 	c.mu.Lock()
 	k, ok := c.known[key]
 	c.mu.Unlock()
 	if ok {
-		return k.rec, k.revision, nil
+		return k, nil
 	}
 	rec, revision, err := c.store.Load(ctx, key)
-	if err != nil {
-		return nil, 0, fmt.Errorf("loading the session: %w", err)
+	if errors.Is(err, wire.ErrUndecodable) {
+		return known{revision: revision, unreadable: err}, nil
 	}
-	return rec, revision, nil
+	if err != nil {
+		return known{}, fmt.Errorf("loading the session: %w", err)
+	}
+	return known{rec: rec, revision: revision}, nil
 }
 
+// save stores the session with an outbox that is to be published.
 func (c *cache) save(ctx context.Context, key chat.ConversationKey, rec *chat.Session, expected uint64) error {
 	revision, err := c.store.Save(ctx, key, rec, expected)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.drop(key)
 	if err != nil {
-		delete(c.known, key)
 		return fmt.Errorf("saving the session: %w", err)
 	}
-	if len(c.known) >= cached {
-		c.shrink()
+	c.known[key] = known{rec: rec, revision: revision, outstanding: len(rec.LastOutput) > 0}
+	c.size += sizeOf(rec)
+	if len(c.known) > c.sessions || c.size > c.bytes {
+		c.shrink(key)
 	}
-	c.known[key] = known{rec: rec, revision: revision}
 	return nil
 }
 
-// shrink forgets an eighth, whichever.
-func (c *cache) shrink() {
-	n := cached / 8
+// published notes that the broker has all of the session's outbox.
+func (c *cache) published(key chat.ConversationKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k, ok := c.known[key]; ok {
+		k.outstanding = false
+		c.known[key] = k
+	}
+}
+
+// forget forgets the sessions whose key is one of those.
+func (c *cache) forget(those func(chat.ConversationKey) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for key := range c.known {
-		delete(c.known, key)
-		if n--; n == 0 {
-			return
+		if those(key) {
+			c.drop(key)
 		}
 	}
+}
+
+// shrink forgets an eighth, whichever, but not the one that came last and none
+// whose outbox is outstanding.
+func (c *cache) shrink(last chat.ConversationKey) {
+	for key, k := range c.known {
+		if len(c.known) <= c.sessions*7/8 && c.size <= c.bytes*7/8 {
+			return
+		}
+		if key != last && !k.outstanding {
+			c.drop(key)
+		}
+	}
+}
+
+func (c *cache) drop(key chat.ConversationKey) {
+	if k, ok := c.known[key]; ok {
+		c.size -= sizeOf(k.rec)
+		delete(c.known, key)
+	}
+}
+
+// sizeOf is about what a session takes in memory.
+func sizeOf(rec *chat.Session) int {
+	const fields = 512
+	n := fields + len(rec.Dialog) + len(rec.Variables) + len(rec.User)
+	for i := range rec.LastOutput {
+		n += fields + len(rec.LastOutput[i].Message) + len(rec.LastOutput[i].NLP)
+	}
+	return n
 }
 
 // bots keeps the bots that were made, each as long as its configuration stands.
@@ -95,4 +157,11 @@ func (b *bots) get(config *chat.Bot) (bot.Bot, error) {
 	built, err := b.build(config)
 	b.made[config.ID] = made{config: config, bot: built, err: err}
 	return built, err
+}
+
+// remove forgets a bot that does not exist any more.
+func (b *bots) remove(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.made, id)
 }

@@ -8,6 +8,13 @@
 // finds itself in the session and has the outbox published again, the same
 // messages with the same ids; it never runs the bot twice.
 //
+// A session's record that can't be read is replaced: the conversation begins
+// anew, in a higher epoch and without its variables, which is logged as an error
+// and counted. The user message is not at fault, and every later one of the
+// conversation would meet the same record, so giving messages up would lose them
+// all. (Should the lost record have been this message's own turn, it is
+// answered once more.)
+//
 // What the broker refuses stalls the conversation and counts no attempt; what
 // the bot fails at is retried by the schedule, then becomes a dead letter.
 package botworker

@@ -6,15 +6,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
 	"github.com/parleyhq/parley/pkg/bot"
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/lane"
-	"github.com/parleyhq/parley/pkg/retry"
 	"github.com/parleyhq/parley/pkg/session"
-	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/pkg/wire"
 )
 
@@ -23,6 +21,7 @@ const (
 	reasonChannelRemoved = "channel_removed"
 	reasonBotRemoved     = "bot_removed"
 	reasonRefused        = "refused"
+	reasonInvalid        = "invalid"
 	reasonSessionFull    = "session_too_large"
 )
 
@@ -30,55 +29,56 @@ const (
 // destination the channel's bot.
 type handler struct {
 	Options
-	schedule retry.Schedule
 	bots     bots
 	sessions *cache
-	turns    *prometheus.HistogramVec
+	metrics  *metrics
 }
 
 func newHandler(o Options) *handler {
-	h := &handler{
-		Options: o, schedule: retry.Default(), bots: bots{build: o.NewBot},
-		sessions: newCache(o.Sessions),
-		turns: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "parley_bot_turn_seconds", Help: "Time that a bot took for a turn, by result.",
-			Buckets: []float64{.0001, .001, .005, .025, .1, .5, 1, 5, 30},
-		}, []string{"result"}),
+	return &handler{
+		Options: o, bots: bots{build: o.NewBot},
+		sessions: newCache(o.Sessions), metrics: newMetrics(o.Metrics),
 	}
-	o.Metrics.MustRegister(h.turns)
-	for _, result := range []string{"answered", "failed", "refused"} {
-		h.turns.WithLabelValues(result)
-	}
-	return h
+}
+
+// open opens a partition's store. What is remembered of its sessions may be
+// from before another worker had it.
+func (h *handler) open(ctx context.Context, partition int) (lane.Store, error) {
+	h.sessions.forget(func(key chat.ConversationKey) bool { return key.Partition(h.Partitions) == partition })
+	return h.Open(ctx, partition)
 }
 
 // Route implements lane.Handler.
 func (h *handler) Route(ctx context.Context, m *lane.Message) ([]lane.Target, error) {
-	t, err := h.target(m)
+	um, err := wire.DecodeUserMessage(m.Data)
 	if err != nil {
 		return nil, err
 	}
-	if err := h.Directory.WaitRevision(ctx, t.Content.(*chat.UserMessage).ConfigRevision); err != nil { //nolint:errcheck,forcetypeassert // made by target
-		return nil, fmt.Errorf("waiting for the configuration: %w", err)
+	if err := h.Directory.Reach(ctx, um.ConfigRevision); err != nil {
+		return nil, err
 	}
-	return []lane.Target{t}, nil
+	return []lane.Target{target(m, um)}, nil
 }
 
 // Restore implements lane.Handler.
-func (h *handler) Restore(m *lane.Message, _ string) (lane.Target, error) { return h.target(m) }
-
-func (h *handler) target(m *lane.Message) (lane.Target, error) {
+func (h *handler) Restore(m *lane.Message, _ string) (lane.Target, error) {
 	um, err := wire.DecodeUserMessage(m.Data)
 	if err != nil {
 		return lane.Target{}, err
 	}
+	return target(m, um), nil
+}
+
+func target(m *lane.Message, um *chat.UserMessage) lane.Target {
 	return lane.Target{
 		Lane:      lane.ID{Group: um.ChannelID, Key: um.Key()},
 		Place:     chat.Ordinal{Counter: m.Seq, InputAt: m.Time.UnixMilli()},
 		ChannelID: um.ChannelID, ConversationID: um.ConversationID, MessageID: um.ID,
 		Content: um,
-	}, nil
+	}
 }
+
+func inputOf(t *lane.Task) *chat.UserMessage { return t.Content.(*chat.UserMessage) } // made by target
 
 // Destination implements lane.Handler.
 func (h *handler) Destination(channelID string) string {
@@ -89,85 +89,100 @@ func (h *handler) Destination(channelID string) string {
 }
 
 // Policy implements lane.Handler.
-func (h *handler) Policy(string) lane.Policy { return lane.Policy{Schedule: h.schedule} }
+func (h *handler) Policy(string) lane.Policy { return lane.Policy{Schedule: h.Schedule} }
 
-// Ended implements lane.Handler; turns are journalled where they happen.
-func (h *handler) Ended(t *lane.Task, _ *chat.Attempt, outcome chat.Outcome) {
-	if outcome != chat.OutcomeDead {
+// Ended implements lane.Handler: it journals what failed. A turn that was
+// processed is journalled when it is saved, with what the bot said.
+func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
+	if outcome == chat.OutcomeProcessed {
 		return
 	}
-	um := t.Content.(*chat.UserMessage) //nolint:errcheck,forcetypeassert // made by target
-	h.Journal.Turn(&chat.Turn{At: time.Now(), Input: *um, BotID: t.Destination, Outcome: outcome})
+	turn := &chat.Turn{At: time.Now(), Input: *inputOf(t), BotID: t.Destination, Outcome: outcome}
+	if a != nil {
+		turn.At, turn.Duration = a.At, a.Duration
+	}
+	h.Journal.Turn(turn)
 }
 
 // Handle implements lane.Handler: one turn.
 func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
-	um := t.Content.(*chat.UserMessage) //nolint:errcheck,forcetypeassert // made by target
-	rec, revision, err := h.sessions.load(ctx, t.Lane.Key)
+	um, key := inputOf(t), t.Lane.Key
+	last, err := h.sessions.load(ctx, key)
 	if err != nil {
 		return lane.Stall(err)
 	}
-	if rec != nil && (chat.Ordinal{Counter: rec.LastInputSeq, InputAt: rec.LastInputAt}).Covers(t.Place) {
-		return h.again(ctx, t, rec)
+	handled := last.handled(t)
+	if last.outstanding || handled && last.rec.LastInputID == t.MessageID {
+		// Also the outbox of a turn before: it leaves before this turn's replaces it.
+		if err := h.republish(ctx, key, last.rec); err != nil {
+			return lane.Stall(err)
+		}
 	}
-	b, verdict, ok := h.botOf(um)
-	if !ok {
+	if handled {
+		return lane.Done()
+	}
+	config, b, verdict := h.botOf(ctx, um)
+	if b == nil {
 		return verdict
 	}
 	started := time.Now()
-	turn, err := h.respond(ctx, b, um, rec)
+	turn, err := h.respond(ctx, b, um, last.rec)
 	took := time.Since(started)
 	if err != nil {
 		return h.failed(ctx, err, took)
 	}
-	h.turns.WithLabelValues("answered").Observe(took.Seconds())
-	next := turn.session(t.Place, um, rec, started)
-	next.BotID = t.Destination
-	stamp(next, um, t.Destination, h.Directory.Snapshot().Revision(), turn.messages, started)
-	if err := h.sessions.save(ctx, t.Lane.Key, next, revision); err != nil {
-		if errors.Is(err, session.ErrTooLarge) {
-			return lane.Dead(reasonSessionFull, err)
-		}
-		return lane.Stall(err)
+	next := turn.session(t.Place, um, last.rec, started)
+	next.BotID = config.ID
+	stamp(next, um, h.Directory.Snapshot().Revision(), turn.messages, started)
+	encoded, err := encodeAll(next.LastOutput)
+	if err != nil {
+		return h.failed(ctx, err, took)
 	}
-	if err := h.publish(ctx, t.Lane.Key, next.LastOutput); err != nil {
-		return lane.Stall(err)
+	if err := h.sessions.save(ctx, key, next, last.revision); err != nil {
+		return h.unsaved(ctx, err, took)
 	}
-	h.Journal.Turn(&chat.Turn{
-		At: started, Input: *um, Output: next.LastOutput, BotID: t.Destination, Duration: took,
-		Outcome: chat.OutcomeProcessed,
-	})
-	return lane.Done()
-}
-
-// again settles a message that the session knows: the last one's output may
-// not have been published yet.
-func (h *handler) again(ctx context.Context, t *lane.Task, rec *chat.Session) lane.Verdict {
-	if rec.LastInputID != t.MessageID {
-		return lane.Done()
-	}
-	if err := h.publish(ctx, t.Lane.Key, rec.LastOutput); err != nil {
+	h.saved(um, next, turn, last.unreadable, started, took)
+	if err := h.publish(ctx, key, next.LastOutput, encoded); err != nil {
 		return lane.Stall(err)
 	}
 	return lane.Done()
 }
 
-// botOf finds the message's bot; where ok is false the verdict says why not.
-func (h *handler) botOf(um *chat.UserMessage) (b bot.Bot, v lane.Verdict, ok bool) {
+// handled reports whether the session has the message behind it: at its place
+// or below, or stored a second time right behind itself, as a sender's repeat
+// may be.
+func (k known) handled(t *lane.Task) bool {
+	if k.rec == nil {
+		return false
+	}
+	return k.rec.LastInputID == t.MessageID && t.Message.Replay == "" ||
+		(chat.Ordinal{Counter: k.rec.LastInputSeq, InputAt: k.rec.LastInputAt}).Covers(t.Place)
+}
+
+// botOf finds the message's bot; where it is nil the verdict says why. What the
+// snapshot doesn't know is looked up as the leader has it.
+func (h *handler) botOf(ctx context.Context, um *chat.UserMessage) (*chat.Bot, bot.Bot, lane.Verdict) {
 	snapshot := h.Directory.Snapshot()
 	channel, ok := snapshot.Channel(um.ChannelID)
 	if !ok {
-		return nil, lane.Dead(reasonChannelRemoved, fmt.Errorf("channel %s does not exist any more", um.ChannelID)), false
+		var err error
+		if snapshot, err = h.Directory.CatchUp(ctx); err != nil {
+			return nil, nil, lane.Stall(fmt.Errorf("asking whether channel %s exists: %w", um.ChannelID, err))
+		}
+		if channel, ok = snapshot.Channel(um.ChannelID); !ok {
+			return nil, nil, lane.Dead(reasonChannelRemoved, fmt.Errorf("channel %s does not exist any more", um.ChannelID))
+		}
 	}
-	config, ok := snapshot.Bot(channel.BotID)
+	config, ok := snapshot.Bot(channel.BotID) // a snapshot that has the channel has its bot, or never will
 	if !ok {
-		return nil, lane.Dead(reasonBotRemoved, fmt.Errorf("bot %s does not exist any more", channel.BotID)), false
+		h.bots.remove(channel.BotID)
+		return nil, nil, lane.Dead(reasonBotRemoved, fmt.Errorf("bot %s does not exist any more", channel.BotID))
 	}
 	b, err := h.bots.get(config)
 	if err != nil {
-		return nil, lane.Retry(0, fmt.Errorf("bot %s can't be used: %w", config.ID, err)), false
+		return nil, nil, lane.Retry(0, fmt.Errorf("bot %s can't be used: %w", config.ID, err))
 	}
-	return b, lane.Verdict{}, true
+	return config, b, lane.Verdict{}
 }
 
 func (h *handler) failed(ctx context.Context, err error, took time.Duration) lane.Verdict {
@@ -175,25 +190,45 @@ func (h *handler) failed(ctx context.Context, err error, took time.Duration) lan
 		return lane.Stall(err)
 	}
 	if refused, ok := errors.AsType[*bot.RefusedError](err); ok {
-		h.turns.WithLabelValues("refused").Observe(took.Seconds())
+		h.metrics.took(resultRefused, took)
 		return lane.Dead(reasonRefused, refused)
 	}
-	h.turns.WithLabelValues("failed").Observe(took.Seconds())
+	if errors.Is(err, errInvalid) {
+		return lane.Dead(reasonInvalid, err)
+	}
+	h.metrics.took(resultFailed, took)
 	return lane.Retry(0, err)
 }
 
-// publish publishes a turn's messages, each after the broker has the one before.
-func (h *handler) publish(ctx context.Context, key chat.ConversationKey, output []chat.BotMessage) error {
-	for i := range output {
-		m := &output[i]
-		data, err := wire.EncodeBotMessage(m)
-		if err != nil {
-			return fmt.Errorf("encoding bot message %s: %w", m.ID, err)
-		}
-		subject := topology.HotSubject(chat.StageBot, key.Partition(h.Partitions), m.ChannelID, key)
-		if _, err := h.Publisher.Publish(ctx, broker.Message{Subject: subject, Data: data}); err != nil {
-			return err
-		}
+// unsaved judges a session that was not saved: the broker's refusals stall,
+// and so does the fence, behind which the session is read anew. What is left
+// is a session that can't be stored, which is the bot's failure.
+func (h *handler) unsaved(ctx context.Context, err error, took time.Duration) lane.Verdict {
+	switch {
+	case errors.Is(err, session.ErrTooLarge):
+		return lane.Dead(reasonSessionFull, err)
+	case errors.Is(err, broker.ErrConflict), errors.Is(err, broker.ErrFull), errors.Is(err, broker.ErrUnavailable):
+		return lane.Stall(err)
 	}
-	return nil
+	return h.failed(ctx, err, took)
+}
+
+// saved records a turn that has become durable.
+func (h *handler) saved(um *chat.UserMessage, next *chat.Session, turn *turn, unreadable error, started time.Time, took time.Duration) {
+	if unreadable != nil {
+		h.metrics.unreadable.Inc()
+		h.Log.Error("a session could not be read and was begun anew", zap.String("channel", um.ChannelID),
+			zap.Stringer("conversation", um.Key()), zap.String("message", um.ID), zap.Error(unreadable))
+	}
+	for _, warning := range turn.warnings {
+		h.metrics.warnings.Inc()
+		h.Log.Debug("a bot's message", zap.String("bot", next.BotID), zap.String("input", um.ID), zap.String("warning", warning))
+	}
+	if turn.ran {
+		h.metrics.took(resultAnswered, took)
+	}
+	h.Journal.Turn(&chat.Turn{
+		At: started, Input: *um, Output: next.LastOutput, BotID: next.BotID, Duration: took,
+		Outcome: chat.OutcomeProcessed,
+	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/retry"
 )
 
 // Sessions stores one record a conversation; see package session.
@@ -30,7 +31,10 @@ type Publisher interface {
 // Directory is the configuration.
 type Directory interface {
 	Snapshot() *registry.Snapshot
-	WaitRevision(ctx context.Context, revision uint64) error
+	// Reach waits for the configuration that a message was accepted under.
+	Reach(ctx context.Context, revision uint64) error
+	// CatchUp returns a snapshot no older than what the leader has now.
+	CatchUp(ctx context.Context) (*registry.Snapshot, error)
 }
 
 // Journal records turns; it never blocks.
@@ -43,6 +47,9 @@ type Options struct {
 	Partitions int
 	// Timeout bounds one run of a bot; 0 means 30 s.
 	Timeout time.Duration
+	// Schedule is the delays between a message's attempts; nil means the
+	// default schedule.
+	Schedule retry.Schedule
 	// DrainTimeout bounds the wait for turns under way at the end; 0 means the
 	// engine's default.
 	DrainTimeout time.Duration
@@ -68,6 +75,8 @@ func (o *Options) Validate() error {
 	case o.Owner == nil, o.Open == nil, o.Graveyard == nil, o.Sessions == nil, o.Publisher == nil,
 		o.Directory == nil, o.Journal == nil, o.NewBot == nil, o.Log == nil, o.Metrics == nil:
 		return errors.New("botworker: a part is missing")
+	case o.Timeout < 0, o.DrainTimeout < 0:
+		return errors.New("botworker: a time-out must not be negative")
 	}
 	return nil
 }
@@ -86,10 +95,14 @@ func New(o Options) (*Service, error) {
 	if o.Timeout == 0 {
 		o.Timeout = 30 * time.Second
 	}
+	if o.Schedule == nil {
+		o.Schedule = retry.Default()
+	}
+	h := newHandler(o)
 	engine := lane.New(lane.Options{
-		Stage: chat.StageUser, Open: o.Open, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
+		Stage: chat.StageUser, Open: h.open, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
 		DrainTimeout: o.DrainTimeout,
-	}, newHandler(o))
+	}, h)
 	return &Service{engine: engine, owner: o.Owner}, nil
 }
 

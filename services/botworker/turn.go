@@ -3,6 +3,7 @@ package botworker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -16,6 +17,9 @@ type turn struct {
 	outputs []bot.Output
 	state   bot.Session
 	paused  bool
+	ran     bool // the bot did
+	// warnings are the bot's about its messages.
+	warnings []string
 	// messages, variables and user are what of that is stored, as JSON.
 	messages        []encoded
 	variables, user json.RawMessage
@@ -40,18 +44,25 @@ func (h *handler) respond(ctx context.Context, b bot.Bot, um *chat.UserMessage, 
 	if !runs {
 		return t, t.encode()
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, h.Timeout, fmt.Errorf("the bot did not answer within %s", h.Timeout))
+	limited, cancel := context.WithTimeoutCause(ctx, h.Timeout, fmt.Errorf("the bot did not answer within %s", h.Timeout))
 	defer cancel()
-	answer, err := b.Respond(ctx, &bot.Turn{
+	answer, err := b.Respond(limited, &bot.Turn{
 		ChannelID: um.ChannelID, ConversationID: um.ConversationID, Input: um.Input, Session: t.state, First: rec == nil,
 	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && limited.Err() != nil {
+		return nil, context.Cause(limited)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the bot failed: %w", err)
 	}
 	t.outputs = append(t.outputs, answer.Outputs...)
-	t.state = answer.Session
+	t.state, t.warnings, t.ran = answer.Session, answer.Warnings, true
 	return t, t.encode()
 }
+
+// errInvalid means that a message will never be of use, which ingest should
+// have found.
+var errInvalid = errors.New("the message can't be used")
 
 // encode fails where the bot made something that JSON can't hold.
 func (t *turn) encode() (err error) {
@@ -94,22 +105,24 @@ func begin(um *chat.UserMessage, rec *chat.Session) (*turn, error) {
 		t.state.Locale = um.Locale
 	}
 	if err := merge(&t.state.Variables, um.SessionData); err != nil {
-		return nil, fmt.Errorf("sessionData: %w", err)
+		return nil, fmt.Errorf("%w: sessionData: %w", errInvalid, err)
 	}
 	if err := merge(&t.state.User, um.User); err != nil {
-		return nil, fmt.Errorf("user: %w", err)
+		return nil, fmt.Errorf("%w: user: %w", errInvalid, err)
 	}
 	return t, nil
 }
 
-// act carries out actions from outside; it reports whether the bot has to run.
+// act carries out actions from outside; it reports whether the bot has to run:
+// to go to a dialog state, which it does though it be paused, since that was
+// asked for.
 func (t *turn) act(body json.RawMessage) (runs bool, err error) {
 	var a chat.Actions
 	if err := json.Unmarshal(body, &a); err != nil {
-		return false, fmt.Errorf("actions: %w", err)
+		return false, fmt.Errorf("%w: actions: %w", errInvalid, err)
 	}
 	if err := merge(&t.state.Variables, a.SessionData); err != nil {
-		return false, fmt.Errorf("sessionData: %w", err)
+		return false, fmt.Errorf("%w: sessionData: %w", errInvalid, err)
 	}
 	t.paused = (t.paused || a.PauseBot) && !a.ResumeBot
 	for _, m := range a.SendMessages {
@@ -135,9 +148,14 @@ func merge(into *map[string]any, object json.RawMessage) error {
 }
 
 // session is the record after the turn, its outbox still without messages. The
-// epoch of a new one is its creation in ms; the input's time never falls.
+// epoch of a new one is its creation in ms, by the later of the two clocks, this
+// machine's and the broker's, so that it is above the epoch of a session that is
+// lost. The input's time never falls.
 func (t *turn) session(place chat.Ordinal, um *chat.UserMessage, rec *chat.Session, now time.Time) *chat.Session {
-	next := &chat.Session{ChannelID: um.ChannelID, ConversationID: um.ConversationID, Epoch: uint64(now.UnixMilli())}
+	next := &chat.Session{
+		ChannelID: um.ChannelID, ConversationID: um.ConversationID,
+		Epoch: uint64(max(now.UnixMilli(), place.InputAt)),
+	}
 	if rec != nil {
 		next.Epoch, next.Counter, next.LastInputAt = rec.Epoch, rec.Counter, rec.LastInputAt
 	}
@@ -156,12 +174,12 @@ func object(m map[string]any) (json.RawMessage, error) {
 }
 
 // stamp numbers the turn's messages and puts them into the outbox.
-func stamp(next *chat.Session, um *chat.UserMessage, botID string, revision uint64, messages []encoded, now time.Time) {
+func stamp(next *chat.Session, um *chat.UserMessage, revision uint64, messages []encoded, now time.Time) {
 	for i := range messages {
 		next.Counter++
 		m := chat.BotMessage{
 			ID:        chat.BotMessageID(time.UnixMilli(next.LastInputAt), um.Key(), um.ID, i),
-			ChannelID: um.ChannelID, ConversationID: um.ConversationID, BotID: botID,
+			ChannelID: um.ChannelID, ConversationID: um.ConversationID, BotID: next.BotID,
 			Ordinal: chat.Ordinal{Epoch: next.Epoch, Counter: next.Counter, InputAt: next.LastInputAt},
 			InputID: um.ID, CreatedAt: time.UnixMilli(now.UnixMilli()), ConfigRevision: revision,
 			Event: chat.EventMessage, Message: messages[i].message, NLP: messages[i].nlp, Traceparent: um.Traceparent,

@@ -1,0 +1,158 @@
+package botworker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parleyhq/parley/pkg/bot"
+	"github.com/parleyhq/parley/pkg/broker"
+	"github.com/parleyhq/parley/pkg/broker/brokertest"
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/partition"
+	"github.com/parleyhq/parley/pkg/retry"
+	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/wire"
+)
+
+func TestOptionsAreChecked(t *testing.T) {
+	_, err := New(Options{Partitions: 1})
+	require.ErrorContains(t, err, "a part is missing")
+	_, err = New(Options{})
+	require.ErrorContains(t, err, "at least 1")
+}
+
+// finished is a journal that tells when so many turns have ended.
+type finished struct {
+	mu        sync.Mutex
+	left      int
+	processed map[string]int // ends, by input
+	dead      []string
+	done      chan struct{}
+}
+
+func (f *finished) Turn(t *chat.Turn) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if t.Outcome == chat.OutcomeDead {
+		f.dead = append(f.dead, t.Input.ID)
+	}
+	if t.Outcome == chat.OutcomeRetry {
+		return
+	}
+	f.processed[t.Input.ID]++
+	if f.left--; f.left == 0 {
+		close(f.done)
+	}
+}
+
+// TestConversationsInOrder runs the whole stage: engine, handler, sessions and
+// broker, with a bot and a broker that fail at random, and a restart in between.
+func TestConversationsInOrder(t *testing.T) {
+	const conversations, messages = 20, 20
+	r := newRig(t)
+	journal := &finished{left: conversations * messages, processed: map[string]int{}, done: make(chan struct{})}
+	half := make(chan struct{})
+	answered := 0
+	var mu sync.Mutex
+	r.bot.script = func(_ context.Context, turn *bot.Turn) (*bot.Answer, error) {
+		if rand.IntN(5) == 0 {
+			return nil, errors.New("not now")
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if answered++; answered == conversations*messages/2 {
+			close(half)
+		}
+		return says(turn, "1: "+textOf(turn.Input), "2: "+textOf(turn.Input)), nil
+	}
+
+	for n := range messages {
+		for c := range conversations {
+			m := r.said(fmt.Sprint("c", c), fmt.Sprint(n))
+			key := r.task(m).Lane.Key
+			subject := topology.HotSubject(chat.StageUser, key.Partition(r.h.Partitions), channel, key)
+			_, err := r.conn.Publish(t.Context(), broker.Message{Subject: subject, Data: m.Data})
+			require.NoError(t, err)
+		}
+	}
+
+	run(t, r, journal, half)
+	run(t, r, journal, journal.done)
+
+	require.Empty(t, journal.dead)
+	require.Len(t, journal.processed, conversations*messages)
+	for id, times := range journal.processed {
+		require.Equal(t, 1, times, id)
+	}
+	for c := range conversations {
+		checkConversation(t, r, fmt.Sprint("c", c), messages)
+	}
+}
+
+// run runs the service until the channel is closed.
+func run(t *testing.T, r *rig, journal Journal, until <-chan struct{}) {
+	t.Helper()
+	o := r.options()
+	o.Journal, o.Metrics = journal, prometheus.NewRegistry()
+	// The hour at its end, which no message gets to, says how long one may wait.
+	o.Schedule = append(slices.Repeat(retry.Schedule{time.Millisecond}, 20), time.Hour)
+	var err error
+	o.Owner, err = partition.NewSole(t.Context(), r.conn.JS, chat.StageUser, brokertest.Layout.Partitions, "test")
+	require.NoError(t, err)
+	o.Graveyard, err = deadletter.New(t.Context(), r.conn)
+	require.NoError(t, err)
+	svc, err := New(o)
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- svc.Run(ctx) }()
+	select {
+	case <-until:
+	case err := <-ended:
+		require.Fail(t, "the service ended by itself", "%v", err)
+	}
+	stop()
+	require.NoError(t, <-ended)
+}
+
+// checkConversation reads what the stage published of a conversation: each
+// answer in order, the counters without a gap. What was published again is the
+// same message, and comes no later than the next.
+func checkConversation(t *testing.T, r *rig, conversation string, messages int) {
+	t.Helper()
+	key := chat.KeyOf(channel, conversation)
+	p := key.Partition(r.h.Partitions)
+	stream, err := r.conn.JS.Stream(t.Context(), topology.HotStream(chat.StageBot, p))
+	require.NoError(t, err)
+	var got []*chat.BotMessage
+	for seq := uint64(1); seq <= stream.CachedInfo().State.LastSeq; seq++ {
+		raw, err := stream.GetMsg(t.Context(), seq)
+		require.NoError(t, err)
+		m, err := wire.DecodeBotMessage(raw.Data)
+		require.NoError(t, err)
+		if m.ConversationID != conversation {
+			continue
+		}
+		require.Equal(t, topology.HotSubject(chat.StageBot, p, channel, key), raw.Subject)
+		if !slices.ContainsFunc(got, func(before *chat.BotMessage) bool { return before.ID == m.ID }) {
+			got = append(got, m)
+		}
+	}
+	require.Len(t, got, 2*messages)
+	said := texts(t, got)
+	for i, m := range got {
+		require.EqualValues(t, i+1, m.Ordinal.Counter)
+		require.Equal(t, got[0].Ordinal.Epoch, m.Ordinal.Epoch)
+		require.Equal(t, fmt.Sprintf("%d: %d", i%2+1, i/2), said[i])
+	}
+}
