@@ -72,7 +72,10 @@ type destination struct {
 	gate gate
 
 	mu          sync.Mutex
-	congested   bool // its lanes wait for more than a second: new ones are parked at once
+	congested   bool      // its lanes wait for more than a second: new ones are parked at once
+	known       time.Time // since when this process knows it
+	closed      bool
+	opened      time.Time // when it was opened again; zero if it never was closed
 	lastSuccess time.Time
 	// The last failed attempt, whose it was, and the last one of another lane
 	// than that.
@@ -81,28 +84,44 @@ type destination struct {
 	otherFailure time.Time
 }
 
-// evidence is how long a failed attempt says that a destination is down.
+// evidence is how long a failed attempt says that a destination is down, and
+// how long a destination must be known before silence says so.
 const evidence = time.Minute
 
-// down reports whether the destination is known to be down for a message of a
-// lane that has waited since then: an attempt of another lane failed within the
-// last minute, and none at all succeeded since. (The lane's own failures may be
-// the fault of what stood before it.)
-func (d *destination) down(id ID, since, now time.Time) bool {
+// failing reports whether an attempt of another lane failed within the last
+// minute. (The lane's own failures may be the fault of what stood before it.)
+func (d *destination) failing(id ID, now time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	failure := d.lastFailure
 	if d.failedLane == id {
 		failure = d.otherFailure
 	}
-	return now.Sub(failure) <= evidence && !d.lastSuccess.After(since)
+	return now.Sub(failure) <= evidence
 }
 
-// succeededSince reports whether any attempt succeeded after a time.
-func (d *destination) succeededSince(t time.Time) bool {
+// silentFor reports whether a message that is parked since then has waited for
+// longer than a time in which no attempt succeeded. The time until the
+// destination was opened again is no evidence, nor is what this process can't
+// know of since it has just started.
+func (d *destination) silentFor(wait time.Duration, parkedAt, now time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.lastSuccess.After(t)
+	since := parkedAt
+	if d.opened.After(since) {
+		since = d.opened
+	}
+	return now.Sub(since) > wait && now.Sub(d.known) >= evidence && !d.lastSuccess.After(parkedAt)
+}
+
+// setClosed notes whether the destination is closed, and when it is opened.
+func (d *destination) setClosed(closed bool, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed && !closed {
+		d.opened = now
+	}
+	d.closed = closed
 }
 
 func (d *destination) succeeded(now time.Time) {

@@ -63,10 +63,11 @@ type item struct {
 	pending *chat.LaneState
 }
 
-// waitedOut reports whether the message has been parked for longer than its
-// destination's whole schedule lasts.
-func (it *item) waitedOut(p Policy, now time.Time) bool {
-	return it.parkedSeq != 0 && now.Sub(it.parkedAt) > p.Schedule.Total()
+// waitedInVain reports whether the message has been parked for longer than its
+// destination's whole schedule lasts, while nothing got through. A message that
+// has attempts of its own follows the schedule and isn't asked about.
+func (it *item) waitedInVain(p Policy, d *destination, now time.Time) bool {
+	return it.parkedSeq != 0 && !p.Hold && d.silentFor(p.Schedule.Total(), it.parkedAt, now)
 }
 
 // hot is a message of the work queue that is in hand.

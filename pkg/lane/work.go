@@ -28,6 +28,7 @@ func (s *shard) step(ctx context.Context, l *lane) {
 	}
 	policy := s.engine.handler.Policy(l.dest.name)
 	l.dest.gate.resize(policy.inFlight())
+	l.dest.setClosed(policy.Closed != "", time.Now())
 	if policy.Closed != "" {
 		s.shut(l)
 		return
@@ -68,7 +69,7 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 			return
 		}
 	}
-	if it.waitedOut(policy, now) && l.dest.down(l.id, it.parkedAt, now) {
+	if task.Number == 1 && it.waitedInVain(policy, l.dest, now) && l.dest.failing(l.id, now) {
 		s.bury(ctx, l, it, task, state, ReasonWaited, "the destination is down and the message has waited longer than its whole schedule")
 		return
 	}
@@ -139,7 +140,7 @@ func (s *shard) retry(ctx context.Context, l *lane, it *item, t *Task, state *ch
 	wait = max(wait, v.after)
 	last := &state.Attempts[len(state.Attempts)-1]
 	switch {
-	case more && !policy.Hold && it.waitedOut(policy, last.At) && !l.dest.succeededSince(it.parkedAt):
+	case more && state.AttemptCount == 1 && it.waitedInVain(policy, l.dest, last.At):
 		s.bury(ctx, l, it, t, state, ReasonWaited, last.Error)
 		return
 	case more:

@@ -1,0 +1,74 @@
+package lane
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/retry"
+)
+
+// What counts as evidence that a message waits in vain.
+func TestWaitedInVain(t *testing.T) {
+	start := time.Unix(1_000_000, 0)
+	at := func(d time.Duration) time.Time { return start.Add(d) }
+	const hour = time.Hour
+	for name, test := range map[string]struct {
+		parkedAt time.Time
+		hot      bool
+		hold     bool
+		happened func(d *destination)
+		now      time.Time
+		want     bool
+	}{
+		"longer than the schedule":         {parkedAt: at(0), now: at(hour + 1), want: true},
+		"as long as the schedule":          {parkedAt: at(0), now: at(hour)},
+		"not parked":                       {hot: true, now: at(2 * hour)},
+		"to be held for the operator":      {parkedAt: at(0), hold: true, now: at(2 * hour)},
+		"something got through since":      {parkedAt: at(0), happened: func(d *destination) { d.succeeded(at(1)) }, now: at(2 * hour)},
+		"something got through before":     {parkedAt: at(2), happened: func(d *destination) { d.succeeded(at(1)) }, now: at(2 * hour), want: true},
+		"this process has just started":    {parkedAt: at(-2 * hour), now: at(evidence - 1)},
+		"this process has seen it fail":    {parkedAt: at(-2 * hour), now: at(evidence), want: true},
+		"closed until just now":            {parkedAt: at(0), happened: closedBetween(at(1), at(2*hour)), now: at(2*hour + 1)},
+		"closed, then open for too long":   {parkedAt: at(0), happened: closedBetween(at(1), at(2*hour)), now: at(3*hour + 1), want: true},
+		"closed before the message waited": {parkedAt: at(3 * hour), happened: closedBetween(at(1), at(2*hour)), now: at(4*hour + 1), want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &destination{known: start}
+			if test.happened != nil {
+				test.happened(d)
+			}
+			it := &item{parkedSeq: 1, parkedAt: test.parkedAt}
+			if test.hot {
+				it = &item{}
+			}
+			policy := Policy{Schedule: retry.Schedule{hour}, Hold: test.hold}
+			require.Equal(t, test.want, it.waitedInVain(policy, d, test.now))
+		})
+	}
+}
+
+func closedBetween(from, to time.Time) func(*destination) {
+	return func(d *destination) {
+		d.setClosed(true, from)
+		d.setClosed(true, from.Add(1))
+		d.setClosed(false, to)
+		d.setClosed(false, to.Add(time.Hour))
+	}
+}
+
+// A destination fails for a lane when another lane's attempt failed lately.
+func TestFailing(t *testing.T) {
+	start := time.Unix(1_000_000, 0)
+	own, other := ID{Key: chat.KeyOf("c", "own")}, ID{Key: chat.KeyOf("c", "other")}
+	d := &destination{known: start}
+	require.False(t, d.failing(own, start))
+	d.failed(own, start)
+	require.False(t, d.failing(own, start.Add(1)))
+	require.True(t, d.failing(other, start.Add(1)))
+	d.failed(other, start.Add(2))
+	require.True(t, d.failing(own, start.Add(evidence)))
+	require.False(t, d.failing(own, start.Add(evidence+3)))
+}
