@@ -37,12 +37,27 @@ func Build(ctx context.Context, dir string) (*Binaries, error) {
 // and returns what it printed.
 func (b *Binaries) Run(t testing.TB, env []string, args ...string) string {
 	t.Helper()
+	out, errs, err := b.run(t, env, args...)
+	require.NoError(t, err, "parley %v\n%s\n%s", args, out, errs)
+	return out
+}
+
+// Fail runs a command of parley, requires that it fails, and returns its errors.
+func (b *Binaries) Fail(t testing.TB, env []string, args ...string) string {
+	t.Helper()
+	out, errs, err := b.run(t, env, args...)
+	require.Error(t, err, "parley %v\n%s\n%s", args, out, errs)
+	return errs
+}
+
+func (b *Binaries) run(t testing.TB, env []string, args ...string) (out, errs string, err error) {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), b.Parley, args...)
 	cmd.Env = append([]string{"HOME=" + t.TempDir()}, env...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	require.NoError(t, cmd.Run(), "parley %v\n%s\n%s", args, out.String(), errs.String())
-	return out.String()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	return stdout.String(), stderr.String(), err
 }
 
 // redisServer finds redis-server. Where there is none the test is skipped; CI

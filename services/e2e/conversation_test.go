@@ -2,12 +2,16 @@ package e2e
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/parleyhq/parley/pkg/webhook/webhooktest"
+	"github.com/parleyhq/parley/services/ops"
 	"github.com/parleyhq/parley/services/parley/bench"
 )
 
@@ -37,13 +41,25 @@ func TestConversation(t *testing.T) {
 	}
 }
 
-// What was registered and said survives the end of every service, by order and
-// by force.
+// What was registered, said and settled survives the end of every service, by
+// order and by force, and so does what waits, with the count of its attempts:
+// counters go on, and nothing comes again.
 func TestRestart(t *testing.T) {
 	for _, topology := range Topologies() {
 		t.Run(topology.Name, func(t *testing.T) {
 			s := topology.Start(t, binaries)
 			shop := NewCustomer(t, s, "shop", "echo")
+			var open atomic.Bool
+			late := NewCustomerWith(t, s, "late", "echo", []string{"--retry", "10ms,10ms,10ms"},
+				webhooktest.WithScript(func(int, *webhooktest.Received) webhooktest.Reply {
+					if open.Load() {
+						return webhooktest.Reply{}
+					}
+					return webhooktest.Reply{Status: http.StatusGone} // disables it
+				}))
+			late.Say("carl", "one")
+			late.Say("carl", "two")
+			late.Await(1)
 			shop.Say("anna", "one")
 			shop.Await(1)
 
@@ -54,15 +70,32 @@ func TestRestart(t *testing.T) {
 			shop.Say("anna", "two")
 			shop.Await(2)
 
+			s.awaitSettled(2) // a kill before that may repeat the last one
 			for _, service := range s.Services {
 				service.Kill()
 				service.Start()
 			}
 			shop.Say("anna", "three")
 			shop.Await(3)
+			s.awaitSettled(2)
 			require.Equal(t, []string{"one", "two", "three"}, shop.Texts("anna"))
+
+			require.Equal(t, []string{"1/1"}, tries(late.All()), "a disabled endpoint stays disabled")
+			open.Store(true)
+			s.Parley("endpoint", "enable", late.EndpointID)
+			s.AwaitIdle()
+			require.Equal(t, []string{"1/1", "1/2", "2/1"}, tries(late.All()))
 		})
 	}
+}
+
+// awaitSettled waits until nothing but this many parked bot messages waits.
+func (s *System) awaitSettled(parked uint64) {
+	s.t.Helper()
+	s.AwaitStatus("all but the parked messages to be settled", func(status *ops.Status) bool {
+		user, bot := status.Stages[0], status.Stages[1]
+		return user.Waiting+user.Parked.Messages+bot.Waiting == 0 && bot.Parked.Messages == parked
+	})
 }
 
 // The whole demo, as `make demo ONESHOT=1` runs it.

@@ -111,9 +111,12 @@ type Answer struct {
 	Body   []byte
 }
 
-// Post posts a body to the public API.
-func (s *System) Post(ctx context.Context, path string, header map[string]string, body []byte) (*Answer, error) {
-	return post(ctx, s.PublicURL()+path, header, body)
+// MustPost posts a body to the public API and requires an answer.
+func (s *System) MustPost(path string, header map[string]string, body string) *Answer {
+	s.t.Helper()
+	answer, err := post(s.t.Context(), s.PublicURL()+path, header, []byte(body))
+	require.NoError(s.t, err)
+	return answer
 }
 
 func post(ctx context.Context, url string, header map[string]string, body []byte) (*Answer, error) {

@@ -160,6 +160,10 @@ func (s *System) service(command string) *Service {
 // succeeds, and returns what it printed.
 func (s *System) Parley(args ...string) string {
 	s.t.Helper()
-	env := []string{"PARLEY_OPS_URL=" + s.AdminURL(), "PARLEY_OPS_TOKEN=" + s.OpsToken()}
-	return s.binaries.Run(s.t, env, args...)
+	return s.binaries.Run(s.t, s.opsEnv(), args...)
+}
+
+// opsEnv tells the commands where the ops API is.
+func (s *System) opsEnv() []string {
+	return []string{"PARLEY_OPS_URL=" + s.AdminURL(), "PARLEY_OPS_TOKEN=" + s.OpsToken()}
 }
