@@ -2,11 +2,11 @@ package deliveryworker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/parleyhq/parley/pkg/chat"
@@ -17,11 +17,8 @@ import (
 	"github.com/parleyhq/parley/pkg/wire"
 )
 
-// Reasons for which the delivery stage gives a message up at once.
-const (
-	reasonEndpointRemoved = "endpoint_removed"
-	reasonEndpointInvalid = "endpoint_invalid"
-)
+// reasonEndpointRemoved is why the delivery stage gives a message up at once.
+const reasonEndpointRemoved = "endpoint_removed"
 
 // disabledGone is why an endpoint that answered 410 is disabled.
 const disabledGone = "answered 410 Gone"
@@ -36,7 +33,17 @@ type handler struct {
 }
 
 func newHandler(o Options) *handler {
-	return &handler{Options: o, routes: newRoutes(o.Guard), metrics: newMetrics(o.Metrics), jumps: jumps{last: map[chat.ConversationKey]chat.Ordinal{}}}
+	return &handler{
+		Options: o, routes: newRoutes(o.Guard), metrics: newMetrics(o.Metrics),
+		jumps: jumps{last: map[chat.ConversationKey]chat.Ordinal{}},
+	}
+}
+
+// open opens a partition's store. What is remembered of its counters may be
+// from before another worker had it.
+func (h *handler) open(ctx context.Context, partition int) (lane.Store, error) {
+	h.jumps.forget()
+	return h.Open(ctx, partition)
 }
 
 // Route implements lane.Handler: the fan-out.
@@ -45,8 +52,8 @@ func (h *handler) Route(ctx context.Context, m *lane.Message) ([]lane.Target, er
 	if err != nil {
 		return nil, err
 	}
-	if err := h.Directory.WaitRevision(ctx, bm.ConfigRevision); err != nil {
-		return nil, fmt.Errorf("waiting for the configuration: %w", err)
+	if err := h.Directory.Reach(ctx, bm.ConfigRevision); err != nil {
+		return nil, err
 	}
 	if m.Replay == "" && h.jumps.seen(bm.Key(), bm.Ordinal) {
 		h.metrics.jumps.Inc()
@@ -84,6 +91,8 @@ func target(bm *chat.BotMessage, endpoint string) lane.Target {
 	}
 }
 
+func messageOf(t *lane.Task) *chat.BotMessage { return t.Content.(*chat.BotMessage) } // made by target
+
 // Destination implements lane.Handler.
 func (h *handler) Destination(endpoint string) string { return endpoint }
 
@@ -98,7 +107,7 @@ func (h *handler) Policy(endpoint string) lane.Policy {
 
 // Ended implements lane.Handler.
 func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
-	h.ended(t.Content.(*chat.BotMessage), t.Destination, t.Number, a, outcome) //nolint:errcheck,forcetypeassert // made by target
+	h.ended(messageOf(t), t.Destination, t.Number, a, outcome)
 }
 
 func (h *handler) ended(bm *chat.BotMessage, endpoint string, number int, a *chat.Attempt, outcome chat.Outcome) {
@@ -111,7 +120,7 @@ func (h *handler) ended(bm *chat.BotMessage, endpoint string, number int, a *cha
 
 // Handle implements lane.Handler: one POST.
 func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
-	bm := t.Content.(*chat.BotMessage) //nolint:errcheck,forcetypeassert // made by target
+	bm := messageOf(t)
 	e, ok := h.Directory.Snapshot().Endpoint(t.Destination)
 	if !ok {
 		snapshot, err := h.Directory.CatchUp(ctx)
@@ -119,6 +128,7 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 			return lane.Stall(fmt.Errorf("asking whether endpoint %s exists: %w", t.Destination, err))
 		}
 		if e, ok = snapshot.Endpoint(t.Destination); !ok {
+			h.routes.forget(t.Destination)
 			return lane.Dead(reasonEndpointRemoved, fmt.Errorf("endpoint %s does not exist any more", t.Destination))
 		}
 	}
@@ -127,7 +137,7 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 	}
 	r := h.routes.of(e)
 	if r.err != nil {
-		return lane.Dead(reasonEndpointInvalid, r.err)
+		return lane.Retry(0, r.err) // what this process is told to allow may be at fault
 	}
 	result := h.Client.Do(ctx, webhook.Request{
 		URL:       r.url,
@@ -152,15 +162,19 @@ func (h *handler) judge(ctx context.Context, e *chat.Endpoint, result *webhook.R
 	if j.Class == Gone {
 		h.disable(ctx, e)
 	}
-	return lane.Retry(j.RetryAfter, fmt.Errorf("%s", j.Reason)).With(detail)
+	return lane.Retry(j.RetryAfter, errors.New(j.Reason)).With(detail)
 }
 
 // disable closes an endpoint that wants no more. Where that fails the next
 // attempt will be answered 410 again.
 func (h *handler) disable(ctx context.Context, e *chat.Endpoint) {
+	snapshot := h.Directory.Snapshot()
+	if now, _ := snapshot.Endpoint(e.ID); now != e {
+		return // disabled already, or changed since the attempt began: the next one will say
+	}
+	revision, _ := snapshot.RecordRevision(registry.KindEndpoint, e.ID)
 	gone := *e
 	gone.Disabled = disabledGone
-	revision, _ := h.Directory.Snapshot().RecordRevision(registry.KindEndpoint, e.ID)
 	if _, _, err := h.Directory.PutEndpoint(ctx, gone, registry.Expect(revision)); err != nil {
 		h.Log.Warn("an endpoint that answered 410 could not be disabled", zap.String("endpoint", e.ID), zap.Error(err))
 		return
@@ -173,6 +187,13 @@ func (h *handler) disable(ctx context.Context, e *chat.Endpoint) {
 type jumps struct {
 	mu   sync.Mutex
 	last map[chat.ConversationKey]chat.Ordinal
+}
+
+// forget forgets all counters: one that follows is a first one.
+func (j *jumps) forget() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	clear(j.last)
 }
 
 // watched is how many conversations' counters are remembered.
@@ -191,37 +212,4 @@ func (j *jumps) seen(key chat.ConversationKey, o chat.Ordinal) bool {
 	}
 	j.last[key] = o
 	return ok && o.Epoch == last.Epoch && o.Counter != last.Counter+1
-}
-
-type metrics struct {
-	outcomes map[chat.Outcome]prometheus.Counter
-	duration prometheus.Histogram
-	jumps    prometheus.Counter
-	disabled prometheus.Counter
-}
-
-func newMetrics(reg prometheus.Registerer) *metrics {
-	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "parley_delivery_outcomes_total", Help: "Attempts and ends of bot messages at endpoints, by outcome.",
-	}, []string{"outcome"})
-	m := &metrics{
-		outcomes: map[chat.Outcome]prometheus.Counter{},
-		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "parley_delivery_attempt_seconds", Help: "Time that a POST took.",
-			Buckets: []float64{.001, .005, .025, .1, .25, .5, 1, 2.5, 5, 15, 60},
-		}),
-		jumps: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "parley_delivery_counter_jumps_total", Help: "Bot messages whose counter left one out: must stay 0.",
-		}),
-		disabled: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "parley_delivery_endpoints_disabled_total", Help: "Endpoints disabled because they answered 410.",
-		}),
-	}
-	reg.MustRegister(outcomes, m.duration, m.jumps, m.disabled)
-	for _, o := range []chat.Outcome{
-		chat.OutcomeDelivered, chat.OutcomeRetry, chat.OutcomeDead, chat.OutcomeExpired, chat.OutcomeFiltered, chat.OutcomeUnrouted,
-	} {
-		m.outcomes[o] = outcomes.WithLabelValues(string(o))
-	}
-	return m
 }

@@ -32,7 +32,7 @@ func newRoutes(guard *webhook.Guard) *routes { return &routes{guard: guard} }
 // as long as the endpoint stays as it is.
 func (r *routes) of(e *chat.Endpoint) *route {
 	if known, ok := r.known.Load(e.ID); ok {
-		if made := known.(*route); made.config == e { //nolint:errcheck,forcetypeassert // nothing else is stored
+		if made := known.(*route); made.config == e { // nothing else is stored
 			return made
 		}
 	}
@@ -40,6 +40,9 @@ func (r *routes) of(e *chat.Endpoint) *route {
 	r.known.Store(e.ID, made)
 	return made
 }
+
+// forget drops the route of an endpoint that is removed, with its keys.
+func (r *routes) forget(endpoint string) { r.known.Delete(endpoint) }
 
 func (r *routes) build(e *chat.Endpoint) *route {
 	made := &route{config: e, policy: lane.Policy{

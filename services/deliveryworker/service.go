@@ -20,6 +20,9 @@ import (
 // Directory is the configuration.
 type Directory interface {
 	Snapshot() *registry.Snapshot
+	// Reach waits for the configuration that a message was made under.
+	Reach(ctx context.Context, revision uint64) error
+	// WaitRevision waits until the snapshot shows a revision.
 	WaitRevision(ctx context.Context, revision uint64) error
 	// CatchUp returns a snapshot no older than what the leader has now.
 	CatchUp(ctx context.Context) (*registry.Snapshot, error)
@@ -58,6 +61,8 @@ func (o *Options) Validate() error {
 	case o.Owner == nil, o.Open == nil, o.Marks == nil, o.Graveyard == nil, o.Directory == nil,
 		o.Journal == nil, o.Client == nil, o.Guard == nil, o.Log == nil, o.Metrics == nil:
 		return errors.New("deliveryworker: a part is missing")
+	case o.DrainTimeout < 0, o.MaxRetryAfter < 0:
+		return errors.New("deliveryworker: a time must not be negative")
 	}
 	return nil
 }
@@ -77,10 +82,11 @@ func New(o Options) (*Service, error) {
 	if o.MaxRetryAfter == 0 {
 		o.MaxRetryAfter = time.Hour
 	}
+	h := newHandler(o)
 	engine := lane.New(lane.Options{
-		Stage: chat.StageBot, Open: o.Open, Marks: o.Marks, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
+		Stage: chat.StageBot, Open: h.open, Marks: o.Marks, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
 		DrainTimeout: o.DrainTimeout,
-	}, newHandler(o))
+	}, h)
 	return &Service{engine: engine, owner: o.Owner, directory: o.Directory}, nil
 }
 
@@ -92,8 +98,8 @@ func (s *Service) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// wakeChanged wakes the lanes of every endpoint that a new configuration
-// closed before and opens now, changes, or removes.
+// wakeChanged wakes the lanes that wait at an endpoint which is closed, when a
+// new configuration changes or removes it.
 func (s *Service) wakeChanged(ctx context.Context) error {
 	for last := s.directory.Snapshot(); ; {
 		if err := s.directory.WaitRevision(ctx, last.Revision()+1); err != nil {
