@@ -62,14 +62,14 @@ type Engine struct {
 
 // New makes an engine; Run starts it.
 func New(o Options, h Handler) *Engine {
-	if o.MaxInFlight == 0 {
+	if o.MaxInFlight <= 0 {
 		o.MaxInFlight = 512
 	}
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = 20 * time.Second
 	}
 	e := &Engine{
-		Options: o, handler: h, metrics: newMetrics(o.Metrics, o.Stage),
+		Options: o, handler: guarded{Handler: h, log: o.Log.With(zap.String("stage", string(o.Stage)))}, metrics: newMetrics(o.Metrics, o.Stage),
 		destinations: map[string]*destination{}, shards: map[*shard]struct{}{},
 	}
 	e.gate = gate{limit: o.MaxInFlight, pass: func(l *lane) { l.shard.start(l) }}

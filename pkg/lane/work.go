@@ -3,7 +3,6 @@ package lane
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"go.uber.org/zap"
@@ -98,14 +97,8 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	}
 }
 
-// attempt runs the handler; a panic is a verdict.
-func (s *shard) attempt(ctx context.Context, t *Task) (v Verdict) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.log.Error("a handler panicked", zap.String("message", t.MessageID), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
-			v = Dead(ReasonPanic, fmt.Errorf("the handler panicked: %v", p))
-		}
-	}()
+// attempt runs the handler.
+func (s *shard) attempt(ctx context.Context, t *Task) Verdict {
 	ctx, cancel := context.WithDeadline(ctx, s.lease.Deadline().Add(-leaseMargin))
 	defer cancel()
 	return s.engine.handler.Handle(ctx, t)
@@ -200,7 +193,8 @@ func (s *shard) buryUndecodable(h *hot, m *Message, cause error) {
 
 // buryParked makes a dead letter of a parked message that can't be decoded.
 func (s *shard) buryParked(ctx context.Context, l *lane, it *item, cause error) error {
-	letter := s.undecodable(&Message{Seq: it.msg.Seq, Data: it.msg.Data}, cause)
+	letter := s.undecodable(it.msg, cause)
+	letter.Destination = l.dest.name
 	if err := s.engine.Graveyard.Write(ctx, letter); err != nil {
 		return fmt.Errorf("writing a dead letter: %w", err)
 	}
