@@ -85,7 +85,7 @@ func (l *lane) stateOf(it *item) *chat.LaneState {
 	if it.pending != nil {
 		return it.pending
 	}
-	if l.state != nil && it.parkedSeq != 0 && l.state.HeadSeq == it.parkedSeq {
+	if l.state != nil && l.state.HeadSeq == it.msg.Seq {
 		return l.state
 	}
 	return nil

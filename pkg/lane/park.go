@@ -168,7 +168,6 @@ func (s *shard) storeWaiting(ctx context.Context, l *lane, it *item, state *chat
 	if err := s.removeSettled(ctx, l); err != nil {
 		return err
 	}
-	state.HeadSeq = it.parkedSeq
 	if err := s.store.PutState(ctx, l.id, state); err != nil {
 		return err
 	}

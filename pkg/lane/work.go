@@ -117,7 +117,7 @@ func withAttempt(state *chat.LaneState, it *item, a chat.Attempt) *chat.LaneStat
 	if state != nil {
 		next = *state
 	}
-	next.HeadSeq = it.parkedSeq
+	next.HeadSeq = it.msg.Seq
 	next.AttemptCount++
 	next.Attempts = append(next.Attempts[:len(next.Attempts):len(next.Attempts)], a)
 	if n := len(next.Attempts); n > keptAttempts {
