@@ -117,7 +117,7 @@ func (s *shard) pump(ctx context.Context, source Source) error {
 		if err != nil {
 			return err
 		}
-		if last != 0 && d.Number != last+1 {
+		if d.Number != last+1 {
 			return fmt.Errorf("delivery %d followed %d: one was lost on its way", d.Number, last)
 		}
 		last = d.Number
