@@ -292,14 +292,14 @@ func (s *shard) rest(l *lane) {
 	defer s.mu.Unlock()
 	l.active = false
 	switch {
-	case s.closed:
+	case s.closed || s.fetching.Err() != nil:
 	case l.due.After(time.Now()):
 		s.schedule(l, l.due)
 	case !l.parked:
 		if len(l.queue) > 0 {
 			s.activate(l)
 		}
-	case l.loaded && l.appending && l.drained(): // who appends wakes it
+	case l.appending && (!l.loaded || l.drained()): // who has the tail wakes it
 	default:
 		s.activate(l)
 	}

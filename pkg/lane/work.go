@@ -26,11 +26,11 @@ func (s *shard) step(ctx context.Context, l *lane) {
 		return
 	}
 	policy := s.engine.handler.Policy(l.dest.name)
-	l.dest.gate.resize(policy.inFlight())
 	if policy.Closed != "" {
 		s.shut(l)
 		return
 	}
+	l.dest.gate.resize(policy.inFlight())
 	it, err := s.head(ctx, l)
 	switch {
 	case err != nil:
@@ -240,16 +240,21 @@ func (s *shard) settled(ctx context.Context, l *lane, it *item) {
 	if !s.awaitAppended(ctx, it) {
 		return
 	}
-	s.mu.Lock()
-	l.headSeq, l.due = it.parkedSeq+1, time.Time{}
-	l.lagging++
-	remove := l.lagging >= removeEvery || l.headSeq > l.tailSeq
-	s.mu.Unlock()
-	if remove {
+	if s.advance(l, it.parkedSeq) || l.lagging >= removeEvery {
 		if err := s.removeSettled(ctx, l); err != nil {
 			s.stalled(err)
 		}
 	}
+}
+
+// advance puts a parked lane's head behind a place, and reports whether nothing
+// stands there.
+func (s *shard) advance(l *lane, settled uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.headSeq, l.due = settled+1, time.Time{}
+	l.lagging++
+	return l.drained()
 }
 
 // loadMark reads the lane's mark at its first message.
