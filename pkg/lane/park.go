@@ -33,15 +33,40 @@ func (s *shard) setParked(l *lane, reason string) {
 // shut parks a lane whose destination is closed, and lets it wait.
 func (s *shard) shut(l *lane) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if !l.parked {
 		if len(l.queue) == 0 {
+			s.mu.Unlock()
 			return
 		}
 		s.setParked(l, parkedClosed)
 		s.startAppending(l)
 	}
+	s.mu.Unlock()
+	s.waitForChange(l, func(p Policy) bool { return p.Closed != "" })
+}
+
+// waitForChange lets a lane wait until its destination is woken, unless the
+// policy that it waits for has come before it could be.
+func (s *shard) waitForChange(l *lane, needed func(Policy) bool) {
+	s.mu.Lock()
 	l.due, l.wakeMe = time.Now().Add(closedPoll), true
+	s.mu.Unlock()
+	if !needed(s.engine.handler.Policy(l.dest.name)) {
+		s.waitUntil(l, time.Time{})
+	}
+}
+
+// unstored returns the head if its state is not stored yet, else nil.
+func (s *shard) unstored(l *lane) *item {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case l.hand != nil:
+		return l.hand
+	case !l.parked && len(l.queue) > 0 && l.queue[0].pending != nil:
+		return l.queue[0]
+	}
+	return nil
 }
 
 // startAppending gives the tail to a goroutine, if there is something to load
@@ -284,9 +309,6 @@ func (s *shard) head(ctx context.Context, l *lane) (*item, error) {
 		return nil, nil //nolint:nilnil // who loads it wakes it
 	}
 	s.mu.Unlock()
-	if l.hand != nil {
-		return l.hand, nil
-	}
 	if drained {
 		return nil, s.unpark(ctx, l)
 	}

@@ -203,7 +203,7 @@ func (s *shard) push(it *item) {
 		s.park(l, parkedOverflow)
 	case !l.active && len(l.queue) == 1 && s.destinationOf(l).isCongested():
 		s.park(l, parkedCongested)
-	default:
+	case l.dueAt < 0: // else its head has stalled
 		s.activate(l)
 	}
 }

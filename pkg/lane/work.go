@@ -25,6 +25,10 @@ func (s *shard) step(ctx context.Context, l *lane) {
 	if s.fetching.Err() != nil {
 		return
 	}
+	if it := s.unstored(l); it != nil {
+		s.wait(ctx, l, it, it.pending)
+		return
+	}
 	policy := s.engine.handler.Policy(l.dest.name)
 	if policy.Closed != "" {
 		s.shut(l)
@@ -32,14 +36,11 @@ func (s *shard) step(ctx context.Context, l *lane) {
 	}
 	l.dest.gate.resize(policy.inFlight())
 	it, err := s.head(ctx, l)
-	switch {
-	case err != nil:
+	if err != nil {
 		s.stall(l, err)
 		return
-	case it == nil:
-		return
-	case it.pending != nil:
-		s.wait(ctx, l, it, it.pending)
+	}
+	if it == nil {
 		return
 	}
 	s.loadMark(ctx, l)
@@ -59,7 +60,7 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	if state != nil {
 		task.Number = state.AttemptCount + 1
 		if state.Held && policy.Hold {
-			s.waitUntil(l, now.Add(closedPoll))
+			s.waitForChange(l, func(p Policy) bool { return p.Hold })
 			return
 		}
 		if _, more := delay(policy, state.AttemptCount); !more { // its dead letter was refused, or it was held
@@ -119,6 +120,7 @@ func withAttempt(state *chat.LaneState, it *item, a chat.Attempt) *chat.LaneStat
 	}
 	next.HeadSeq = it.msg.Seq
 	next.AttemptCount++
+	next.Held = false
 	next.Attempts = append(next.Attempts[:len(next.Attempts):len(next.Attempts)], a)
 	if n := len(next.Attempts); n > keptAttempts {
 		next.Attempts = next.Attempts[n-keptAttempts:]
@@ -138,7 +140,7 @@ func (s *shard) retry(ctx context.Context, l *lane, it *item, t *Task, state *ch
 	case more:
 		state.Due = time.Now().Add(wait)
 	case policy.Hold:
-		state.Held, state.Due = true, time.Now().Add(closedPoll)
+		state.Held, state.Due = true, time.Now()
 	default:
 		s.bury(ctx, l, it, t, state, ReasonExhausted, last.Error)
 		return
