@@ -26,6 +26,8 @@ const (
 	maxIdle = 16384
 	// leaseMargin is how long before the lease's end an attempt must have ended.
 	leaseMargin = 500 * time.Millisecond
+	// recordTimeout bounds the record of what was cut off at a hand-over.
+	recordTimeout = 5 * time.Second
 	// reopenAfter is the pause before a partition is started anew after a failure.
 	reopenAfter = 200 * time.Millisecond
 )

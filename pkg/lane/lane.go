@@ -20,6 +20,7 @@ type lane struct {
 	// active says that the lane waits at the gates or is at work: a goroutine
 	// has its head, or will have.
 	active  bool
+	atWork  bool        // both gates were passed, a goroutine has the head
 	through atomic.Bool // the destination's gate was passed
 	since   time.Time   // when active, since when it waits or works
 

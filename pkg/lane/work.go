@@ -72,7 +72,10 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 		s.bury(ctx, l, it, task, state, ReasonWaited, "the destination is down and the message has waited longer than its whole schedule")
 		return
 	}
-	v := s.attempt(ctx, task)
+	v := s.attempt(task)
+	if ctx.Err() != nil { // the lease has lapsed: record nothing
+		return
+	}
 	record := v.attempt(now, time.Since(now))
 	switch v.kind {
 	case kindDone:
@@ -85,24 +88,22 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	case kindStall:
 		s.stall(l, v.err)
 	case kindDead:
-		if ctx.Err() != nil {
-			return
-		}
 		s.bury(ctx, l, it, task, withAttempt(state, it, record), v.reason, record.Error)
 	case kindRetry:
-		if ctx.Err() != nil { // cut off, not failed
-			return
-		}
 		l.dest.failed(l.id, time.Now())
 		s.retry(ctx, l, it, task, withAttempt(state, it, record), v, policy)
 	}
 }
 
-// attempt runs the handler.
-func (s *shard) attempt(ctx context.Context, t *Task) Verdict {
-	ctx, cancel := context.WithDeadline(ctx, s.lease.Deadline().Add(-leaseMargin))
+// attempt runs the handler. What was cut off has not failed.
+func (s *shard) attempt(t *Task) Verdict {
+	ctx, cancel := context.WithDeadline(s.trying, s.lease.Deadline().Add(-leaseMargin))
 	defer cancel()
-	return s.engine.handler.Handle(ctx, t)
+	v := s.engine.handler.Handle(ctx, t)
+	if v.kind != kindDone && ctx.Err() != nil {
+		return Stall(context.Cause(ctx))
+	}
+	return v
 }
 
 func (s *shard) success() chat.Outcome {
@@ -185,7 +186,7 @@ func (s *shard) buryUndecodable(h *hot, m *Message, cause error) {
 			break
 		}
 		s.stalled(fmt.Errorf("writing a dead letter: %w", err))
-		if !sleep(s.fetching, stallPause) {
+		if !sleep(s.fetching, stallPause) || s.isClosed() {
 			return
 		}
 	}
