@@ -43,7 +43,7 @@ type DeadLetter struct {
 
 // LaneState is what a parked lane remembers of its head.
 type LaneState struct {
-	HeadSeq      uint64 // in the parked stream; a state of another head is void
+	HeadSeq      uint64 // the head's in its work queue; a state of another head is void
 	Due          time.Time
 	FirstFailure time.Time
 	AttemptCount int

@@ -29,6 +29,8 @@ const (
 	maxIdle = 16384
 	// leaseMargin is how long before the lease's end an attempt must have ended.
 	leaseMargin = 500 * time.Millisecond
+	// recordTimeout bounds the record of what was cut off at a hand-over.
+	recordTimeout = 5 * time.Second
 	// reopenAfter is the pause before a partition is started anew after a failure.
 	reopenAfter = 200 * time.Millisecond
 )
@@ -65,14 +67,14 @@ type Engine struct {
 
 // New makes an engine; Run starts it.
 func New(o Options, h Handler) *Engine {
-	if o.MaxInFlight == 0 {
+	if o.MaxInFlight <= 0 {
 		o.MaxInFlight = 512
 	}
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = 20 * time.Second
 	}
 	e := &Engine{
-		Options: o, handler: h, metrics: newMetrics(o.Metrics, o.Stage),
+		Options: o, handler: guarded{Handler: h, log: o.Log.With(zap.String("stage", string(o.Stage)))}, metrics: newMetrics(o.Metrics, o.Stage),
 		destinations: map[string]*destination{}, shards: map[*shard]struct{}{},
 	}
 	e.gate = gate{limit: o.MaxInFlight, pass: func(l *lane) { l.shard.start(l) }}

@@ -20,6 +20,7 @@ type lane struct {
 	// active says that the lane waits at the gates or is at work: a goroutine
 	// has its head, or will have.
 	active  bool
+	atWork  bool        // both gates were passed, a goroutine has the head
 	through atomic.Bool // the destination's gate was passed
 	since   time.Time   // when active, since when it waits or works
 
@@ -91,7 +92,7 @@ func (l *lane) stateOf(it *item) *chat.LaneState {
 	if it.pending != nil {
 		return it.pending
 	}
-	if l.state != nil && it.parkedSeq != 0 && l.state.HeadSeq == it.parkedSeq {
+	if l.state != nil && l.state.HeadSeq == it.msg.Seq {
 		return l.state
 	}
 	return nil

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/parleyhq/parley/pkg/chat"
 )
 
@@ -31,21 +33,46 @@ func (s *shard) setParked(l *lane, reason string) {
 // shut parks a lane whose destination is closed, and lets it wait.
 func (s *shard) shut(l *lane) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if !l.parked {
 		if len(l.queue) == 0 {
+			s.mu.Unlock()
 			return
 		}
 		s.setParked(l, parkedClosed)
 		s.startAppending(l)
 	}
-	l.due, l.wakeMe = time.Now().Add(closedPoll), true
+	s.mu.Unlock()
+	s.waitForChange(l, func(p Policy) bool { return p.Closed != "" })
 }
 
-// startAppending gives the tail to a goroutine, if there is something to
-// append and nobody has it; the mutex is held.
+// waitForChange lets a lane wait until its destination is woken, unless the
+// policy that it waits for has come before it could be.
+func (s *shard) waitForChange(l *lane, needed func(Policy) bool) {
+	s.mu.Lock()
+	l.due, l.wakeMe = time.Now().Add(closedPoll), true
+	s.mu.Unlock()
+	if !needed(s.engine.handler.Policy(l.dest.name)) {
+		s.waitUntil(l, time.Time{})
+	}
+}
+
+// unstored returns the head if its state is not stored yet, else nil.
+func (s *shard) unstored(l *lane) *item {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case l.hand != nil:
+		return l.hand
+	case !l.parked && len(l.queue) > 0 && l.queue[0].pending != nil:
+		return l.queue[0]
+	}
+	return nil
+}
+
+// startAppending gives the tail to a goroutine, if there is something to load
+// or append and nobody has it; the mutex is held.
 func (s *shard) startAppending(l *lane) {
-	if l.appending || !l.loaded || len(l.queue) == 0 || s.closed {
+	if l.appending || l.loaded && len(l.queue) == 0 || s.closed {
 		return
 	}
 	l.appending = true
@@ -56,16 +83,25 @@ func (s *shard) startAppending(l *lane) {
 	}()
 }
 
-// appendQueue appends what is in the queue, one after another, then lets go of
-// the tail.
+// appendQueue loads a lane that was found parked, appends what is in its queue,
+// one after another, then lets go of the tail. It needs no gate: what waits for
+// a slow or closed destination must not fill the partition's window.
 func (s *shard) appendQueue(l *lane) {
 	for {
 		s.mu.Lock()
-		if len(l.queue) == 0 || s.fetching.Err() != nil && l.queue[0].appended == nil || s.working.Err() != nil {
+		if s.nothingToAppend(l) {
 			l.appending = false
 			s.nudge(l)
 			s.mu.Unlock()
 			return
+		}
+		if !l.loaded {
+			s.mu.Unlock()
+			if err := s.load(s.working, l); err != nil {
+				s.stalled(err)
+				sleep(s.fetching, stallPause)
+			}
+			continue
 		}
 		it := l.queue[0]
 		there := it.appended == nil && it.msg.Replay == "" && l.tailSeq != 0 && l.tail.Covers(it.Place)
@@ -83,6 +119,16 @@ func (s *shard) appendQueue(l *lane) {
 		}
 		s.dequeue(l, it, seq)
 	}
+}
+
+// nothingToAppend reports whether the tail can be let go: all is done, or is
+// left to the next owner, but for a head under way. The mutex is held.
+func (s *shard) nothingToAppend(l *lane) bool {
+	if s.working.Err() != nil {
+		return true
+	}
+	underWay := len(l.queue) > 0 && l.queue[0].appended != nil
+	return !underWay && (s.closed || s.fetching.Err() != nil || l.loaded && len(l.queue) == 0)
 }
 
 // dequeue takes the first message out of the queue of a parked lane, now that
@@ -168,7 +214,6 @@ func (s *shard) storeWaiting(ctx context.Context, l *lane, it *item, state *chat
 	if err := s.removeSettled(ctx, l); err != nil {
 		return err
 	}
-	state.HeadSeq = it.parkedSeq
 	if err := s.store.PutState(ctx, l.id, state); err != nil {
 		return err
 	}
@@ -250,43 +295,36 @@ func (s *shard) clear(ctx context.Context, l *lane) error {
 // head returns what is to be handled next; nil when there is nothing now.
 func (s *shard) head(ctx context.Context, l *lane) (*item, error) {
 	s.mu.Lock()
-	hot, loaded := !l.parked, l.loaded
-	if hot {
+	drained, from, tail := l.drained(), l.headSeq, l.tailSeq
+	switch {
+	case !l.parked:
 		defer s.mu.Unlock()
 		if len(l.queue) == 0 {
 			return nil, nil //nolint:nilnil // nothing to do
 		}
 		return l.queue[0], nil
+	case !l.loaded:
+		defer s.mu.Unlock()
+		s.startAppending(l)
+		return nil, nil //nolint:nilnil // who loads it wakes it
 	}
-	s.mu.Unlock()
-	if l.hand != nil {
-		return l.hand, nil
-	}
-	if !loaded {
-		if err := s.load(ctx, l); err != nil {
-			return nil, err
-		}
-	}
-	s.mu.Lock()
-	drained, from := l.drained(), l.headSeq
 	s.mu.Unlock()
 	if drained {
 		return nil, s.unpark(ctx, l)
 	}
-	return s.readHead(ctx, l, from)
+	return s.readHead(ctx, l, from, tail)
 }
 
-// readHead reads the head of a parked lane from the store.
-func (s *shard) readHead(ctx context.Context, l *lane, from uint64) (*item, error) {
+// readHead reads the head of a parked lane, between two places, from the store.
+func (s *shard) readHead(ctx context.Context, l *lane, from, to uint64) (*item, error) {
 	m, err := s.store.Next(ctx, l.id, from)
 	if err != nil {
 		return nil, err
 	}
-	if m == nil { // removed behind the lane's back: look again what there is
-		s.mu.Lock()
-		l.loaded = false
-		s.mu.Unlock()
-		return nil, nil //nolint:nilnil // the next step loads
+	if m == nil { // removed behind the lane's back, up to the tail that was known
+		s.log.Error("messages of a parked lane are gone", zap.Uint64("from", from), zap.Uint64("to", to))
+		s.advance(l, to)
+		return nil, nil //nolint:nilnil // the next step sees what there is
 	}
 	it := &item{msg: &m.Message, parkedSeq: m.ParkedSeq, parkedAt: m.ParkedAt}
 	it.Target, err = s.engine.handler.Restore(&m.Message, l.id.Group)
@@ -300,7 +338,8 @@ func (s *shard) readHead(ctx context.Context, l *lane, from uint64) (*item, erro
 	return it, nil
 }
 
-// load reads the tail and the state of a lane that was found parked.
+// load reads the tail and the state of a lane that was found parked; the caller
+// has its tail, and nobody its head.
 func (s *shard) load(ctx context.Context, l *lane) error {
 	last, err := s.store.Last(ctx, l.id)
 	if err != nil {
@@ -322,11 +361,9 @@ func (s *shard) load(ctx context.Context, l *lane) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.loaded, l.state, l.tail = true, state, tail
-	l.headSeq, l.tailSeq = max(l.headSeq, 1), 0
-	l.lagging = 0
+	l.headSeq = 1
 	if last != nil {
 		l.tailSeq = last.ParkedSeq
 	}
-	s.startAppending(l)
 	return nil
 }

@@ -21,10 +21,12 @@ type shard struct {
 	store  Store
 	log    *zap.Logger
 
-	// fetching ends when nothing new is to be started; working when what is
-	// under way must stop as well.
+	// fetching ends when nothing new is to be started, trying when attempts
+	// under way must stop, working when the record of what they came to must.
 	fetching context.Context //nolint:containedctx // lives exactly as long as the shard
+	trying   context.Context //nolint:containedctx // as above
 	working  context.Context //nolint:containedctx // as above
+	cut      context.CancelCauseFunc
 	abort    context.CancelCauseFunc
 	workers  sync.WaitGroup
 	slots    chan struct{} // one for each message in hand
@@ -39,9 +41,10 @@ type shard struct {
 
 func newShard(ctx context.Context, e *Engine, lease partition.Lease, store Store, log *zap.Logger) *shard {
 	working, abort := context.WithCancelCause(context.WithoutCancel(ctx))
+	trying, cut := context.WithCancelCause(working)
 	return &shard{
 		engine: e, lease: lease, store: store, log: log,
-		fetching: ctx, working: working, abort: abort,
+		fetching: ctx, trying: trying, working: working, cut: cut, abort: abort,
 		slots: make(chan struct{}, window),
 		lanes: map[ID]*lane{}, inHand: map[uint64]*hot{}, kick: make(chan struct{}, 1),
 	}
@@ -59,13 +62,21 @@ func (s *shard) run(ctx context.Context, source Source) error {
 	return g.Wait()
 }
 
-// drain lets what is under way end, bounded in time, and stops the rest.
+// drain lets what is under way end, bounded in time, stops the rest, and gives
+// that a little longer to be recorded.
 func (s *shard) drain(ctx context.Context) {
+	ours := ctx.Err() == nil || errors.Is(context.Cause(ctx), partition.ErrHandOver)
+	if !ours {
+		s.abort(partition.ErrLapsed)
+	}
 	s.mu.Lock()
 	s.closed = true
 	for _, l := range s.lanes {
 		if l.parked {
 			s.engine.metrics.parkedNow.Dec()
+		}
+		if !l.atWork {
+			s.finish(l)
 		}
 	}
 	s.engine.metrics.inHand.Sub(float64(len(s.inHand)))
@@ -75,15 +86,52 @@ func (s *shard) drain(ctx context.Context) {
 		s.workers.Wait()
 		close(done)
 	}()
-	if ctx.Err() == nil || errors.Is(context.Cause(ctx), partition.ErrHandOver) {
-		select {
-		case <-done:
-		case <-time.After(s.engine.DrainTimeout):
+	if ours {
+		if !within(done, s.engine.DrainTimeout) {
 			s.log.Warn("what was in flight did not end in time and is cut off")
+			s.cut(partition.ErrHandOver)
+			within(done, recordTimeout)
 		}
 	}
 	s.abort(partition.ErrLapsed)
 	<-done
+}
+
+func (s *shard) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// within reports whether done comes in time.
+func within(done <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// finish stores what a lane has not stored yet, now that no step will follow;
+// the mutex is held, and nobody has the lane's head.
+func (s *shard) finish(l *lane) {
+	if l.hand == nil && l.lagging == 0 && (l.parked || len(l.queue) == 0 || l.queue[0].pending == nil) {
+		return
+	}
+	s.workers.Go(func() {
+		for it := s.unstored(l); it != nil; it = s.unstored(l) {
+			s.wait(s.working, l, it, it.pending)
+			if it.pending != nil && !sleep(s.working, stallPause) {
+				return
+			}
+		}
+		if err := s.removeSettled(s.working, l); err != nil {
+			s.stalled(err)
+		}
+	})
 }
 
 // adopt takes the lanes that are parked in the store: each is due now, and
@@ -115,7 +163,7 @@ func (s *shard) pump(ctx context.Context, source Source) error {
 		if err != nil {
 			return err
 		}
-		if last != 0 && d.Number != last+1 {
+		if d.Number != last+1 {
 			return fmt.Errorf("delivery %d followed %d: one was lost on its way", d.Number, last)
 		}
 		last = d.Number
@@ -235,7 +283,7 @@ func (s *shard) push(it *item) {
 	case l.queue[0].pending != nil: // it waits to be parked with its state
 	case !l.active && len(l.queue) == 1 && s.destinationOf(l).isCongested():
 		s.park(l, parkedCongested)
-	default:
+	case l.dueAt < 0: // else its head has stalled
 		s.activate(l)
 	}
 }
@@ -292,12 +340,15 @@ func (s *shard) activate(l *lane) {
 // shard's mutex.
 func (s *shard) start(l *lane) {
 	go func() {
-		if s.begin(l) {
+		begun := s.begin(l)
+		if begun {
 			defer s.workers.Done()
 			s.step(s.working, l)
 		}
 		s.leave(l)
-		s.rest(l)
+		if begun {
+			s.rest(l)
+		}
 	}()
 }
 
@@ -308,7 +359,7 @@ func (s *shard) begin(l *lane) bool {
 	if s.closed {
 		return false
 	}
-	l.since = time.Now()
+	l.since, l.atWork = time.Now(), true
 	s.workers.Add(1)
 	return true
 }
@@ -322,16 +373,18 @@ func (s *shard) leave(l *lane) {
 func (s *shard) rest(l *lane) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l.active = false
+	l.active, l.atWork = false, false
 	switch {
 	case s.closed:
+		s.finish(l)
+	case s.fetching.Err() != nil:
 	case l.due.After(time.Now()):
 		s.schedule(l, l.due)
 	case !l.parked:
 		if len(l.queue) > 0 {
 			s.activate(l)
 		}
-	case l.loaded && l.appending && l.drained(): // who appends wakes it
+	case l.appending && (!l.loaded || l.drained()): // who has the tail wakes it
 	default:
 		s.activate(l)
 	}

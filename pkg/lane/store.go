@@ -48,8 +48,8 @@ type Source interface {
 // Delivery is a message of the work queue as the consumer delivered it.
 type Delivery struct {
 	Message
-	// Number counts the consumer's deliveries; a gap means that one was lost
-	// on its way.
+	// Number counts the deliveries of this source's consumer, from 1; a gap
+	// means that one was lost on its way.
 	Number uint64
 	// Ack removes the message from the work queue; it does not wait.
 	Ack func() error

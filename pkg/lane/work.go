@@ -3,7 +3,6 @@ package lane
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"go.uber.org/zap"
@@ -26,22 +25,23 @@ func (s *shard) step(ctx context.Context, l *lane) {
 	if s.fetching.Err() != nil {
 		return
 	}
+	if it := s.unstored(l); it != nil {
+		s.wait(ctx, l, it, it.pending)
+		return
+	}
 	policy := s.engine.handler.Policy(l.dest.name)
-	l.dest.gate.resize(policy.inFlight())
 	l.dest.setClosed(policy.Closed != "", time.Now())
 	if policy.Closed != "" {
 		s.shut(l)
 		return
 	}
+	l.dest.gate.resize(policy.inFlight())
 	it, err := s.head(ctx, l)
-	switch {
-	case err != nil:
+	if err != nil {
 		s.stall(l, err)
 		return
-	case it == nil:
-		return
-	case it.pending != nil:
-		s.wait(ctx, l, it, it.pending)
+	}
+	if it == nil {
 		return
 	}
 	s.loadMark(ctx, l)
@@ -61,7 +61,7 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	if state != nil {
 		task.Number = state.AttemptCount + 1
 		if state.Held && policy.Hold {
-			s.waitUntil(l, now.Add(closedPoll))
+			s.waitForChange(l, func(p Policy) bool { return p.Hold })
 			return
 		}
 		if _, more := delay(policy, state.AttemptCount); !more { // its dead letter was refused, or it was held
@@ -73,7 +73,10 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 		s.bury(ctx, l, it, task, state, ReasonWaited, "the destination is down and the message has waited longer than its whole schedule")
 		return
 	}
-	v := s.attempt(ctx, task)
+	v := s.attempt(task)
+	if ctx.Err() != nil { // the lease has lapsed: record nothing
+		return
+	}
 	record := v.attempt(now, time.Since(now))
 	switch v.kind {
 	case kindDone:
@@ -86,30 +89,22 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	case kindStall:
 		s.stall(l, v.err)
 	case kindDead:
-		if ctx.Err() != nil {
-			return
-		}
 		s.bury(ctx, l, it, task, withAttempt(state, it, record), v.reason, record.Error)
 	case kindRetry:
-		if ctx.Err() != nil { // cut off, not failed
-			return
-		}
 		l.dest.failed(l.id, time.Now())
 		s.retry(ctx, l, it, task, withAttempt(state, it, record), v, policy)
 	}
 }
 
-// attempt runs the handler; a panic is a verdict.
-func (s *shard) attempt(ctx context.Context, t *Task) (v Verdict) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.log.Error("a handler panicked", zap.String("message", t.MessageID), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
-			v = Dead(ReasonPanic, fmt.Errorf("the handler panicked: %v", p))
-		}
-	}()
-	ctx, cancel := context.WithDeadline(ctx, s.lease.Deadline().Add(-leaseMargin))
+// attempt runs the handler. What was cut off has not failed.
+func (s *shard) attempt(t *Task) Verdict {
+	ctx, cancel := context.WithDeadline(s.trying, s.lease.Deadline().Add(-leaseMargin))
 	defer cancel()
-	return s.engine.handler.Handle(ctx, t)
+	v := s.engine.handler.Handle(ctx, t)
+	if v.kind != kindDone && ctx.Err() != nil {
+		return Stall(context.Cause(ctx))
+	}
+	return v
 }
 
 func (s *shard) success() chat.Outcome {
@@ -125,8 +120,9 @@ func withAttempt(state *chat.LaneState, it *item, a chat.Attempt) *chat.LaneStat
 	if state != nil {
 		next = *state
 	}
-	next.HeadSeq = it.parkedSeq
+	next.HeadSeq = it.msg.Seq
 	next.AttemptCount++
+	next.Held = false
 	next.Attempts = append(next.Attempts[:len(next.Attempts):len(next.Attempts)], a)
 	if n := len(next.Attempts); n > keptAttempts {
 		next.Attempts = next.Attempts[n-keptAttempts:]
@@ -146,7 +142,7 @@ func (s *shard) retry(ctx context.Context, l *lane, it *item, t *Task, state *ch
 	case more:
 		state.Due = time.Now().Add(wait)
 	case policy.Hold:
-		state.Held, state.Due = true, time.Now().Add(closedPoll)
+		state.Held, state.Due = true, time.Now()
 	default:
 		s.bury(ctx, l, it, t, state, ReasonExhausted, last.Error)
 		return
@@ -191,7 +187,7 @@ func (s *shard) buryUndecodable(h *hot, m *Message, cause error) {
 			break
 		}
 		s.stalled(fmt.Errorf("writing a dead letter: %w", err))
-		if !sleep(s.fetching, stallPause) {
+		if !sleep(s.fetching, stallPause) || s.isClosed() {
 			return
 		}
 	}
@@ -201,7 +197,8 @@ func (s *shard) buryUndecodable(h *hot, m *Message, cause error) {
 
 // buryParked makes a dead letter of a parked message that can't be decoded.
 func (s *shard) buryParked(ctx context.Context, l *lane, it *item, cause error) error {
-	letter := s.undecodable(&Message{Seq: it.msg.Seq, Data: it.msg.Data}, cause)
+	letter := s.undecodable(it.msg, cause)
+	letter.Destination = l.dest.name
 	if err := s.engine.Graveyard.Write(ctx, letter); err != nil {
 		return fmt.Errorf("writing a dead letter: %w", err)
 	}
@@ -247,16 +244,21 @@ func (s *shard) settled(ctx context.Context, l *lane, it *item) {
 	if !s.awaitAppended(ctx, it) {
 		return
 	}
-	s.mu.Lock()
-	l.headSeq, l.due = it.parkedSeq+1, time.Time{}
-	l.lagging++
-	remove := l.lagging >= removeEvery || l.headSeq > l.tailSeq
-	s.mu.Unlock()
-	if remove {
+	if s.advance(l, it.parkedSeq) || l.lagging >= removeEvery {
 		if err := s.removeSettled(ctx, l); err != nil {
 			s.stalled(err)
 		}
 	}
+}
+
+// advance puts a parked lane's head behind a place, and reports whether nothing
+// stands there.
+func (s *shard) advance(l *lane, settled uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.headSeq, l.due = settled+1, time.Time{}
+	l.lagging++
+	return l.drained()
 }
 
 // loadMark reads the lane's mark at its first message.

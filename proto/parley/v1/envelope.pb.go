@@ -900,7 +900,7 @@ func (x *Delivery) GetInputAtMs() int64 {
 // LaneState is what a parked lane has to remember of its head.
 type LaneState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// head_seq is the head's sequence in the parked stream: a state of another
+	// head_seq is the head's sequence in its work queue: a state of another
 	// head is void.
 	HeadSeq        uint64     `protobuf:"varint,1,opt,name=head_seq,json=headSeq,proto3" json:"head_seq,omitempty"`
 	DueMs          int64      `protobuf:"varint,2,opt,name=due_ms,json=dueMs,proto3" json:"due_ms,omitempty"`
