@@ -27,13 +27,9 @@ var (
 type Conn struct {
 	NATS *nats.Conn
 	JS   jetstream.JetStream
+
+	publisher *publisher
 }
-
-// publishTimeout bounds one publish when the context has no earlier deadline.
-const publishTimeout = 5 * time.Second
-
-// maxOutstanding is how many publishes of a process may be unconfirmed.
-const maxOutstanding = 16384
 
 // Connect dials a server outside; url may list several, separated by commas.
 func Connect(url, name string, log *zap.Logger) (*Conn, error) {
@@ -41,12 +37,14 @@ func Connect(url, name string, log *zap.Logger) (*Conn, error) {
 }
 
 func dial(url, name string, log *zap.Logger, opts ...nats.Option) (*Conn, error) {
+	p := &publisher{waiting: map[uint64]waiter{}}
 	opts = append([]nats.Option{
 		nats.Name(name),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(200 * time.Millisecond),
 		nats.ReconnectBufSize(-1), // a publish that can't be sent now fails now
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			p.disconnected()
 			if err != nil { // else it was closed here
 				log.Warn("broker connection lost", zap.Error(err))
 			}
@@ -60,19 +58,20 @@ func dial(url, name string, log *zap.Logger, opts ...nats.Option) (*Conn, error)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to NATS at %s: %w", url, err)
 	}
-	js, err := jetstream.New(nc,
-		jetstream.WithPublishAsyncMaxPending(maxOutstanding),
-		jetstream.WithPublishAsyncTimeout(publishTimeout))
+	js, err := jetstream.New(nc)
+	if err == nil {
+		err = p.start(nc)
+	}
 	if err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("opening JetStream: %w", err)
 	}
-	return &Conn{NATS: nc, JS: js}, nil
+	return &Conn{NATS: nc, JS: js, publisher: p}, nil
 }
 
 // Close drops the connection; what is unconfirmed fails.
 func (c *Conn) Close() {
-	c.JS.CleanupPublisher()
+	c.publisher.close()
 	c.NATS.Close()
 }
 
@@ -115,18 +114,11 @@ func (c *Conn) Publish(ctx context.Context, m Message) (uint64, error) {
 	if m.Rollup {
 		m.setHeader(msg, jetstream.MsgRollup, jetstream.MsgRollupSubject)
 	}
-	future, err := c.JS.PublishMsgAsync(msg)
+	seq, err := c.publisher.publish(ctx, msg)
 	if err != nil {
 		return 0, publishError(m.Subject, err)
 	}
-	select {
-	case ack := <-future.Ok():
-		return ack.Sequence, nil
-	case err := <-future.Err():
-		return 0, publishError(m.Subject, err)
-	case <-ctx.Done():
-		return 0, fmt.Errorf("publishing to %s: %w: %w", m.Subject, ErrUnavailable, context.Cause(ctx))
-	}
+	return seq, nil
 }
 
 func (Message) setHeader(msg *nats.Msg, key, value string) {
