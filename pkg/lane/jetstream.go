@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
@@ -49,7 +52,17 @@ func (s *JetStream) Open(ctx context.Context, epoch uint64) (Source, error) {
 	if err := deleteOlder(ctx, stream, epoch); err != nil {
 		return nil, err
 	}
-	name := topology.ConsumerName(epoch, nuid.Next())
+	reconnected := s.conn.NATS.StatusChanged(nats.CONNECTED)
+	src, err := s.consume(ctx, stream, topology.ConsumerName(epoch, nuid.Next()))
+	if err != nil {
+		s.conn.NATS.RemoveStatusListener(reconnected)
+		return nil, err
+	}
+	src.watch(s.conn.NATS, reconnected)
+	return src, nil
+}
+
+func (s *JetStream) consume(ctx context.Context, stream jetstream.Stream, name string) (*source, error) {
 	consumer, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		Name:          name,
 		Durable:       name,
@@ -96,11 +109,33 @@ type source struct {
 	stream   jetstream.Stream
 	name     string
 	messages jetstream.MessagesContext
+	unwatch  func()
+	lost     atomic.Bool // the connection was, and is back
+}
+
+// errReconnected ends a source: a server that was started again has no
+// consumers in memory, and acknowledgements were lost with the connection.
+// Without a look at the connection that shows after missed heartbeats, and in
+// what is lost after ackWait.
+var errReconnected = errors.New("the connection was lost, and is back")
+
+// watch ends the source when the connection is back after it was lost.
+func (s *source) watch(conn *nats.Conn, reconnected chan nats.Status) {
+	s.unwatch = sync.OnceFunc(func() { conn.RemoveStatusListener(reconnected) })
+	go func() {
+		if _, ok := <-reconnected; ok { // closed by unwatch
+			s.lost.Store(true)
+			s.messages.Stop()
+		}
+	}()
 }
 
 func (s *source) Next(ctx context.Context) (*Delivery, error) {
 	msg, err := s.messages.Next(jetstream.NextContext(ctx))
 	if err != nil {
+		if s.lost.Load() {
+			err = errReconnected
+		}
 		return nil, fmt.Errorf("consumer %s: %w", s.name, err)
 	}
 	meta, err := msg.Metadata()
@@ -119,6 +154,7 @@ func (s *source) Next(ctx context.Context) (*Delivery, error) {
 }
 
 func (s *source) Close(ctx context.Context, release bool) error {
+	s.unwatch()
 	s.messages.Stop()
 	if !release {
 		return nil
