@@ -50,11 +50,14 @@ func (o *Sole) Run(ctx context.Context, hold func(ctx context.Context, l Lease) 
 			defer release(nil)
 			stop := context.AfterFunc(gctx, func() { release(ErrHandOver) })
 			defer stop()
-			return hold(held, lease)
+			if err := hold(held, lease); err != nil {
+				return fmt.Errorf("partition %d: %w", p, err)
+			}
+			return nil
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return fmt.Errorf("stage %s: %w", o.stage, err)
+		return fmt.Errorf("stage %s, %w", o.stage, err)
 	}
 	return nil
 }

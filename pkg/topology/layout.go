@@ -18,6 +18,9 @@ const (
 	MaxPartitions     = 256
 	// MinStore is the least store that the streams fit into usefully.
 	MinStore = 256 << 20
+	// MinPartition is the least that one partition's work queue has: room for
+	// some messages of the largest size.
+	MinPartition = 4 << 20
 )
 
 // Layout is how the streams are laid out: the same for every process of a
@@ -42,26 +45,38 @@ func (l Layout) Validate() error {
 		return fmt.Errorf("replicas is %d: set it to 1, 3 or 5", l.Replicas)
 	case l.Store < MinStore:
 		return fmt.Errorf("the store is %d bytes: give it at least %d", l.Store, MinStore)
+	case l.bytes(shareUser)/int64(l.Partitions) < MinPartition:
+		return fmt.Errorf("the store of %d MiB leaves too little for each of %d partitions: give it at least %d MiB, or set fewer partitions",
+			l.Store>>20, l.Partitions, leastStore(l.Partitions)>>20)
+	case l.DeadAge < 0 || l.JournalAge < 0 || l.SessionTTL < 0 || l.LedgerTTL < 0:
+		return errors.New("an age limit is negative: set it above 0, or to 0 for its default")
 	}
 	return nil
 }
 
-// Shares of the store in thousandths; they sum to 780, so that a fifth stays
-// free for consumer state, indexes and what is being compacted.
+// leastStore is the least store for so many partitions, in whole MiB.
+func leastStore(partitions int) int64 {
+	const mib = 1 << 20
+	return (int64(partitions)*MinPartition*1000/shareUser + 2*mib) / mib * mib
+}
+
+// Shares of the store in thousandths; they sum to 796, so that a fifth stays
+// free for consumer state, indexes and what is being compacted. Where sessions
+// are full, new conversations wait until old ones have aged out: so they have
+// more than they seem to need (1,000,000 of 1 kB in 10 GiB).
 const (
-	shareUser       = 180 // all partitions together
-	shareBot        = 180
-	shareUserParked = 100
-	shareBotParked  = 160
+	shareUser       = 160 // all partitions together
+	shareBot        = 160
+	shareUserParked = 80
+	shareBotParked  = 140
 	shareDead       = 60
 	shareJournal    = 60
-	shareSessions   = 25
-	shareLedger     = 10
-	shareConfig     = 4
-	shareLeases     = 1
+	shareSessions   = 100
+	shareLedger     = 20
+	shareConfig     = 14
+	shareLeases     = 2
 )
 
-// Shares leaves out what a small store can't: see Ensure.
 func (l Layout) bytes(share int64) int64 { return l.Store / 1000 * share }
 
 // Streams returns the configuration of every stream, partitions first.
@@ -103,7 +118,20 @@ func (l Layout) Streams() []jetstream.StreamConfig {
 			MaxAge:     orDefault(l.SessionTTL, 30*24*time.Hour),
 			Duplicates: 10 * time.Second, Replicas: l.Replicas,
 		},
+		l.leases(),
 	)
+}
+
+// leases is the stream of a key-value bucket, made as a stream because a
+// bucket's own configuration has no way to turn off direct reads: who holds a
+// lease is a question to the leader, and replicas lag.
+func (l Layout) leases() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: "KV_" + BucketLeases, Subjects: []string{"$KV." + BucketLeases + ".>"},
+		Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1, MaxBytes: l.bytes(shareLeases),
+		AllowRollup: true, DenyDelete: true, AllowMsgTTL: true, SubjectDeleteMarkerTTL: time.Minute,
+		Duplicates: 10 * time.Second, Replicas: l.Replicas,
+	}
 }
 
 // parked: no direct reads, which lag on replicas; a state record replaces the
@@ -116,11 +144,11 @@ func (l Layout) parked(stage chat.Stage, share int64) jetstream.StreamConfig {
 	}
 }
 
-// Buckets returns the configuration of every key-value bucket.
+// Buckets returns the configuration of the key-value buckets but BucketLeases,
+// which is among the streams.
 func (l Layout) Buckets() []jetstream.KeyValueConfig {
 	return []jetstream.KeyValueConfig{
 		{Bucket: BucketConfig, History: 10, MaxBytes: l.bytes(shareConfig), Replicas: l.Replicas},
-		{Bucket: BucketLeases, History: 1, MaxBytes: l.bytes(shareLeases), Replicas: l.Replicas, LimitMarkerTTL: time.Minute},
 		{Bucket: BucketLedger, History: 1, MaxBytes: l.bytes(shareLedger), Replicas: l.Replicas, TTL: orDefault(l.LedgerTTL, 7*24*time.Hour)},
 	}
 }

@@ -72,11 +72,13 @@ func LaneFilters(stage chat.Stage, partition int) (messages, states string) {
 // ParseLaneSubject takes a lane's message or state subject apart.
 func ParseLaneSubject(subject string) (group string, key chat.ConversationKey, err error) {
 	parts := strings.Split(subject, ".")
-	if len(parts) != 5 {
+	if len(parts) != 5 || parts[0] != "parked" && parts[0] != "lane" {
 		return "", key, fmt.Errorf("%q is no lane's subject", subject)
 	}
-	key, err = chat.ParseConversationKey(parts[4])
-	return parts[3], key, err
+	if key, err = chat.ParseConversationKey(parts[4]); err != nil {
+		return "", key, fmt.Errorf("%q is no lane's subject: %w", subject, err)
+	}
+	return parts[3], key, nil
 }
 
 // DeadSubject is where the one dead letter of a message at a destination is.
@@ -126,9 +128,10 @@ func ConsumerName(epoch uint64, instance string) string {
 
 // ConsumerEpoch reads the epoch from a consumer's name.
 func ConsumerEpoch(name string) (uint64, bool) {
-	head, _, ok := strings.Cut(strings.TrimPrefix(name, "e"), "_")
+	rest, ours := strings.CutPrefix(name, "e")
+	head, _, ok := strings.Cut(rest, "_")
 	epoch, err := strconv.ParseUint(head, 10, 64)
-	return epoch, ok && err == nil
+	return epoch, ours && ok && err == nil
 }
 
 // token makes a subject's token of an id that may be empty.
