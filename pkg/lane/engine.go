@@ -169,7 +169,7 @@ func (e *Engine) destination(name string) *destination {
 	defer e.mu.Unlock()
 	d := e.destinations[name]
 	if d == nil {
-		d = &destination{name: name}
+		d = &destination{name: name, open: time.Now()}
 		d.gate = gate{limit: e.handler.Policy(name).inFlight(), pass: func(l *lane) {
 			l.through.Store(true)
 			e.gate.enter(l)

@@ -71,8 +71,11 @@ type destination struct {
 	name string
 	gate gate
 
-	mu          sync.Mutex
-	congested   bool // its lanes wait for more than a second: new ones are parked at once
+	mu        sync.Mutex
+	congested bool // its lanes wait for more than a second: new ones are parked at once
+	// open is since when this process has seen it open: what waited before that
+	// says nothing of how it does.
+	open        time.Time
 	lastSuccess time.Time
 	// The last failed attempt, whose it was, and the last one of another lane
 	// than that.
@@ -103,6 +106,23 @@ func (d *destination) succeededSince(t time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.lastSuccess.After(t)
+}
+
+// waited returns for how long a message that was parked at a time has waited
+// for nothing but the destination itself.
+func (d *destination) waited(since, now time.Time) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.open.After(since) {
+		since = d.open
+	}
+	return now.Sub(since)
+}
+
+func (d *destination) closed(now time.Time) {
+	d.mu.Lock()
+	d.open = now
+	d.mu.Unlock()
 }
 
 func (d *destination) succeeded(now time.Time) {

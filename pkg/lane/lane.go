@@ -64,10 +64,10 @@ type item struct {
 	pending *chat.LaneState
 }
 
-// waitedOut reports whether the message has been parked for longer than its
-// destination's whole schedule lasts.
-func (it *item) waitedOut(p Policy, now time.Time) bool {
-	return it.parkedSeq != 0 && now.Sub(it.parkedAt) > p.Schedule.Total()
+// waitedOut reports whether the message has waited for a destination for longer
+// than its whole schedule lasts.
+func (it *item) waitedOut(d *destination, p Policy, now time.Time) bool {
+	return it.parkedSeq != 0 && d.waited(it.parkedAt, now) > p.Schedule.Total()
 }
 
 // hot is a message of the work queue that is in hand.

@@ -32,6 +32,7 @@ func (s *shard) setParked(l *lane, reason string) {
 
 // shut parks a lane whose destination is closed, and lets it wait.
 func (s *shard) shut(l *lane) {
+	l.dest.closed(time.Now())
 	s.mu.Lock()
 	if !l.parked {
 		if len(l.queue) == 0 {

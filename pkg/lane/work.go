@@ -72,7 +72,7 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 			return
 		}
 	}
-	if it.waitedOut(policy, now) && l.dest.down(l.id, it.parkedAt, now) {
+	if it.waitedOut(l.dest, policy, now) && l.dest.down(l.id, it.parkedAt, now) {
 		s.bury(ctx, l, it, task, state, ReasonWaited)
 		return
 	}
@@ -139,7 +139,7 @@ func (s *shard) retry(ctx context.Context, l *lane, it *item, t *Task, state *ch
 	wait = max(wait, v.after)
 	last := &state.Attempts[len(state.Attempts)-1]
 	switch {
-	case more && !policy.Hold && it.waitedOut(policy, last.At) && !l.dest.succeededSince(it.parkedAt):
+	case more && !policy.Hold && it.waitedOut(l.dest, policy, last.At) && !l.dest.succeededSince(it.parkedAt):
 		s.bury(ctx, l, it, t, state, ReasonWaited)
 		return
 	case more:
