@@ -49,6 +49,7 @@ type LaneState struct {
 	AttemptCount int
 	Attempts     []Attempt
 	Held         bool
+	GivenUp      string // why, where only the dead letter is still to be written
 }
 
 // Session is a conversation's record at the bot stage.

@@ -51,8 +51,9 @@ func newHandler() *handler {
 
 var quick = retry.Schedule{time.Millisecond, 2 * time.Millisecond, 300 * time.Millisecond}
 
-// many is a schedule that random failures don't use up.
-var many = slices.Repeat(retry.Schedule{time.Millisecond, 3 * time.Millisecond}, 20)
+// many is a schedule that random failures don't use up, and that outlasts a
+// test on the slowest machine.
+var many = append(slices.Repeat(retry.Schedule{time.Millisecond, 3 * time.Millisecond}, 20), time.Hour)
 
 func (h *handler) Destination(group string) string { return group }
 
@@ -410,6 +411,28 @@ func TestRestartNeitherForgetsNorRepeatsAnAttempt(t *testing.T) {
 	require.Equal(t, []int{1, 2, 3, 4}, numbers)
 	require.Len(t, r.memory.letters, 1)
 	require.Equal(t, 4, r.memory.letters[0].AttemptCount)
+	r.requireEmpty()
+}
+
+func TestTimeWhileNobodyWorkedIsNoEvidence(t *testing.T) {
+	r := newRig(t)
+	schedule := retry.Schedule{time.Millisecond, 300 * time.Millisecond, time.Millisecond}
+	r.handler.policy["e"] = lane.Policy{Schedule: schedule}
+	r.handler.script["e"] = func(task *lane.Task) lane.Verdict {
+		if task.Number <= len(schedule) {
+			return lane.Retry(0, errors.New("no"))
+		}
+		return lane.Done()
+	}
+	r.start()
+	r.publish("e", "a", 1)
+	r.handler.await(t, func() bool { return r.handler.ended[chat.OutcomeRetry] >= 2 })
+	r.stop()
+	stopped := time.Now()
+	require.Eventually(t, func() bool { return time.Since(stopped) > 2*schedule.Total() }, 10*time.Second, 10*time.Millisecond)
+	r.start()
+	r.handler.await(t, func() bool { return r.handler.ended[chat.OutcomeDelivered]+r.handler.ended[chat.OutcomeDead] == 1 })
+	require.Empty(t, r.memory.letters)
 	r.requireEmpty()
 }
 

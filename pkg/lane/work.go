@@ -60,17 +60,21 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	task := &Task{Target: it.Target, Message: it.msg, Destination: l.dest.name, Number: 1}
 	if state != nil {
 		task.Number = state.AttemptCount + 1
+		if state.GivenUp != "" {
+			s.bury(ctx, l, it, task, state, state.GivenUp)
+			return
+		}
 		if state.Held && policy.Hold {
 			s.waitForChange(l, func(p Policy) bool { return p.Hold })
 			return
 		}
-		if _, more := delay(policy, state.AttemptCount); !more { // its dead letter was refused, or it was held
-			s.bury(ctx, l, it, task, state, ReasonExhausted, "")
+		if _, more := delay(policy, state.AttemptCount); !more { // it was held, or the schedule became shorter
+			s.bury(ctx, l, it, task, state, ReasonExhausted)
 			return
 		}
 	}
 	if task.Number == 1 && it.waitedInVain(policy, l.dest, now) && l.dest.failing(l.id, now) {
-		s.bury(ctx, l, it, task, state, ReasonWaited, "the destination is down and the message has waited longer than its whole schedule")
+		s.bury(ctx, l, it, task, state, ReasonWaited)
 		return
 	}
 	v := s.attempt(task)
@@ -89,7 +93,7 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	case kindStall:
 		s.stall(l, v.err)
 	case kindDead:
-		s.bury(ctx, l, it, task, withAttempt(state, it, record), v.reason, record.Error)
+		s.bury(ctx, l, it, task, withAttempt(state, it, record), v.reason)
 	case kindRetry:
 		l.dest.failed(l.id, time.Now())
 		s.retry(ctx, l, it, task, withAttempt(state, it, record), v, policy)
@@ -137,14 +141,14 @@ func (s *shard) retry(ctx context.Context, l *lane, it *item, t *Task, state *ch
 	last := &state.Attempts[len(state.Attempts)-1]
 	switch {
 	case more && state.AttemptCount == 1 && it.waitedInVain(policy, l.dest, last.At):
-		s.bury(ctx, l, it, t, state, ReasonWaited, last.Error)
+		s.bury(ctx, l, it, t, state, ReasonWaited)
 		return
 	case more:
 		state.Due = time.Now().Add(wait)
 	case policy.Hold:
 		state.Held, state.Due = true, time.Now()
 	default:
-		s.bury(ctx, l, it, t, state, ReasonExhausted, last.Error)
+		s.bury(ctx, l, it, t, state, ReasonExhausted)
 		return
 	}
 	s.wait(ctx, l, it, state)
@@ -152,28 +156,27 @@ func (s *shard) retry(ctx context.Context, l *lane, it *item, t *Task, state *ch
 }
 
 // bury writes the dead letter, then settles. Where the letter is refused the
-// lane waits and the same is tried again.
-func (s *shard) bury(ctx context.Context, l *lane, it *item, t *Task, state *chat.LaneState, reason, detail string) {
+// lane waits and the same is tried again; what is given up stays given up.
+func (s *shard) bury(ctx context.Context, l *lane, it *item, t *Task, state *chat.LaneState, reason string) {
 	now := time.Now()
+	if state == nil {
+		state = &chat.LaneState{HeadSeq: it.msg.Seq, FirstFailure: now}
+	}
 	letter := &chat.DeadLetter{
 		MessageID: it.MessageID, Stage: s.engine.Stage, ChannelID: it.ChannelID, Destination: l.dest.name,
-		ConversationID: it.ConversationID, Counter: it.Counter, Reason: reason, Error: detail,
-		FirstFailure: now, DiedAt: now, Data: it.msg.Data,
+		ConversationID: it.ConversationID, Counter: it.Counter, Reason: reason, DiedAt: now, Data: it.msg.Data,
+		FirstFailure: state.FirstFailure, AttemptCount: state.AttemptCount, Attempts: state.Attempts,
 	}
-	if state != nil {
-		letter.FirstFailure, letter.AttemptCount, letter.Attempts = state.FirstFailure, state.AttemptCount, state.Attempts
+	if n := len(state.Attempts); n > 0 {
+		letter.Error = state.Attempts[n-1].Error
 	}
 	if err := s.engine.Graveyard.Write(ctx, letter); err != nil {
 		s.stalled(fmt.Errorf("writing a dead letter: %w", err))
-		if state == nil || state.AttemptCount == 0 {
-			s.waitUntil(l, now.Add(stallPause))
-			return
-		}
-		state.Due = now.Add(stallPause)
+		state.GivenUp, state.Due = reason, now.Add(stallPause)
 		s.wait(ctx, l, it, state)
 		return
 	}
-	s.log.Warn("gave a message up", zap.String("message", it.MessageID), zap.String("destination", l.dest.name), zap.String("reason", reason), zap.String("error", detail))
+	s.log.Warn("gave a message up", zap.String("message", it.MessageID), zap.String("destination", l.dest.name), zap.String("reason", reason), zap.String("error", letter.Error))
 	s.settle(ctx, l, it)
 	s.outcome(t, nil, chat.OutcomeDead)
 }

@@ -86,6 +86,7 @@ func laneState() *rapid.Generator[chat.LaneState] {
 			AttemptCount: int(rapid.Int32().Draw(t, "attemptCount")),
 			Attempts:     attempts(t),
 			Held:         rapid.Bool().Draw(t, "held"),
+			GivenUp:      rapid.String().Draw(t, "givenUp"),
 		}
 	})
 }

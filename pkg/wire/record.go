@@ -79,6 +79,7 @@ func EncodeLaneState(s *chat.LaneState) ([]byte, error) {
 		AttemptCount:   count(s.AttemptCount),
 		Attempts:       attemptsToProto(s.Attempts),
 		Held:           s.Held,
+		GivenUp:        s.GivenUp,
 	})
 }
 
@@ -96,6 +97,7 @@ func DecodeLaneState(b []byte) (*chat.LaneState, error) {
 		AttemptCount: int(p.AttemptCount),
 		Attempts:     attemptsFromProto(p.Attempts),
 		Held:         p.Held,
+		GivenUp:      p.GivenUp,
 	}, nil
 }
 

@@ -908,7 +908,9 @@ type LaneState struct {
 	AttemptCount   int32      `protobuf:"varint,4,opt,name=attempt_count,json=attemptCount,proto3" json:"attempt_count,omitempty"`
 	Attempts       []*Attempt `protobuf:"bytes,5,rep,name=attempts,proto3" json:"attempts,omitempty"`
 	// held says that the schedule is used up and an operator has to decide.
-	Held          bool `protobuf:"varint,6,opt,name=held,proto3" json:"held,omitempty"`
+	Held bool `protobuf:"varint,6,opt,name=held,proto3" json:"held,omitempty"`
+	// given_up is why the head is given up, while its dead letter is refused.
+	GivenUp       string `protobuf:"bytes,7,opt,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -983,6 +985,13 @@ func (x *LaneState) GetHeld() bool {
 		return x.Held
 	}
 	return false
+}
+
+func (x *LaneState) GetGivenUp() string {
+	if x != nil {
+		return x.GivenUp
+	}
+	return ""
 }
 
 // Session is a conversation's state at the bot stage (stream SESSIONS).
@@ -1234,14 +1243,15 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\x0eattempt_number\x18\x05 \x01(\x05R\rattemptNumber\x12,\n" +
 	"\aattempt\x18\x06 \x01(\v2\x12.parley.v1.AttemptR\aattempt\x12\x18\n" +
 	"\aoutcome\x18\a \x01(\tR\aoutcome\x12\x1e\n" +
-	"\vinput_at_ms\x18\b \x01(\x03R\tinputAtMs\"\xd0\x01\n" +
+	"\vinput_at_ms\x18\b \x01(\x03R\tinputAtMs\"\xeb\x01\n" +
 	"\tLaneState\x12\x19\n" +
 	"\bhead_seq\x18\x01 \x01(\x04R\aheadSeq\x12\x15\n" +
 	"\x06due_ms\x18\x02 \x01(\x03R\x05dueMs\x12(\n" +
 	"\x10first_failure_ms\x18\x03 \x01(\x03R\x0efirstFailureMs\x12#\n" +
 	"\rattempt_count\x18\x04 \x01(\x05R\fattemptCount\x12.\n" +
 	"\battempts\x18\x05 \x03(\v2\x12.parley.v1.AttemptR\battempts\x12\x12\n" +
-	"\x04held\x18\x06 \x01(\bR\x04held\"\xb8\x03\n" +
+	"\x04held\x18\x06 \x01(\bR\x04held\x12\x19\n" +
+	"\bgiven_up\x18\a \x01(\tR\agivenUp\"\xb8\x03\n" +
 	"\aSession\x12\x1d\n" +
 	"\n" +
 	"channel_id\x18\x01 \x01(\tR\tchannelId\x12'\n" +
