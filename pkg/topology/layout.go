@@ -46,7 +46,7 @@ func (l Layout) Validate() error {
 	return nil
 }
 
-// Shares of the store in thousandths; they sum to 780, so that a fifth stays
+// Shares of the store in thousandths; they sum to 781, so that a fifth stays
 // free for consumer state, indexes and what is being compacted.
 const (
 	shareUser       = 180 // all partitions together
@@ -59,6 +59,7 @@ const (
 	shareLedger     = 10
 	shareConfig     = 4
 	shareLeases     = 1
+	shareMembers    = 1
 )
 
 // Shares leaves out what a small store can't: see Ensure.
@@ -116,11 +117,16 @@ func (l Layout) parked(stage chat.Stage, share int64) jetstream.StreamConfig {
 	}
 }
 
+// markerTTL is how long a bucket says that a key has expired: its watchers see
+// that, and keys may have an age of their own.
+const markerTTL = time.Minute
+
 // Buckets returns the configuration of every key-value bucket.
 func (l Layout) Buckets() []jetstream.KeyValueConfig {
 	return []jetstream.KeyValueConfig{
 		{Bucket: BucketConfig, History: 10, MaxBytes: l.bytes(shareConfig), Replicas: l.Replicas},
-		{Bucket: BucketLeases, History: 1, MaxBytes: l.bytes(shareLeases), Replicas: l.Replicas, LimitMarkerTTL: time.Minute},
+		{Bucket: BucketLeases, History: 1, MaxBytes: l.bytes(shareLeases), Replicas: l.Replicas, LimitMarkerTTL: markerTTL},
+		{Bucket: BucketMembers, History: 1, MaxBytes: l.bytes(shareMembers), Replicas: l.Replicas, LimitMarkerTTL: markerTTL},
 		{Bucket: BucketLedger, History: 1, MaxBytes: l.bytes(shareLedger), Replicas: l.Replicas, TTL: orDefault(l.LedgerTTL, 7*24*time.Hour)},
 	}
 }
