@@ -114,7 +114,7 @@ func (l *sharedLease) verify(ctx context.Context) error {
 		return fmt.Errorf("verifying the lease of partition %d: %w", l.partition, err)
 	}
 	found := decodeLease(s.value)
-	if s.gone || s.revision < l.epoch || found.Member != l.term.key {
+	if s.gone || found.Member != l.term.key || (s.revision != l.epoch && found.Epoch != l.epoch) {
 		return fmt.Errorf("partition %d is with %q: %w", l.partition, found.Instance, ErrLapsed)
 	}
 	l.revision, l.record = s.revision, found

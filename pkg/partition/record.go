@@ -70,9 +70,9 @@ func (r leaseRecord) taken(member, instance string, now time.Time, vanished bool
 	if n := len(next.Vanished); n > keptVanished {
 		next.Vanished = next.Vanished[n-keptVanished:]
 	}
-	switch {
-	case r.InFlight == 0:
-	case r.InFlight == r.Suspect:
+	switch r.InFlight {
+	case 0:
+	case r.Suspect:
 		next.Suspected++
 	default:
 		next.Suspect, next.Suspected = r.InFlight, 1

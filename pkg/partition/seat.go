@@ -118,7 +118,7 @@ func (r *run) looksFree(p int) (free bool, changed <-chan struct{}) {
 
 // occupy holds the partition until the holder is done with it.
 func (r *run) occupy(life context.Context, l *sharedLease) error {
-	if reason, _ := r.judge(l); reason != nil {
+	if _, reason := r.judge(l); reason != nil {
 		r.release(life, l)
 		return nil
 	}
@@ -129,7 +129,7 @@ func (r *run) occupy(life context.Context, l *sharedLease) error {
 	r.Log.Info("partition taken", zap.Int("partition", l.partition), zap.Uint64("epoch", l.epoch), zap.Bool("careful", l.careful))
 	lapsed := l.term.lapsed
 	for {
-		reason, changed := r.judge(l)
+		changed, reason := r.judge(l)
 		if reason != nil {
 			end(reason)
 		}
@@ -144,20 +144,21 @@ func (r *run) occupy(life context.Context, l *sharedLease) error {
 	}
 }
 
-// judge returns why the lease has to end; nil if it hasn't.
-func (r *run) judge(l *sharedLease) (reason error, changed <-chan struct{}) {
+// judge returns why the lease has to end, nil if it hasn't, and a channel that
+// is closed when that may have changed.
+func (r *run) judge(l *sharedLease) (changed <-chan struct{}, reason error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	seen := r.seen[l.partition]
 	switch {
-	case seen.revision > l.epoch && seen.Member != l.term.key:
-		return ErrLapsed, r.changed
-	case r.term != l.term, !time.Now().Before(l.Deadline()):
-		return ErrLapsed, r.changed
+	case seen.revision > l.epoch && seen.Member != l.term.key,
+		r.term != l.term,
+		!time.Now().Before(l.Deadline()):
+		return r.changed, ErrLapsed
 	case r.stop || !r.mine[l.partition]:
-		return ErrHandOver, r.changed
+		return r.changed, ErrHandOver
 	}
-	return nil, r.changed
+	return r.changed, nil
 }
 
 // vacate releases what hold has let go of. It returns hold's error, unless that

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
@@ -29,6 +30,7 @@ func (r *run) watch(ctx context.Context) {
 var (
 	errDeaf        = errors.New("the watch has missed a renewal")
 	errWatchClosed = errors.New("the watch was closed")
+	errReconnected = errors.New("the broker was away")
 )
 
 func (r *run) watchOnce(ctx context.Context) error {
@@ -36,6 +38,9 @@ func (r *run) watchOnce(ctx context.Context) error {
 	defer cancel()
 	guard := time.AfterFunc(2*opTimeout, cancel) // until the first picture is complete
 	defer guard.Stop()
+	conn := r.members.js.Conn()
+	back := conn.StatusChanged(nats.CONNECTED)
+	defer conn.RemoveStatusListener(back)
 	filter := topology.KeyFilter(r.stage)
 	members, err := r.members.kv.Watch(ctx, filter)
 	if err != nil {
@@ -51,7 +56,7 @@ func (r *run) watchOnce(ctx context.Context) error {
 		return err
 	}
 	guard.Stop()
-	return r.follow(ctx, members, leases)
+	return r.follow(ctx, members, leases, back)
 }
 
 // firstPicture replaces what is known by what the buckets hold.
@@ -113,9 +118,10 @@ func (r *run) applyLease(seen []seenLease, e jetstream.KeyValueEntry) {
 	}
 }
 
-// follow applies what changes. A watch that doesn't show this worker's own
-// renewals is dead, though nothing says so: after a restart of the broker, say.
-func (r *run) follow(ctx context.Context, members, leases jetstream.KeyWatcher) error {
+// follow applies what changes. A broker that was away may have forgotten the
+// watch; and a watch that doesn't show this worker's own renewals is dead,
+// though nothing says so: after the loss of a server in a cluster, say.
+func (r *run) follow(ctx context.Context, members, leases jetstream.KeyWatcher, back <-chan nats.Status) error {
 	s := settler{quiet: r.Settle}
 	s.disturb()
 	defer s.stop()
@@ -126,6 +132,11 @@ func (r *run) follow(ctx context.Context, members, leases jetstream.KeyWatcher) 
 		select {
 		case <-ctx.Done():
 			return nil
+		case _, open := <-back:
+			if open {
+				return errReconnected
+			}
+			back = nil
 		case <-r.nudge:
 			s.disturb()
 		case <-s.settled():
