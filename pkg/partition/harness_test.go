@@ -260,8 +260,9 @@ func (s *stage) loads() map[string][]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := map[string][]int{}
-	for p, w := range s.owners() {
-		out[w.name] = append(out[w.name], p)
+	owners := s.owners()
+	for _, p := range slices.Sorted(maps.Keys(owners)) {
+		out[owners[p].name] = append(out[owners[p].name], p)
 	}
 	return out
 }

@@ -132,11 +132,8 @@ func (r *run) follow(ctx context.Context, members, leases jetstream.KeyWatcher, 
 		select {
 		case <-ctx.Done():
 			return nil
-		case _, open := <-back:
-			if open {
-				return errReconnected
-			}
-			back = nil
+		case <-back:
+			return errReconnected
 		case <-r.nudge:
 			s.disturb()
 		case <-s.settled():
