@@ -90,12 +90,12 @@ func untilComplete(ctx context.Context, w jetstream.KeyWatcher, apply func(jetst
 }
 
 // applyMember reports whether the entry changes who is to own partitions; a
-// mere renewal doesn't.
+// mere renewal doesn't, nor the end of one that had said it was leaving.
 func (r *run) applyMember(alive map[string]seenMember, e jetstream.KeyValueEntry) bool {
 	before, known := alive[e.Key()]
 	if e.Operation() != jetstream.KeyValuePut {
 		delete(alive, e.Key())
-		return known
+		return known && !before.Leaving
 	}
 	var m memberRecord
 	if err := json.Unmarshal(e.Value(), &m); err != nil {
