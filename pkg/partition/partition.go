@@ -1,11 +1,3 @@
-// Package partition says who works on what: a partition of a stage has one
-// owner at a time.
-//
-// An [Owner] hands partitions out as leases and takes them back. The lease's
-// epoch rises with every change of owner, so that whatever an owner makes (a
-// consumer's name, say) can be told from what its predecessors made. A holder
-// works only while the lease's context lives and, for what reaches the outside,
-// only until its deadline.
 package partition
 
 import (
@@ -19,7 +11,7 @@ import (
 // Why a lease's context ended; see context.Cause.
 var (
 	// ErrHandOver asks the holder to drain what is in flight and return: the
-	// lease is still its own until it does.
+	// lease is still its own until it does, or until its deadline.
 	ErrHandOver = errors.New("the partition is handed over")
 	// ErrLapsed means that the lease may be another's already: stop at once,
 	// acknowledge nothing.
@@ -35,8 +27,22 @@ type Lease interface {
 	// Deadline is until when the lease surely is this holder's, by this
 	// process's clock; it moves as the lease is renewed.
 	Deadline() time.Time
-	// Verify asks the bucket's leader whether the lease is still this holder's.
+	// Verify asks the bucket's leader whether the lease is still this holder's;
+	// the error wraps ErrLapsed when it is not.
 	Verify(ctx context.Context) error
+
+	// Careful says that the partition was taken over from owners that vanished
+	// twice or more in the last 10 minutes: a message may be killing them. The
+	// holder should handle what had been in flight one at a time and note each.
+	Careful() bool
+	// Suspect returns the stream sequence that was noted as in flight when an
+	// owner vanished, and with how many owners in a row it was the same one; 0
+	// and 0 when there is none. Noting any other sequence clears it.
+	Suspect() (seq uint64, vanished int)
+	// NoteInFlight writes into the lease, durably, what is about to be handled;
+	// 0 says that nothing is. The error wraps ErrLapsed when the lease is no
+	// more this holder's; after any error the message must not be handled.
+	NoteInFlight(ctx context.Context, seq uint64) error
 }
 
 // Owner hands out a stage's partitions.

@@ -60,7 +60,7 @@ func leastStore(partitions int) int64 {
 	return (int64(partitions)*MinPartition*1000/shareUser + 2*mib) / mib * mib
 }
 
-// Shares of the store in thousandths; they sum to 796, so that a fifth stays
+// Shares of the store in thousandths; they sum to 797, so that a fifth stays
 // free for consumer state, indexes and what is being compacted. Where sessions
 // are full, new conversations wait until old ones have aged out: so they have
 // more than they seem to need (1,000,000 of 1 kB in 10 GiB).
@@ -75,6 +75,7 @@ const (
 	shareLedger     = 20
 	shareConfig     = 14
 	shareLeases     = 2
+	shareMembers    = 1
 )
 
 func (l Layout) bytes(share int64) int64 { return l.Store / 1000 * share }
@@ -118,18 +119,19 @@ func (l Layout) Streams() []jetstream.StreamConfig {
 			MaxAge:     orDefault(l.SessionTTL, 30*24*time.Hour),
 			Duplicates: 10 * time.Second, Replicas: l.Replicas,
 		},
-		l.leases(),
+		l.ownership(BucketLeases, shareLeases),
+		l.ownership(BucketMembers, shareMembers),
 	)
 }
 
-// leases is the stream of a key-value bucket, made as a stream because a
-// bucket's own configuration has no way to turn off direct reads: who holds a
-// lease is a question to the leader, and replicas lag.
-func (l Layout) leases() jetstream.StreamConfig {
+// ownership is the stream of a key-value bucket, made as a stream because a
+// bucket's own making allows reads at a replica: who has a lease, and who
+// lives, are questions to the leader, and replicas lag.
+func (l Layout) ownership(bucket string, share int64) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name: "KV_" + BucketLeases, Subjects: []string{"$KV." + BucketLeases + ".>"},
-		Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1, MaxBytes: l.bytes(shareLeases),
-		AllowRollup: true, DenyDelete: true, AllowMsgTTL: true, SubjectDeleteMarkerTTL: time.Minute,
+		Name: BucketStream(bucket), Subjects: []string{KeySubject(bucket, ">")},
+		Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1, MaxBytes: l.bytes(share),
+		AllowRollup: true, DenyDelete: true, AllowMsgTTL: true, SubjectDeleteMarkerTTL: markerTTL,
 		Duplicates: 10 * time.Second, Replicas: l.Replicas,
 	}
 }
@@ -144,8 +146,12 @@ func (l Layout) parked(stage chat.Stage, share int64) jetstream.StreamConfig {
 	}
 }
 
-// Buckets returns the configuration of the key-value buckets but BucketLeases,
-// which is among the streams.
+// markerTTL is how long a bucket says that a key has expired: its watchers see
+// that, and keys may have an age of their own.
+const markerTTL = time.Minute
+
+// Buckets returns the configuration of the key-value buckets but those of
+// ownership, which are among the streams.
 func (l Layout) Buckets() []jetstream.KeyValueConfig {
 	return []jetstream.KeyValueConfig{
 		{Bucket: BucketConfig, History: 10, MaxBytes: l.bytes(shareConfig), Replicas: l.Replicas},

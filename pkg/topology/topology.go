@@ -21,6 +21,7 @@ const (
 	StreamSessions = "SESSIONS"
 	BucketConfig   = "CONFIG" // channels, endpoints, bots, tokens, the layout
 	BucketLeases   = "LEASES"
+	BucketMembers  = "MEMBERS" // the live workers
 	BucketLedger   = "LEDGER"
 )
 
@@ -119,6 +120,49 @@ func SessionSubject(partition int, key chat.ConversationKey) string {
 // ConfigSubject is where a key of BucketConfig is stored: for a write that is
 // conditional on the whole bucket, which the key-value API doesn't offer.
 func ConfigSubject(key string) string { return "$KV." + BucketConfig + "." + key }
+
+// BucketStream is the stream behind a bucket, KeySubject where a key of it is
+// stored: for reads at the leader and writes with a condition and an age at
+// once, which the key-value API doesn't offer.
+func BucketStream(bucket string) string { return "KV_" + bucket }
+
+// KeySubject is described at BucketStream.
+func KeySubject(bucket, key string) string { return "$KV." + bucket + "." + key }
+
+// LeaseKey is a partition's one key in BucketLeases.
+func LeaseKey(stage chat.Stage, partition int) string {
+	return string(stage) + "." + strconv.Itoa(partition)
+}
+
+// ParseLeaseKey takes a lease's key apart.
+func ParseLeaseKey(key string) (stage chat.Stage, partition int, err error) {
+	s, p, _ := strings.Cut(key, ".")
+	partition, err = strconv.Atoi(p)
+	if err != nil {
+		return "", 0, fmt.Errorf("%q is no lease's key", key)
+	}
+	return chat.Stage(s), partition, nil
+}
+
+// MemberKey is a worker's key in BucketMembers. The incarnation tells one stay
+// of an instance from the next: a key that has gone never comes back.
+func MemberKey(stage chat.Stage, instance, incarnation string) string {
+	return string(stage) + "." + keyToken(instance) + "." + incarnation
+}
+
+// KeyFilter matches the keys of a stage, in BucketMembers and in BucketLeases.
+func KeyFilter(stage chat.Stage) string { return string(stage) + ".>" }
+
+// keyToken makes one token of a bucket's key of any name.
+func keyToken(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '-', r == '_':
+			return r
+		}
+		return '_'
+	}, token(s))
+}
 
 // ConsumerName names the consumer of a partition's owner: by the lease's
 // revision, so that a successor can tell which are older, and by instance.

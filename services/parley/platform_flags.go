@@ -15,6 +15,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/journal"
+	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/pkg/webhook"
@@ -37,6 +38,7 @@ type serviceFlags struct {
 	logLevel, logFormat  string
 	readyFile            string
 	shutdownTimeout      time.Duration
+	leaseTTL             time.Duration
 }
 
 // addTo declares the flags that every service has.
@@ -55,6 +57,11 @@ func (f *serviceFlags) addTo(cmd *cobra.Command) {
 	fs.StringVar(&f.readyFile, "ready-file", "", "`FILE` to write, once ready, with the addresses in use")
 	fs.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 25*time.Second, "how long the end may take")
 	markSecret(fs, "seal-key", "nats-url", "redis-url")
+}
+
+// addWorkerTo declares what workers of a stage have.
+func (f *serviceFlags) addWorkerTo(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&f.leaseTTL, "lease-ttl", partition.DefaultTTL, "how long a worker that has vanished keeps its partitions: whole seconds, the same for all workers")
 }
 
 // addGuardTo declares what may be sent to.

@@ -99,7 +99,7 @@ func addIngest(_ context.Context, p *process) error {
 }
 
 func addBotWorker(ctx context.Context, p *process) error {
-	owner, err := partition.NewSole(ctx, p.conn.JS, chat.StageUser, p.layout.Partitions, instance())
+	owner, err := p.owner(ctx, chat.StageUser)
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func addBotWorker(ctx context.Context, p *process) error {
 }
 
 func addDeliveryWorker(ctx context.Context, p *process) error {
-	owner, err := partition.NewSole(ctx, p.conn.JS, chat.StageBot, p.layout.Partitions, instance())
+	owner, err := p.owner(ctx, chat.StageBot)
 	if err != nil {
 		return err
 	}
@@ -150,6 +150,17 @@ func addDeliveryWorker(ctx context.Context, p *process) error {
 	}
 	p.workers = append(p.workers, unit{"delivery-worker", svc.Run})
 	return nil
+}
+
+// owner owns all of a stage where the broker is in this process, so that no
+// other can be there, and shares it with the other workers elsewhere.
+func (p *platform) owner(ctx context.Context, stage chat.Stage) (partition.Owner, error) {
+	if p.flags.natsURL == "" {
+		return partition.NewSole(ctx, p.conn.JS, stage, p.layout.Partitions, instance())
+	}
+	return partition.NewShared(ctx, p.conn.JS, stage, p.layout.Partitions, instance(), partition.Options{
+		TTL: p.flags.leaseTTL, Log: p.log.Named("partition"),
+	})
 }
 
 // drainTimeout leaves some of the shutdown's time to the rest.

@@ -29,6 +29,7 @@ func newServeCommand() *cobra.Command {
 	f.addPublicTo(cmd)
 	f.addOpsTo(cmd)
 	f.addGuardTo(cmd)
+	f.addWorkerTo(cmd)
 	return cmd
 }
 
@@ -37,11 +38,11 @@ func newIngestCommand() *cobra.Command {
 }
 
 func newBotWorkerCommand() *cobra.Command {
-	return newServiceCommand("bot-worker", "Run a bot-worker: run bots on user messages", addBotWorker)
+	return newServiceCommand("bot-worker", "Run a bot-worker: run bots on user messages", addBotWorker, (*serviceFlags).addWorkerTo)
 }
 
 func newDeliveryWorkerCommand() *cobra.Command {
-	return newServiceCommand("delivery-worker", "Run a delivery-worker: post bot messages to endpoints", addDeliveryWorker, (*serviceFlags).addGuardTo)
+	return newServiceCommand("delivery-worker", "Run a delivery-worker: post bot messages to endpoints", addDeliveryWorker, (*serviceFlags).addWorkerTo, (*serviceFlags).addGuardTo)
 }
 
 func newOpsCommand() *cobra.Command {
