@@ -27,7 +27,7 @@ const (
 	patience = time.Second
 	// maxIdle is how many idle lanes a partition remembers the marks of.
 	maxIdle = 16384
-	// leaseMargin is how long before the lease's end an attempt must have ended.
+	// leaseMargin is how long before the lease's end nothing is begun any more.
 	leaseMargin = 500 * time.Millisecond
 	// recordTimeout bounds the record of what was cut off at a hand-over.
 	recordTimeout = 5 * time.Second

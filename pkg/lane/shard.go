@@ -86,15 +86,29 @@ func (s *shard) drain(ctx context.Context) {
 		s.workers.Wait()
 		close(done)
 	}()
-	if ours {
-		if !within(done, s.engine.DrainTimeout) {
-			s.log.Warn("what was in flight did not end in time and is cut off")
-			s.cut(partition.ErrHandOver)
+	if ours && !s.drained(done) {
+		s.log.Warn("what was in flight did not end in time and is cut off")
+		s.cut(partition.ErrHandOver)
+		if !s.lapsing(time.Now()) {
 			within(done, recordTimeout)
 		}
 	}
 	s.abort(partition.ErrLapsed)
 	<-done
+}
+
+// drained waits for what is under way, for as long as the lease is kept.
+func (s *shard) drained(done <-chan struct{}) bool {
+	for end := time.Now().Add(s.engine.DrainTimeout); ; {
+		now := time.Now()
+		left := min(end.Sub(now), s.lease.Deadline().Add(-leaseMargin).Sub(now))
+		if left <= 0 {
+			return false
+		}
+		if within(done, left) {
+			return true
+		}
+	}
 }
 
 func (s *shard) isClosed() bool {

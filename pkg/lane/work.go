@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/partition"
 )
 
 const (
@@ -100,15 +101,22 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	}
 }
 
-// attempt runs the handler. What was cut off has not failed.
+// attempt runs the handler, unless the lease may be another's by now. What was
+// cut off has not failed.
 func (s *shard) attempt(t *Task) Verdict {
-	ctx, cancel := context.WithDeadline(s.trying, s.lease.Deadline().Add(-leaseMargin))
-	defer cancel()
-	v := s.engine.handler.Handle(ctx, t)
-	if v.kind != kindDone && ctx.Err() != nil {
-		return Stall(context.Cause(ctx))
+	if s.lapsing(time.Now()) {
+		return Stall(partition.ErrLapsed)
+	}
+	v := s.engine.handler.Handle(s.trying, t)
+	if v.kind != kindDone && s.trying.Err() != nil {
+		return Stall(context.Cause(s.trying))
 	}
 	return v
+}
+
+// lapsing reports whether too little is left of the lease to begin anything.
+func (s *shard) lapsing(now time.Time) bool {
+	return !now.Before(s.lease.Deadline().Add(-leaseMargin))
 }
 
 func (s *shard) success() chat.Outcome {
