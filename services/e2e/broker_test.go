@@ -22,9 +22,11 @@ func TestBrokerStops(t *testing.T) {
 	shop.Say("anna", "just before") // may be on its way when the broker ends
 	s.NATS.Kill()
 
+	const messages = "/v1/channels/webhook/shop/messages"
+	down := string(said(t, "bert", "down"))
 	forms := map[string]func() *Answer{
 		"message": func() *Answer {
-			return shop.post("bert", "down", "application/json", "/v1/channels/webhook/shop/messages")
+			return s.MustPost(messages, shop.bearer("application/json"), down)
 		},
 		"legacy": func() *Answer {
 			return s.MustPost("/api/webhookMessage/shop", map[string]string{"Content-Type": "application/json"},
@@ -34,7 +36,7 @@ func TestBrokerStops(t *testing.T) {
 			return s.MustPost("/v1/bots/shop/conversations/bert/actions", shop.bearer("application/json"), `{"sendMessages":[{"text":"down"}]}`)
 		},
 		"batch": func() *Answer {
-			return shop.post("bert", "down", "application/x-ndjson", "/v1/channels/webhook/shop/messages")
+			return s.MustPost(messages, shop.bearer("application/x-ndjson"), down)
 		},
 	}
 	answers := map[string]*Answer{}
@@ -67,8 +69,9 @@ func TestBrokerStops(t *testing.T) {
 	require.Equal(t, "ready\n", binaries.Run(t, nil, "health", "--url", ingest+"/livez"), "to restart ingest would not help")
 
 	s.NATS.Start()
-	await(t, func() string { return "ingest to take messages again" }, func(context.Context) bool {
-		a := shop.post("anna", "after", "application/json", "/v1/channels/webhook/shop/messages")
+	await(t, func() string { return "ingest to take messages again" }, func(ctx context.Context) bool {
+		a, err := post(ctx, s.PublicURL()+messages, shop.bearer("application/json"), said(t, "anna", "after"))
+		require.NoError(t, err)
 		require.Contains(t, []int{http.StatusAccepted, http.StatusServiceUnavailable}, a.Status, string(a.Body))
 		return a.Status == http.StatusAccepted
 	})
@@ -112,11 +115,12 @@ func (c *Customer) awaitText(conversation, text string) {
 	})
 }
 
-func (c *Customer) post(conversation, text, contentType, path string) *Answer {
-	c.t.Helper()
+// said is a message in the v1 form.
+func said(t *testing.T, conversation, text string) []byte {
+	t.Helper()
 	body, err := json.Marshal(map[string]any{"conversationId": conversation, "message": map[string]any{"textMessage": map[string]string{"text": text}}})
-	require.NoError(c.t, err)
-	return c.system.MustPost(path, c.bearer(contentType), string(body))
+	require.NoError(t, err)
+	return body
 }
 
 func (c *Customer) bearer(contentType string) map[string]string {

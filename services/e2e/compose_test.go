@@ -77,9 +77,9 @@ func requirePinned(t *testing.T, image string) {
 var parleyServices = []string{"ops", "delivery-worker", "bot-worker", "ingest"}
 
 // Each service runs as the compose file says, with its exact command and
-// environment, as a process instead of in a container. What differs is what
-// container does not isolate from this machine, and each replacement stands in
-// newComposition.
+// environment, as a process instead of in a container. What differs is what a
+// container has for itself, names, addresses and directories: each replacement
+// stands in newComposition, run, startNATS or startRedis.
 func TestCompose(t *testing.T) {
 	c := newComposition(t, loadCompose(t))
 	c.startRedis()

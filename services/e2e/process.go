@@ -85,6 +85,11 @@ func (p *Process) Stop() {
 	require.Zero(p.t, p.cmd.ProcessState.ExitCode(), "%s should end with 0 when it is told to", p.name)
 }
 
+// CPU is the processor time that the process took; it must have ended.
+func (p *Process) CPU() time.Duration {
+	return p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
+}
+
 // Running reports whether the process runs.
 func (p *Process) Running() bool {
 	if p.cmd == nil {
