@@ -1,10 +1,7 @@
 package broker_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -68,35 +65,6 @@ func TestRollupReplaces(t *testing.T) {
 	require.EqualValues(t, 1, stream.CachedInfo().State.Msgs)
 }
 
-func TestConcurrentPublishers(t *testing.T) {
-	const publishers, messages = 32, 50
-	conn := brokertest.New(t)
-	var mu sync.Mutex
-	seen := map[uint64]bool{}
-	var g errgroup.Group
-	for range publishers {
-		g.Go(func() error {
-			last := uint64(0)
-			for range messages {
-				seq, err := conn.Publish(t.Context(), broker.Message{Subject: subject, Data: []byte("x")})
-				if err != nil {
-					return err
-				}
-				if seq <= last {
-					return fmt.Errorf("%d came behind %d", seq, last)
-				}
-				last = seq
-				mu.Lock()
-				seen[seq] = true
-				mu.Unlock()
-			}
-			return nil
-		})
-	}
-	require.NoError(t, g.Wait())
-	require.Len(t, seen, publishers*messages)
-}
-
 func TestFull(t *testing.T) {
 	conn := brokertest.New(t)
 	_, err := conn.JS.CreateStream(t.Context(), jetstream.StreamConfig{
@@ -109,20 +77,6 @@ func TestFull(t *testing.T) {
 	_, err = conn.Publish(t.Context(), m)
 	require.ErrorIs(t, err, broker.ErrFull)
 	require.NotErrorIs(t, err, broker.ErrUnavailable)
-}
-
-func TestPublishEndsWithItsContext(t *testing.T) {
-	conn := brokertest.New(t)
-	why := errors.New("the client went away")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	_, err := conn.Publish(ctx, broker.Message{Subject: subject})
-	require.NoError(t, err)
-	cancel(why)
-	_, err = conn.Publish(ctx, broker.Message{Subject: subject})
-	if err != nil { // else the answer was faster
-		require.ErrorIs(t, err, broker.ErrUnavailable)
-		require.ErrorIs(t, err, why)
-	}
 }
 
 func TestShutdown(t *testing.T) {
