@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -31,12 +33,40 @@ type Conn struct {
 	publisher *publisher
 }
 
-// Connect dials a server outside; url may list several, separated by commas.
-func Connect(url, name string, log *zap.Logger) (*Conn, error) {
-	return dial(url, name, log)
+// Connect dials a server outside; urls may list several, separated by commas.
+// They may hold passwords, which no error shows.
+func Connect(urls, name string, log *zap.Logger) (*Conn, error) {
+	hosts, err := hostsOf(urls)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := dial(urls, name, log)
+	if err != nil {
+		return nil, fmt.Errorf("NATS at %s: %w", hosts, err)
+	}
+	return conn, nil
 }
 
-func dial(url, name string, log *zap.Logger, opts ...nats.Option) (*Conn, error) {
+// hostsOf returns the hosts of a list of URLs.
+func hostsOf(urls string) (string, error) {
+	var hosts []string
+	for s := range strings.SplitSeq(urls, ",") {
+		if s = strings.TrimSpace(s); s == "" {
+			continue
+		}
+		if !strings.Contains(s, "://") {
+			s = "nats://" + s
+		}
+		u, err := url.Parse(s)
+		if err != nil || u.Host == "" { // the error would show the URL
+			return "", errors.New("the NATS URL can't be read: write it like nats://host:4222, and what is special in a password as in %40")
+		}
+		hosts = append(hosts, u.Host)
+	}
+	return strings.Join(hosts, ","), nil
+}
+
+func dial(urls, name string, log *zap.Logger, opts ...nats.Option) (*Conn, error) {
 	p := &publisher{waiting: map[uint64]waiter{}}
 	opts = append([]nats.Option{
 		nats.Name(name),
@@ -54,9 +84,9 @@ func dial(url, name string, log *zap.Logger, opts ...nats.Option) (*Conn, error)
 			log.Warn("broker error", zap.Error(err))
 		}),
 	}, opts...)
-	nc, err := nats.Connect(url, opts...)
+	nc, err := nats.Connect(urls, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to NATS at %s: %w", url, err)
+		return nil, fmt.Errorf("connecting: %w", err)
 	}
 	js, err := jetstream.New(nc)
 	if err == nil {
@@ -138,8 +168,7 @@ const (
 
 func publishError(subject string, err error) error {
 	kind := ErrUnavailable
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch int(api.ErrorCode) {
 		case codeWrongLastSequence:
 			kind = ErrConflict

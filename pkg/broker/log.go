@@ -9,14 +9,26 @@ import (
 )
 
 // serverLog passes the server's log on; its notices are Parley's details.
-type serverLog struct{ z *zap.SugaredLogger }
+type serverLog struct {
+	z *zap.SugaredLogger
+	// fatal takes why the server can't run, once: it logs that and nothing else
+	// happens.
+	fatal chan error
+}
 
 func (l serverLog) Noticef(format string, v ...any) { l.z.Debugf(format, v...) }
 func (l serverLog) Warnf(format string, v ...any)   { l.z.Warnf(format, v...) }
 func (l serverLog) Errorf(format string, v ...any)  { l.z.Errorf(format, v...) }
-func (l serverLog) Fatalf(format string, v ...any)  { l.z.Errorf(format, v...) }
 func (l serverLog) Debugf(format string, v ...any)  { l.z.Debugf(format, v...) }
 func (l serverLog) Tracef(string, ...any)           {}
+
+func (l serverLog) Fatalf(format string, v ...any) {
+	l.z.Errorf(format, v...)
+	select {
+	case l.fatal <- fmt.Errorf(format, v...):
+	default:
+	}
+}
 
 func splitAddr(addr string) (host string, port int, err error) {
 	host, p, err := net.SplitHostPort(addr)

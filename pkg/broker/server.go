@@ -43,6 +43,9 @@ const readyWithin = 2 * time.Minute
 
 // StartServer starts the server and waits until it takes connections.
 func StartServer(o ServerOptions, log *zap.Logger) (*Server, error) {
+	if o.Dir == "" || o.MaxStore <= 0 || o.MaxMemory <= 0 { // the server would take a temporary directory, and most of the disk
+		return nil, errors.New("the embedded NATS server needs a directory and limits of its store and memory")
+	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the data directory: %w", err)
 	}
@@ -86,14 +89,32 @@ func newServer(o ServerOptions, log *zap.Logger) (*server.Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the embedded NATS server: %w", err)
 	}
-	srv.SetLoggerV2(serverLog{log.Named("nats").Sugar()}, false, false, false)
+	l := serverLog{z: log.Named("nats").Sugar(), fatal: make(chan error, 1)}
+	srv.SetLoggerV2(l, false, false, false)
 	srv.Start()
-	if !srv.ReadyForConnections(readyWithin) {
+	if err := awaitReady(srv, l.fatal); err != nil {
 		srv.Shutdown()
 		srv.WaitForShutdown()
-		return nil, fmt.Errorf("the embedded NATS server was not ready within %s: its log says why", readyWithin)
+		return nil, fmt.Errorf("the embedded NATS server: %w", err)
 	}
 	return srv, nil
+}
+
+// awaitReady waits until the server takes connections or says that it never
+// will.
+func awaitReady(srv *server.Server, fatal <-chan error) error {
+	const look = 100 * time.Millisecond
+	for end := time.Now().Add(readyWithin); time.Now().Before(end); {
+		if srv.ReadyForConnections(look) {
+			return nil
+		}
+		select {
+		case err := <-fatal:
+			return err
+		default:
+		}
+	}
+	return fmt.Errorf("it was not ready within %s: its log says why", readyWithin)
 }
 
 // MaxPayload is the largest message that the broker takes, in bytes.

@@ -56,6 +56,9 @@ func openPlatform(ctx context.Context, f *serviceFlags) (*platform, error) {
 
 func (p *platform) open(ctx context.Context) (err error) {
 	f := p.flags
+	if err := f.check(); err != nil {
+		return err
+	}
 	if p.log, err = telemetry.NewLogger(f.logLevel, f.logFormat); err != nil {
 		return err
 	}

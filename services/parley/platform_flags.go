@@ -98,6 +98,26 @@ func defaultDataDir() string {
 	return "parley-data"
 }
 
+// check reports the first flag that can't work and that nothing else would
+// look at before the start is half done, if at all.
+func (f *serviceFlags) check() error {
+	switch {
+	case f.shutdownTimeout <= 0:
+		return fmt.Errorf("--shutdown-timeout is %s: set it above 0, such as 25s", f.shutdownTimeout)
+	case f.natsURL == "" && f.dataDir != "" && f.replicas > 1:
+		return fmt.Errorf("--replicas is %d, and the embedded broker keeps one copy: set it to 1, or give the --nats-url of a cluster", f.replicas)
+	}
+	if f.dataDir != "" {
+		if _, _, err := f.syncing(); err != nil {
+			return err
+		}
+	}
+	if err := (journal.Options{Mode: journal.Mode(f.journal)}).Validate(); err != nil {
+		return fmt.Errorf("--journal: %w", err)
+	}
+	return nil
+}
+
 func (f *serviceFlags) layout() (topology.Layout, error) {
 	store, err := units.RAMInBytes(f.storeMax)
 	if err != nil {
@@ -151,7 +171,9 @@ func (f *serviceFlags) sealer() (*registry.Sealer, error) {
 	var err error
 	switch {
 	case f.sealKey != "":
-		key, err = registry.ParseKey(f.sealKey)
+		if key, err = registry.ParseKey(f.sealKey); err != nil {
+			err = fmt.Errorf("--seal-key: %w", err)
+		}
 	case f.dataDir != "":
 		key, err = registry.LoadOrCreateKey(filepath.Join(f.dataDir, "seal.key"))
 	default:

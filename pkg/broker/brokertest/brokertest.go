@@ -43,7 +43,7 @@ func Start(t testing.TB, dir string) (*broker.Conn, func()) {
 		}
 		stopped = true
 		conn.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
 		defer cancel()
 		require.NoError(t, srv.Close(ctx))
 	}

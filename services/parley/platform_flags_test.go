@@ -1,0 +1,170 @@
+package main
+
+import (
+	"encoding/base64"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/stretchr/testify/require"
+
+	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/webhook"
+)
+
+// flagsOf reads the flags of serve from a command line.
+func flagsOf(t *testing.T, args ...string) *serviceFlags {
+	t.Helper()
+	f := &serviceFlags{}
+	cmd := &cobra.Command{Use: "test"}
+	f.addTo(cmd)
+	f.addServeTo(cmd)
+	f.addPublicTo(cmd)
+	f.addOpsTo(cmd)
+	f.addGuardTo(cmd)
+	f.addWorkerTo(cmd)
+	require.NoError(t, cmd.ParseFlags(append([]string{"--data-dir", t.TempDir()}, args...)))
+	return f
+}
+
+// opened reads all flags as the start of a process does.
+func opened(f *serviceFlags) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	if _, err := f.layout(); err != nil {
+		return err
+	}
+	if _, err := f.guard(); err != nil {
+		return err
+	}
+	_, err := f.sealer()
+	return err
+}
+
+func TestDefaultsWork(t *testing.T) {
+	f := flagsOf(t)
+	require.NoError(t, opened(f))
+	l, err := f.layout()
+	require.NoError(t, err)
+	require.EqualValues(t, 10<<30, l.Store)
+	require.Equal(t, 8, l.Partitions)
+	always, interval, err := f.syncing()
+	require.NoError(t, err)
+	require.True(t, always, "accepted means kept, unless told otherwise")
+	require.Zero(t, interval)
+	for _, addr := range []string{f.publicAddr, f.adminAddr} {
+		require.Regexp(t, `^127\.0\.0\.1:`, addr)
+	}
+	g, err := f.guard()
+	require.NoError(t, err)
+	require.Equal(t, &webhook.Guard{}, g, "public addresses and the usual ports alone")
+}
+
+func TestBadFlagsSayWhatToChange(t *testing.T) {
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--partitions", "0"}, "partitions is 0: set it to 1..256"},
+		{[]string{"--partitions", "257"}, "partitions is 257: set it to 1..256"},
+		{[]string{"--partitions", "200", "--store-max", "1GiB"}, "give it at least"},
+		{[]string{"--replicas", "2", "--nats-url", "nats://h:4222"}, "replicas is 2: set it to 1, 3 or 5"},
+		{[]string{"--replicas", "3"}, "--replicas is 3, and the embedded broker keeps one copy: set it to 1, or give the --nats-url of a cluster"},
+		{[]string{"--store-max", "lots"}, `--store-max is "lots": write a size such as 10GiB`},
+		{[]string{"--store-max", "-1"}, `--store-max is "-1": write a size such as 10GiB`},
+		{[]string{"--store-max", "1MiB"}, "give it at least"},
+		{[]string{"--sync", "never"}, `--sync is "never": set it to always or to a duration such as 1s`},
+		{[]string{"--sync", "0s"}, `--sync is "0s": set it to always`},
+		{[]string{"--sync", "-1s"}, `--sync is "-1s": set it to always`},
+		{[]string{"--sync", "never", "--nats-url", "nats://h:4222"}, `--sync is "never"`},
+		{[]string{"--shutdown-timeout", "0"}, "--shutdown-timeout is 0s: set it above 0, such as 25s"},
+		{[]string{"--shutdown-timeout", "-5s"}, "--shutdown-timeout is -5s: set it above 0"},
+		{[]string{"--journal", "some"}, `--journal: the journal's mode is "some": set it to all, failures or off`},
+		{[]string{"--allow-cidrs", "127.0.0.1"}, `--allow-cidrs has "127.0.0.1": write a network such as 127.0.0.0/8`},
+		{[]string{"--allow-cidrs", "10.0.0.0/8,x"}, `--allow-cidrs has "x"`},
+		{[]string{"--allow-ports", "80,http"}, `--allow-ports has "http": write ports such as 80,443,9000, or any`},
+		{[]string{"--allow-ports", "0"}, `--allow-ports has "0"`},
+		{[]string{"--allow-ports", "65536"}, `--allow-ports has "65536"`},
+		{[]string{"--allow-ports", "80,any"}, `--allow-ports has "any"`},
+		{[]string{"--seal-key", "short"}, "--seal-key: a sealing key is 32 random bytes in base64: make one with `openssl rand -base64 32`"},
+	} {
+		err := opened(flagsOf(t, tc.args...))
+		require.ErrorContains(t, err, tc.want, tc.args)
+		require.NotContains(t, err.Error(), "short", "a secret stays secret")
+	}
+	f := flagsOf(t)
+	f.dataDir = "" // a service in a process of its own
+	require.ErrorContains(t, opened(f), "--seal-key is missing: make one with `openssl rand -base64 32` and give it to every service")
+}
+
+func TestGoodFlags(t *testing.T) {
+	f := flagsOf(t, "--sync", "250ms", "--store-max", "300MiB", "--allow-cidrs", "127.0.0.0/8,::1/128", "--allow-ports", "80,9000,",
+		"--nats-url", "nats://h:4222", "--replicas", "3", "--seal-key", base64.StdEncoding.EncodeToString(make([]byte, registry.KeySize)))
+	require.NoError(t, opened(f))
+	always, interval, err := f.syncing()
+	require.NoError(t, err)
+	require.False(t, always)
+	require.Equal(t, 250*time.Millisecond, interval)
+	g, err := f.guard()
+	require.NoError(t, err)
+	require.Len(t, g.Allow, 2)
+	require.Equal(t, []uint16{80, 9000}, g.Ports)
+	g, err = flagsOf(t, "--allow-ports", "any").guard()
+	require.NoError(t, err)
+	require.True(t, g.AnyPort)
+}
+
+func TestDataDirKeepsKeyAndToken(t *testing.T) {
+	f := flagsOf(t)
+	token, err := f.ensureOpsToken()
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(token.Reveal()), 40)
+	again, err := f.ensureOpsToken()
+	require.NoError(t, err)
+	require.Equal(t, token.Reveal(), again.Reveal())
+	_, err = f.sealer()
+	require.NoError(t, err)
+	for _, name := range []string{opsTokenFile, "seal.key"} {
+		info, err := os.Stat(filepath.Join(f.dataDir, name))
+		require.NoError(t, err)
+		require.Zero(t, info.Mode().Perm()&0o077, "for its owner's eyes only")
+	}
+	given, err := flagsOf(t, "--ops-token", "mine").ensureOpsToken()
+	require.NoError(t, err)
+	require.Equal(t, "mine", given.Reveal())
+
+	f.dataDir = filepath.Join(f.dataDir, opsTokenFile) // a file
+	_, err = f.ensureOpsToken()
+	require.ErrorContains(t, err, "the ops token: ")
+}
+
+func TestDefaultDataDir(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", "/state")
+	require.Equal(t, "/state/parley", defaultDataDir())
+	t.Setenv("XDG_STATE_HOME", "")
+	t.Setenv("HOME", "/home/ada")
+	require.Equal(t, "/home/ada/.local/state/parley", defaultDataDir())
+	t.Setenv("HOME", "")
+	require.Equal(t, "parley-data", defaultDataDir())
+}
+
+func TestStartThatFailsClosesWhatItOpened(t *testing.T) {
+	f := flagsOf(t, "--log-level", "error", "--store-max", "300MiB", "--sync", "1s", "--admin-addr", "nowhere")
+	_, err := openPlatform(t.Context(), f)
+	require.ErrorContains(t, err, "nowhere")
+	// The broker has let go of the directory: a second start gets as far.
+	_, err = openPlatform(t.Context(), f)
+	require.ErrorContains(t, err, "nowhere")
+
+	f = flagsOf(t, "--log-level", "error", "--nats-url", "nats://joe:s3cret@127.0.0.1:1")
+	_, err = openPlatform(t.Context(), f)
+	require.ErrorContains(t, err, "127.0.0.1:1")
+	require.NotContains(t, err.Error(), "s3cret")
+	f = flagsOf(t)
+	f.dataDir = ""
+	_, err = openPlatform(t.Context(), f)
+	require.ErrorContains(t, err, "--nats-url is missing")
+}
