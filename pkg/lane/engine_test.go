@@ -436,6 +436,20 @@ func TestTimeWhileNobodyWorkedIsNoEvidence(t *testing.T) {
 	r.requireEmpty()
 }
 
+func TestStateThatOutlivedItsMessagesIsDropped(t *testing.T) {
+	r := newRig(t)
+	key := chat.KeyOf("c", "a")
+	store, err := lane.NewJetStream(t.Context(), r.conn, chat.StageBot, key.Partition(brokertest.Layout.Partitions))
+	require.NoError(t, err)
+	id := lane.ID{Group: "e", Key: key}
+	require.NoError(t, store.PutState(t.Context(), id, &chat.LaneState{HeadSeq: 1}))
+	found, err := store.Lanes(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []lane.ParkedLane{{ID: id, HasState: true}}, found)
+	r.start()
+	r.requireEmpty()
+}
+
 func TestFullGraveyardHoldsTheLaneUntilItTakesTheLetter(t *testing.T) {
 	r := newRig(t)
 	r.memory.full = true
