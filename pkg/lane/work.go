@@ -225,6 +225,7 @@ func (s *shard) settle(ctx context.Context, l *lane, it *item) {
 		if err := s.engine.Marks.Settle(ctx, l.id.String(), it.Place); err != nil {
 			s.engine.metrics.ledger.Inc()
 			s.log.Debug("the ledger did not take a mark", zap.Error(err))
+			it.unmarked = true
 		}
 		l.mark, l.marked = it.Place, true
 	}
@@ -246,7 +247,7 @@ func (s *shard) settled(ctx context.Context, l *lane, it *item) {
 	if !s.awaitAppended(ctx, it) {
 		return
 	}
-	if s.advance(l, it.parkedSeq) || l.lagging >= removeEvery {
+	if s.advance(l, it.parkedSeq) || l.lagging >= removeEvery || it.unmarked {
 		if err := s.removeSettled(ctx, l); err != nil {
 			s.stalled(err)
 		}
