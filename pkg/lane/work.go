@@ -92,8 +92,10 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	case kindStall:
 		s.stall(l, v.err)
 	case kindDead:
+		task.failed = &record
 		s.bury(ctx, l, it, task, withAttempt(state, it, record), v.reason)
 	case kindRetry:
+		task.failed = &record
 		l.dest.failed(l.id, time.Now())
 		s.retry(ctx, l, it, task, withAttempt(state, it, record), v, policy)
 	}
@@ -173,11 +175,14 @@ func (s *shard) bury(ctx context.Context, l *lane, it *item, t *Task, state *cha
 		s.stalled(fmt.Errorf("writing a dead letter: %w", err))
 		state.GivenUp, state.Due = reason, now.Add(stallPause)
 		s.wait(ctx, l, it, state)
+		if t.failed != nil {
+			s.outcome(t, t.failed, chat.OutcomeRetry)
+		}
 		return
 	}
 	s.log.Warn("gave a message up", zap.String("message", it.MessageID), zap.String("destination", l.dest.name), zap.String("reason", reason), zap.String("error", letter.Error))
 	s.settle(ctx, l, it)
-	s.outcome(t, nil, chat.OutcomeDead)
+	s.outcome(t, t.failed, chat.OutcomeDead)
 }
 
 // buryUndecodable makes a dead letter of a message that belongs to no lane.
