@@ -38,6 +38,7 @@ type handler struct {
 	seen   map[string][]uint64 // lane → places handled with Done, in order
 	tries  map[string]int
 	ended  map[chat.Outcome]int
+	failed []int // status of each attempt that was reported and had one
 	change chan struct{}
 }
 
@@ -115,9 +116,12 @@ func (h *handler) Handle(_ context.Context, t *lane.Task) lane.Verdict {
 	return v
 }
 
-func (h *handler) Ended(t *lane.Task, _ *chat.Attempt, o chat.Outcome) {
+func (h *handler) Ended(t *lane.Task, a *chat.Attempt, o chat.Outcome) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if a != nil && a.Status != 0 {
+		h.failed = append(h.failed, a.Status)
+	}
 	if o == chat.OutcomeDelivered {
 		name := t.Lane.Group + " " + t.ConversationID
 		h.seen[name] = append(h.seen[name], t.Place.Counter)
@@ -295,6 +299,7 @@ func TestExhaustedBecomesDeadLetterAndTheLaneGoesOn(t *testing.T) {
 	r.handler.await(t, func() bool { return r.handler.ended[chat.OutcomeDelivered] == 2 })
 	require.Equal(t, []uint64{1, 3}, r.handler.seen["e a"])
 	require.Equal(t, len(quick)+1+2, r.handler.tries["e a"])
+	require.Len(t, r.handler.failed, len(quick)+1, "each attempt is reported")
 	require.Len(t, r.memory.letters, 1)
 	letter := r.memory.letters[0]
 	require.Equal(t, lane.ReasonExhausted, letter.Reason)
@@ -433,6 +438,20 @@ func TestTimeWhileNobodyWorkedIsNoEvidence(t *testing.T) {
 	r.start()
 	r.handler.await(t, func() bool { return r.handler.ended[chat.OutcomeDelivered]+r.handler.ended[chat.OutcomeDead] == 1 })
 	require.Empty(t, r.memory.letters)
+	r.requireEmpty()
+}
+
+func TestStateThatOutlivedItsMessagesIsDropped(t *testing.T) {
+	r := newRig(t)
+	key := chat.KeyOf("c", "a")
+	store, err := lane.NewJetStream(t.Context(), r.conn, chat.StageBot, key.Partition(brokertest.Layout.Partitions))
+	require.NoError(t, err)
+	id := lane.ID{Group: "e", Key: key}
+	require.NoError(t, store.PutState(t.Context(), id, &chat.LaneState{HeadSeq: 1}))
+	found, err := store.Lanes(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []lane.ParkedLane{{ID: id, HasState: true}}, found)
+	r.start()
 	r.requireEmpty()
 }
 

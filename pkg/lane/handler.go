@@ -94,4 +94,6 @@ type Task struct {
 	Destination string
 	// Number is the attempt's number for this message, from 1.
 	Number int
+
+	failed *chat.Attempt // once it has failed
 }

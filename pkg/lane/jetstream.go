@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -176,17 +178,30 @@ func (s *JetStream) Lanes(ctx context.Context) ([]ParkedLane, error) {
 	if err != nil {
 		return nil, err
 	}
-	lanes := make([]ParkedLane, 0, len(counts))
+	found := make(map[ID]ParkedLane, len(counts))
 	for subject, n := range counts {
-		group, key, err := topology.ParseLaneSubject(subject)
+		id, err := laneOf(subject)
 		if err != nil {
-			return nil, fmt.Errorf("listing parked lanes: %w", err)
+			return nil, err
 		}
-		id := ID{Group: group, Key: key}
-		_, state := s.subjectsOf(id)
-		lanes = append(lanes, ParkedLane{ID: id, Messages: n, HasState: withState[state] > 0})
+		found[id] = ParkedLane{ID: id, Messages: n}
 	}
-	return lanes, nil
+	for subject := range withState { // some may have outlived their messages
+		id, err := laneOf(subject)
+		if err != nil {
+			return nil, err
+		}
+		found[id] = ParkedLane{ID: id, Messages: found[id].Messages, HasState: true}
+	}
+	return slices.Collect(maps.Values(found)), nil
+}
+
+func laneOf(subject string) (ID, error) {
+	group, key, err := topology.ParseLaneSubject(subject)
+	if err != nil {
+		return ID{}, fmt.Errorf("listing parked lanes: %w", err)
+	}
+	return ID{Group: group, Key: key}, nil
 }
 
 func (s *JetStream) subjects(ctx context.Context, filter string) (map[string]uint64, error) {

@@ -62,6 +62,9 @@ type item struct {
 	appendedSeq uint64
 	// pending is the state that a verdict asks for and that is not stored yet.
 	pending *chat.LaneState
+	// unmarked says that it is settled and the ledger doesn't know: nothing but
+	// its removal keeps it from being handled again.
+	unmarked bool
 }
 
 // waitedInVain reports whether the message has been parked for longer than its

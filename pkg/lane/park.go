@@ -27,7 +27,15 @@ func (s *shard) setParked(l *lane, reason string) {
 	l.parked, l.loaded = true, true
 	l.headSeq, l.tailSeq, l.tail = 0, 0, chat.Ordinal{}
 	s.engine.metrics.parked[reason].Inc()
-	s.engine.metrics.parkedNow.Inc()
+	s.countParked(1)
+}
+
+// countParked changes the gauge, from which drain has taken the shard's lanes;
+// the mutex is held.
+func (s *shard) countParked(n int) {
+	if !s.closed {
+		s.engine.metrics.parkedNow.Add(float64(n))
+	}
 }
 
 // shut parks a lane whose destination is closed, and lets it wait.
@@ -234,7 +242,7 @@ func (s *shard) parkHead(ctx context.Context, l *lane, it *item, state *chat.Lan
 	l.appending = false
 	if err != nil {
 		l.parked, it.pending = false, state
-		s.engine.metrics.parkedNow.Dec()
+		s.countParked(-1)
 		return err
 	}
 	l.queue[0] = nil
@@ -274,7 +282,7 @@ func (s *shard) unpark(ctx context.Context, l *lane) error {
 		return err
 	}
 	l.parked, l.state = false, nil
-	s.engine.metrics.parkedNow.Dec()
+	s.countParked(-1)
 	return nil
 }
 

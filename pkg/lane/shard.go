@@ -31,12 +31,13 @@ type shard struct {
 	workers  sync.WaitGroup
 	slots    chan struct{} // one for each message in hand
 
-	mu     sync.Mutex
-	closed bool
-	lanes  map[ID]*lane
-	inHand map[uint64]*hot
-	timers dueHeap
-	kick   chan struct{} // the earliest timer changed
+	mu       sync.Mutex
+	closed   bool
+	lanes    map[ID]*lane
+	forgetAt int // lanes at which the idle ones are looked for
+	inHand   map[uint64]*hot
+	timers   dueHeap
+	kick     chan struct{} // the earliest timer changed
 }
 
 func newShard(ctx context.Context, e *Engine, lease partition.Lease, store Store, log *zap.Logger) *shard {
@@ -160,7 +161,7 @@ func (s *shard) adopt(ctx context.Context) error {
 	for _, p := range found {
 		l := s.lane(p.ID)
 		l.parked, l.hasState = true, p.HasState
-		s.engine.metrics.parkedNow.Inc()
+		s.countParked(1)
 		s.schedule(l, time.Now())
 	}
 	return nil
@@ -207,7 +208,7 @@ func (s *shard) waitForSlot(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case now := <-tick.C:
-			s.makeRoom(func(l *lane) bool { return l.active && now.Sub(l.since) >= stuck })
+			s.makeRoom(func(l *lane) bool { return !l.active || now.Sub(l.since) >= stuck })
 		}
 	}
 }
@@ -306,7 +307,7 @@ func (s *shard) push(it *item) {
 func (s *shard) lane(id ID) *lane {
 	l := s.lanes[id]
 	if l == nil {
-		if len(s.lanes) >= maxIdle {
+		if len(s.lanes) >= max(maxIdle, s.forgetAt) {
 			s.forgetIdle()
 		}
 		l = &lane{id: id, shard: s, dueAt: -1}
@@ -315,9 +316,11 @@ func (s *shard) lane(id ID) *lane {
 	return l
 }
 
-// forgetIdle drops an eighth of the lanes that have nothing to do; their marks
-// are read again when they come back.
+// forgetIdle drops up to an eighth of the lanes that have nothing to do; their
+// marks are read again when they come back. Where most lanes are parked it finds
+// few: it looks again when an eighth has come.
 func (s *shard) forgetIdle() {
+	defer func() { s.forgetAt = len(s.lanes) + maxIdle/8 }()
 	n := maxIdle / 8
 	for id, l := range s.lanes {
 		if l.active || l.parked || len(l.queue) > 0 || l.dueAt >= 0 {

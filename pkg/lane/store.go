@@ -15,7 +15,7 @@ type Store interface {
 	// deleted, the work queue is read from its oldest message on. It fails with
 	// ErrFenced where a higher epoch has been there.
 	Open(ctx context.Context, epoch uint64) (Source, error)
-	// Lanes lists the parked lanes.
+	// Lanes lists the lanes that have parked messages, a state record, or both.
 	Lanes(ctx context.Context) ([]ParkedLane, error)
 	// Append puts a message behind a lane's others and returns its sequence in
 	// the parked stream.

@@ -94,8 +94,10 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	case kindStall:
 		s.stall(l, v.err)
 	case kindDead:
+		task.failed = &record
 		s.bury(ctx, l, it, task, withAttempt(state, it, record), v.reason)
 	case kindRetry:
+		task.failed = &record
 		l.dest.failed(l.id, time.Now())
 		s.retry(ctx, l, it, task, withAttempt(state, it, record), v, policy)
 	}
@@ -182,11 +184,14 @@ func (s *shard) bury(ctx context.Context, l *lane, it *item, t *Task, state *cha
 		s.stalled(fmt.Errorf("writing a dead letter: %w", err))
 		state.GivenUp, state.Due = reason, now.Add(stallPause)
 		s.wait(ctx, l, it, state)
+		if t.failed != nil {
+			s.outcome(t, t.failed, chat.OutcomeRetry)
+		}
 		return
 	}
 	s.log.Warn("gave a message up", zap.String("message", it.MessageID), zap.String("destination", l.dest.name), zap.String("reason", reason), zap.String("error", letter.Error))
 	s.settle(ctx, l, it)
-	s.outcome(t, nil, chat.OutcomeDead)
+	s.outcome(t, t.failed, chat.OutcomeDead)
 }
 
 // buryUndecodable makes a dead letter of a message that belongs to no lane.
@@ -234,6 +239,7 @@ func (s *shard) settle(ctx context.Context, l *lane, it *item) {
 		if err := s.engine.Marks.Settle(ctx, l.id.String(), it.Place); err != nil {
 			s.engine.metrics.ledger.Inc()
 			s.log.Debug("the ledger did not take a mark", zap.Error(err))
+			it.unmarked = true
 		}
 		l.mark, l.marked = it.Place, true
 	}
@@ -255,7 +261,7 @@ func (s *shard) settled(ctx context.Context, l *lane, it *item) {
 	if !s.awaitAppended(ctx, it) {
 		return
 	}
-	if s.advance(l, it.parkedSeq) || l.lagging >= removeEvery {
+	if s.advance(l, it.parkedSeq) || l.lagging >= removeEvery || it.unmarked {
 		if err := s.removeSettled(ctx, l); err != nil {
 			s.stalled(err)
 		}
