@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -91,13 +92,23 @@ func StartRedis(t testing.TB) *Redis {
 	return r
 }
 
-// freeAddr is an address of loopback that nobody listens at.
+// freeAddr is an address of loopback that nobody listens at. Its port is below
+// those that systems give to outgoing connections (32768 or 49152 and up), one
+// of which could otherwise take it before it is used.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	return l.Addr().String()
+	const lowest, ports = 20_000, 12_000
+	var err error
+	for range 100 {
+		addr := "127.0.0.1:" + strconv.Itoa(lowest+rand.IntN(ports))
+		var l net.Listener
+		if l, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr); err == nil {
+			require.NoError(t, l.Close())
+			return addr
+		}
+	}
+	require.NoError(t, err, "no free port was found")
+	return ""
 }
 
 // Start starts the server and waits until it answers.
