@@ -245,6 +245,7 @@ func TestUnreadableSessionBeginsAnew(t *testing.T) {
 }
 
 func TestVerdicts(t *testing.T) {
+	r := newRig(t)
 	respond := func(a func(*bot.Turn) *bot.Answer, err error) func(context.Context, *bot.Turn) (*bot.Answer, error) {
 		return func(_ context.Context, turn *bot.Turn) (*bot.Answer, error) {
 			if err != nil {
@@ -286,19 +287,16 @@ func TestVerdicts(t *testing.T) {
 		}, want: "dead, invalid: the message can't be used: actions: "},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := newRig(t)
 			r.bot.script = tc.script
-			if tc.save != nil {
-				r.faults.save = func() error { return tc.save }
-			}
-			m := r.said("c1", "hello")
+			r.faults.save = func() error { return tc.save }
+			m := r.said(tc.name, "hello")
 			if tc.change != nil {
-				m = r.said("c1", "hello", tc.change)
+				m = r.said(tc.name, "hello", tc.change)
 			}
 			require.Contains(t, r.handle(m), tc.want)
 			data, _ := r.faults.take(t)
 			require.Empty(t, data)
-			require.Nil(t, r.session("c1"))
+			require.Nil(t, r.session(tc.name))
 			require.Empty(t, r.journal.turns)
 		})
 	}

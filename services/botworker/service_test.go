@@ -94,8 +94,10 @@ func TestConversationsInOrder(t *testing.T) {
 	for id, times := range journal.processed {
 		require.Equal(t, 1, times, id)
 	}
-	for c := range conversations {
-		checkConversation(t, r, fmt.Sprint("c", c), messages)
+	got := published(t, r)
+	require.Len(t, got, conversations)
+	for _, conversation := range got {
+		checkConversation(t, conversation, messages)
 	}
 }
 
@@ -125,29 +127,33 @@ func run(t *testing.T, r *rig, journal Journal, until <-chan struct{}) {
 	require.NoError(t, <-ended)
 }
 
-// checkConversation reads what the stage published of a conversation: each
-// answer in order, the counters without a gap. What was published again is the
-// same message, and comes no later than the next.
-func checkConversation(t *testing.T, r *rig, conversation string, messages int) {
+// published reads what the stage published, by conversation. What was published
+// again is the same message, and is left out.
+func published(t *testing.T, r *rig) map[string][]*chat.BotMessage {
 	t.Helper()
-	key := chat.KeyOf(channel, conversation)
-	p := key.Partition(r.h.Partitions)
-	stream, err := r.conn.JS.Stream(t.Context(), topology.HotStream(chat.StageBot, p))
-	require.NoError(t, err)
-	var got []*chat.BotMessage
-	for seq := uint64(1); seq <= stream.CachedInfo().State.LastSeq; seq++ {
-		raw, err := stream.GetMsg(t.Context(), seq)
+	got := map[string][]*chat.BotMessage{}
+	for p := range r.h.Partitions {
+		stream, err := r.conn.JS.Stream(t.Context(), topology.HotStream(chat.StageBot, p))
 		require.NoError(t, err)
-		m, err := wire.DecodeBotMessage(raw.Data)
-		require.NoError(t, err)
-		if m.ConversationID != conversation {
-			continue
-		}
-		require.Equal(t, topology.HotSubject(chat.StageBot, p, channel, key), raw.Subject)
-		if !slices.ContainsFunc(got, func(before *chat.BotMessage) bool { return before.ID == m.ID }) {
-			got = append(got, m)
+		for seq := uint64(1); seq <= stream.CachedInfo().State.LastSeq; seq++ {
+			raw, err := stream.GetMsg(t.Context(), seq)
+			require.NoError(t, err)
+			m, err := wire.DecodeBotMessage(raw.Data)
+			require.NoError(t, err)
+			require.Equal(t, topology.HotSubject(chat.StageBot, p, channel, m.Key()), raw.Subject)
+			before := got[m.ConversationID]
+			if !slices.ContainsFunc(before, func(b *chat.BotMessage) bool { return b.ID == m.ID }) {
+				got[m.ConversationID] = append(before, m)
+			}
 		}
 	}
+	return got
+}
+
+// checkConversation asserts that each input was answered, in order, and that
+// the counters have no gap.
+func checkConversation(t *testing.T, got []*chat.BotMessage, messages int) {
+	t.Helper()
 	require.Len(t, got, 2*messages)
 	said := texts(t, got)
 	for i, m := range got {
