@@ -1,0 +1,331 @@
+package lane_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/lane"
+)
+
+var (
+	errRefused = errors.New("refused")
+	errCrashed = errors.New("the process is dead")
+)
+
+// modelPart is a partition in memory: what is left of its work queue, and its
+// parked lanes.
+type modelPart struct {
+	queue    []lane.Message
+	seq      uint64
+	parked   map[lane.ID][]lane.ParkedMessage
+	states   map[lane.ID]chat.LaneState
+	consumer *modelSource
+}
+
+func newModelPart() *modelPart {
+	return &modelPart{parked: map[lane.ID][]lane.ParkedMessage{}, states: map[lane.ID]chat.LaneState{}}
+}
+
+func (p *modelPart) empty() bool {
+	return len(p.queue) == 0 && len(p.parked) == 0 && len(p.states) == 0
+}
+
+// modelStore is a life's way to a partition.
+type modelStore struct {
+	life *life
+	part *modelPart
+}
+
+// call makes one call to the outside: it takes time, may be refused before or
+// after it had its effect, and has none once its process is dead.
+func (l *life) call(ctx context.Context, effect func()) error {
+	w := l.world
+	if err := l.pause(ctx); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	fate := w.rng.Float64()
+	early, late := fate < w.faults/2, fate < w.faults
+	if l.dead || early {
+		w.mu.Unlock()
+		return errRefused
+	}
+	w.steps++
+	effect()
+	w.mu.Unlock()
+	if err := l.pause(ctx); err != nil {
+		return err
+	}
+	if late {
+		return errRefused
+	}
+	return nil
+}
+
+func (l *life) pause(ctx context.Context) error {
+	if d := l.world.roll(4) - 2; d > 0 {
+		sleepFor(ctx, time.Duration(d)*time.Millisecond+time.Duration(l.world.roll(1000))*time.Microsecond)
+	}
+	return ctx.Err()
+}
+
+func sleepFor(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// Open implements lane.Store: every former consumer is gone.
+func (s *modelStore) Open(ctx context.Context, _ uint64) (lane.Source, error) {
+	source := &modelSource{life: s.life, part: s.part, pending: map[uint64]time.Time{}, more: make(chan struct{}, 1)}
+	err := s.life.call(ctx, func() { s.part.consumer = source })
+	return source, err
+}
+
+func (s *modelStore) Lanes(ctx context.Context) (out []lane.ParkedLane, err error) {
+	err = s.life.call(ctx, func() {
+		for id, messages := range s.part.parked {
+			_, state := s.part.states[id]
+			out = append(out, lane.ParkedLane{ID: id, Messages: uint64(len(messages)), HasState: state})
+		}
+		for id := range s.part.states {
+			if len(s.part.parked[id]) == 0 {
+				out = append(out, lane.ParkedLane{ID: id, HasState: true})
+			}
+		}
+	})
+	return out, err
+}
+
+func (s *modelStore) Append(ctx context.Context, id lane.ID, m *lane.Message) (seq uint64, err error) {
+	err = s.life.call(ctx, func() {
+		s.life.world.parkedSeq++
+		seq = s.life.world.parkedSeq
+		s.part.parked[id] = append(s.part.parked[id], lane.ParkedMessage{Message: *m, ParkedSeq: seq, ParkedAt: time.Now()})
+		s.life.world.note(id, "append %d of %q at %d", m.Seq, m.Data, seq)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return seq, nil
+}
+
+func (s *modelStore) Next(ctx context.Context, id lane.ID, from uint64) (found *lane.ParkedMessage, err error) {
+	err = s.life.call(ctx, func() {
+		for _, m := range s.part.parked[id] {
+			if m.ParkedSeq >= from {
+				found = &m
+				return
+			}
+		}
+	})
+	return found, err
+}
+
+func (s *modelStore) Last(ctx context.Context, id lane.ID) (found *lane.ParkedMessage, err error) {
+	err = s.life.call(ctx, func() {
+		if all := s.part.parked[id]; len(all) > 0 {
+			last := all[len(all)-1]
+			found = &last
+		}
+	})
+	return found, err
+}
+
+func (s *modelStore) Remove(ctx context.Context, id lane.ID, upTo uint64) error {
+	return s.life.call(ctx, func() {
+		s.life.world.note(id, "remove up to %d", upTo)
+		left := slices.DeleteFunc(s.part.parked[id], func(m lane.ParkedMessage) bool { return m.ParkedSeq <= upTo })
+		if s.part.parked[id] = left; len(left) == 0 {
+			delete(s.part.parked, id)
+		}
+	})
+}
+
+func (s *modelStore) State(ctx context.Context, id lane.ID) (found *chat.LaneState, err error) {
+	err = s.life.call(ctx, func() {
+		if state, ok := s.part.states[id]; ok {
+			state.Attempts = slices.Clone(state.Attempts)
+			found = &state
+		}
+	})
+	return found, err
+}
+
+func (s *modelStore) PutState(ctx context.Context, id lane.ID, state *chat.LaneState) error {
+	stored := *state
+	stored.Attempts = slices.Clone(state.Attempts)
+	return s.life.call(ctx, func() {
+		s.life.world.note(id, "state of %d: %d attempts, held %t", stored.HeadSeq, stored.AttemptCount, stored.Held)
+		s.part.states[id] = stored
+		for _, m := range s.part.parked[id] {
+			if m.Seq == stored.HeadSeq {
+				s.life.world.fateOf(id, m.Data).durable = stored.AttemptCount
+			}
+		}
+	})
+}
+
+func (s *modelStore) DropState(ctx context.Context, id lane.ID) error {
+	return s.life.call(ctx, func() { delete(s.part.states, id) })
+}
+
+// modelSource is a consumer.
+type modelSource struct {
+	life    *life
+	part    *modelPart
+	cursor  uint64
+	number  uint64
+	pending map[uint64]time.Time // when delivered
+	more    chan struct{}
+}
+
+const modelAckWait = 2 * time.Minute
+
+// Next implements lane.Source: the next of the queue, or one whose
+// acknowledgement is overdue. With faults a delivery is lost now and then, and
+// so is the consumer.
+func (s *modelSource) Next(ctx context.Context) (*lane.Delivery, error) {
+	for {
+		d, err := s.next()
+		if d != nil || err != nil {
+			return d, err
+		}
+		timer := time.NewTimer(10 * time.Second)
+		select {
+		case <-s.more:
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		}
+		timer.Stop()
+	}
+}
+
+func (s *modelSource) next() (*lane.Delivery, error) {
+	w := s.life.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s.part.consumer != s || s.life.dead || w.rng.Float64() < w.faults/200 {
+		return nil, errRefused
+	}
+	for _, m := range s.part.queue {
+		at, delivered := s.pending[m.Seq]
+		if m.Seq <= s.cursor && (!delivered || time.Since(at) < modelAckWait) {
+			continue
+		}
+		s.cursor = max(s.cursor, m.Seq)
+		s.pending[m.Seq] = time.Now()
+		s.number++
+		if w.rng.Float64() < w.faults/200 { // lost on its way
+			continue
+		}
+		return &lane.Delivery{Message: m, Number: s.number, Ack: func() error { return s.ack(m.Seq) }}, nil
+	}
+	return nil, nil //nolint:nilnil // nothing now
+}
+
+func (s *modelSource) ack(seq uint64) error {
+	w := s.life.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s.part.consumer != s || s.life.dead || w.rng.Float64() < w.faults/50 {
+		return nil // lost
+	}
+	w.steps++
+	s.part.queue = slices.DeleteFunc(s.part.queue, func(m lane.Message) bool { return m.Seq == seq })
+	return nil
+}
+
+func (s *modelSource) Close(context.Context, bool) error { return nil }
+
+// Load implements lane.Marks.
+func (l *life) Load(ctx context.Context, name string) (mark chat.Ordinal, ok bool, err error) {
+	if err := l.ledger(); err != nil {
+		return mark, false, err
+	}
+	err = l.insist(ctx, func() { mark, ok = l.world.marks[name] })
+	return mark, ok, err
+}
+
+// Settle implements lane.Marks: forward only.
+func (l *life) Settle(ctx context.Context, name string, mark chat.Ordinal) error {
+	if err := l.ledger(); err != nil {
+		return err
+	}
+	return l.insist(ctx, func() {
+		if old, ok := l.world.marks[name]; !ok || !old.Covers(mark) {
+			l.world.marks[name] = mark
+		}
+	})
+}
+
+// insist calls until it succeeds, where the ledger is a sound one.
+func (l *life) insist(ctx context.Context, effect func()) error {
+	for {
+		err := l.call(ctx, effect)
+		if err == nil || l.world.lossy || ctx.Err() != nil || l.isDead() {
+			return err
+		}
+	}
+}
+
+func (l *life) ledger() error {
+	l.world.mu.Lock()
+	defer l.world.mu.Unlock()
+	if l.world.lossy && l.world.rng.IntN(4) == 0 {
+		return errRefused
+	}
+	return nil
+}
+
+// Write implements lane.Graveyard.
+func (l *life) Write(ctx context.Context, d *chat.DeadLetter) error {
+	if l.world.isFull() {
+		return errRefused
+	}
+	return l.call(ctx, func() { l.world.buried(l, d) })
+}
+
+func (w *world) isFull() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.full
+}
+
+func (w *world) roll(n int) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.rng.IntN(n)
+}
+
+// publish puts a message at the end of a partition's work queue; the mutex is
+// held.
+func (w *world) publish(part int, data, replay string) {
+	p := w.parts[part]
+	p.seq++
+	p.queue = append(p.queue, lane.Message{Seq: p.seq, Time: time.Now(), Data: []byte(data), Replay: replay})
+	if p.consumer != nil {
+		select {
+		case p.consumer.more <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
+
+// modelData is a message's text: "groups conversation place kind".
+func modelData(data []byte) (groups []string, conv, place, kind string) {
+	parts := strings.Fields(string(data))
+	return strings.Split(parts[0], ","), parts[1], parts[2], parts[3]
+}
