@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,25 +23,97 @@ import (
 // its data over a restart.
 type NATS struct {
 	*Process
-	URL string
-	dir string
+	URL     string
+	dir     string
+	config  string // its file
+	monitor string // its monitoring address; only in a cluster
 }
 
 // StartNATS starts a nats-server at a free port.
 func StartNATS(t testing.TB, binaries *Binaries) *NATS {
 	t.Helper()
-	n := &NATS{dir: t.TempDir()}
-	config := filepath.Join(n.dir, "nats.conf")
-	n.configure(t, config, -1)
-	n.Process = newProcess(t, "nats-server", binaries.NATS, nil, "--config", config)
+	n := newNATS(t, binaries, "nats-server")
+	n.configure(t, -1)
 	n.Process.Start()
 	n.URL = n.discover(t)
 	at, err := url.Parse(n.URL)
 	require.NoError(t, err)
 	port, err := strconv.Atoi(at.Port())
 	require.NoError(t, err)
-	n.configure(t, config, port) // for restarts
+	n.configure(t, port) // for restarts
 	return n
+}
+
+// StartNATSCluster starts servers that are one cluster, and waits until all are
+// healthy.
+func StartNATSCluster(t testing.TB, binaries *Binaries, servers int) []*NATS {
+	t.Helper()
+	var cluster []*NATS
+	var routes []string
+	free := freePorts(t, 3*servers)
+	for i := range servers {
+		n := newNATS(t, binaries, fmt.Sprintf("nats-%d", i+1))
+		n.monitor = "127.0.0.1:" + strconv.Itoa(free[3*i+1])
+		cluster = append(cluster, n)
+		routes = append(routes, fmt.Sprintf("nats-route://127.0.0.1:%d", free[3*i+2]))
+	}
+	for i, n := range cluster {
+		n.configure(t, free[3*i], fmt.Sprintf("server_name: %q", n.Name()), fmt.Sprintf("http: %q", n.monitor),
+			fmt.Sprintf("cluster { name: parley, listen: \"127.0.0.1:%d\", routes: [%s] }", free[3*i+2], strings.Join(routes, ", ")))
+		n.Process.Start()
+	}
+	for _, n := range cluster {
+		n.URL = n.discover(t)
+		n.AwaitHealthy()
+	}
+	return cluster
+}
+
+// freePorts finds ports below those that the kernel gives to connections, so
+// that a server finds its port free again when it comes back.
+func freePorts(t testing.TB, n int) []int {
+	t.Helper()
+	var ports []int
+	for range 1000 {
+		if len(ports) == n {
+			break
+		}
+		port := 20000 + rand.IntN(12000)
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:"+strconv.Itoa(port))
+		if err != nil || slices.Contains(ports, port) {
+			continue
+		}
+		require.NoError(t, l.Close())
+		ports = append(ports, port)
+	}
+	require.Len(t, ports, n, "free ports")
+	return ports
+}
+
+func newNATS(t testing.TB, binaries *Binaries, name string) *NATS {
+	t.Helper()
+	n := &NATS{dir: t.TempDir()}
+	n.config = filepath.Join(n.dir, "nats.conf")
+	n.Process = NewProcess(t, name, binaries.NATS, nil, "--config", n.config)
+	return n
+}
+
+// AwaitHealthy waits until a server of a cluster says that it is healthy: its
+// streams and consumers are current with their leaders.
+func (n *NATS) AwaitHealthy() {
+	n.t.Helper()
+	n.await("the server's health", func() bool {
+		ctx, cancel := context.WithTimeout(n.t.Context(), time.Second)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.monitor+"/healthz", http.NoBody)
+		require.NoError(n.t, err)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
 }
 
 // Start starts a stopped or killed server again, where it was.
@@ -48,11 +123,12 @@ func (n *NATS) Start() {
 	require.Equal(n.t, n.URL, n.discover(n.t), "the server's address after a restart")
 }
 
-func (n *NATS) configure(t testing.TB, path string, port int) {
+func (n *NATS) configure(t testing.TB, port int, more ...string) {
 	t.Helper()
 	config := fmt.Sprintf("listen: \"127.0.0.1:%d\"\nports_file_dir: %q\njetstream { store_dir: %q, max_file_store: 20GB }\n",
 		port, n.dir, filepath.Join(n.dir, "store"))
-	require.NoError(t, os.WriteFile(path, []byte(config), 0o600))
+	config += strings.Join(append(more, ""), "\n")
+	require.NoError(t, os.WriteFile(n.config, []byte(config), 0o600))
 }
 
 // discover reads the ports file, which the server writes once it listens.
@@ -85,7 +161,7 @@ func StartRedis(t testing.TB) *Redis {
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
 	r := &Redis{URL: "redis://" + addr + "/0", addr: addr}
-	r.Process = newProcess(t, "redis-server", path, nil,
+	r.Process = NewProcess(t, "redis-server", path, nil,
 		"--bind", "127.0.0.1", "--port", port, "--dir", t.TempDir(), "--appendonly", "yes", "--save", "")
 	r.Start()
 	return r
