@@ -32,7 +32,7 @@ type Process struct {
 const (
 	readyWithin = time.Minute
 	stopWithin  = 30 * time.Second
-	logTail     = 16 << 10 // bytes of a log that a failed test shows
+	logTail     = 64 << 10 // bytes of a log that a failed test shows
 )
 
 // NewProcess prepares a process. Its environment has nothing of this one's but

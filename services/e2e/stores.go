@@ -64,7 +64,7 @@ func StartNATSCluster(t testing.TB, binaries *Binaries, servers int) []*NATS {
 	}
 	for _, n := range cluster {
 		n.URL = n.discover(t)
-		n.AwaitHealthy()
+		n.await("the server's health", func() bool { return n.Healthy(t.Context()) })
 	}
 	return cluster
 }
@@ -98,22 +98,21 @@ func newNATS(t testing.TB, binaries *Binaries, name string) *NATS {
 	return n
 }
 
-// AwaitHealthy waits until a server of a cluster says that it is healthy: its
-// streams and consumers are current with their leaders.
-func (n *NATS) AwaitHealthy() {
-	n.t.Helper()
-	n.await("the server's health", func() bool {
-		ctx, cancel := context.WithTimeout(n.t.Context(), time.Second)
-		defer cancel()
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.monitor+"/healthz", http.NoBody)
-		require.NoError(n.t, err)
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return false
-		}
-		_ = resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
+// Healthy reports whether a server of a cluster says that it is: its streams
+// and consumers are current with their leaders.
+func (n *NATS) Healthy(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.monitor+"/healthz", http.NoBody)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 // Start starts a stopped or killed server again, where it was.
@@ -180,24 +179,42 @@ func freeAddr(t testing.TB) string {
 func (r *Redis) Start() {
 	r.t.Helper()
 	r.Process.Start()
-	r.await("redis-server's PONG", func() bool { return ping(r.t.Context(), r.addr) })
+	r.await("redis-server's PONG", func() bool { return r.Answers(r.t.Context()) })
 }
 
-func ping(ctx context.Context, addr string) bool {
+// Answers reports whether the server answers a PING.
+func (r *Redis) Answers(ctx context.Context) bool {
+	answer, err := r.command(ctx, "PING")
+	return err == nil && strings.HasPrefix(answer, "+PONG")
+}
+
+// Flush empties the server.
+func (r *Redis) Flush(ctx context.Context) error {
+	answer, err := r.command(ctx, "FLUSHALL")
+	if err == nil && !strings.HasPrefix(answer, "+OK") {
+		err = fmt.Errorf("redis-server said %q to FLUSHALL", answer)
+	}
+	return err
+}
+
+// command sends an inline command and returns the beginning of its answer.
+func (r *Redis) command(ctx context.Context, command string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.addr)
 	if err != nil {
-		return false
+		return "", err
 	}
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(time.Second))
-	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
-		return false
+	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return "", err
 	}
-	answer := make([]byte, 16)
+	if _, err := conn.Write([]byte(command + "\r\n")); err != nil {
+		return "", err
+	}
+	answer := make([]byte, 64)
 	n, err := conn.Read(answer)
-	return err == nil && strings.HasPrefix(string(answer[:n]), "+PONG")
+	return string(answer[:n]), err
 }
 
 // await waits until ok, and fails the test when the process ends before.

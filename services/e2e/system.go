@@ -149,6 +149,12 @@ func (p *Service) Launch() {
 	p.Process.Start()
 }
 
+// Ready reports whether a launched service has said that it is ready.
+func (p *Service) Ready() bool {
+	_, err := os.Stat(p.ReadyFile)
+	return err == nil
+}
+
 // AwaitReady waits until a launched service is ready.
 func (p *Service) AwaitReady() {
 	p.t.Helper()

@@ -18,7 +18,7 @@ func Check(h *History) *Report {
 	of := func(name string) *conversation {
 		c := conversations[name]
 		if c == nil {
-			c = &conversation{name: name, history: h, report: r, messages: map[string]*message{}, place: map[place]string{}}
+			c = &conversation{name: name, history: h, report: r, messages: map[string]*message{}, resumed: map[*Event]bool{}, place: map[place]string{}}
 			conversations[name] = c
 		}
 		return c
@@ -64,6 +64,7 @@ type conversation struct {
 	letters []Letter
 
 	messages map[string]*message // by id
+	resumed  map[*Event]bool     // workers that went on, and a repeat that this excused
 	order    []*message          // by first POST
 	place    map[place]string    // the id that has a counter
 }
@@ -160,11 +161,29 @@ func (c *conversation) repeat(m *message, p *Post) {
 			return
 		}
 	}
+	if e := c.resumption(p); e != nil {
+		c.resumed[e] = true
+		c.report.Repeats[Resumed]++
+		return
+	}
 	if c.history.RedisFails {
 		c.report.Repeats[WithoutRedis]++
 		return
 	}
 	c.find(Repeated, "counter %d was posted again at %s, after it was confirmed at %s", m.counter, clock(p.Arrived), clock(m.confirmed[0].Ended))
+}
+
+// resumption finds a stopped delivery worker that has just gone on: it may have
+// been about to write the request. One such request a conversation, since its
+// lane does one thing at a time.
+func (c *conversation) resumption(p *Post) *Event {
+	for i := range c.history.Events {
+		e := &c.history.Events[i]
+		if e.Severs && e.Undone && !c.resumed[e] && !p.Arrived.Before(e.At) && !p.Arrived.After(e.At.Add(settles)) {
+			return e
+		}
+	}
+	return nil
 }
 
 // interruptions counts what killed or stopped a delivery worker while a POST
@@ -173,7 +192,7 @@ func (c *conversation) interruptions(p *Post) int {
 	n := 0
 	for i := range c.history.Events {
 		e := &c.history.Events[i]
-		if e.Severs && !e.At.Before(p.Arrived.Add(-settles)) && !e.At.After(p.Ended.Add(settles)) {
+		if e.Severs && !e.Undone && !e.At.Before(p.Arrived.Add(-settles)) && !e.At.After(p.Ended.Add(settles)) {
 			n++
 		}
 	}

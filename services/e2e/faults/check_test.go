@@ -128,6 +128,17 @@ func TestCheck(t *testing.T) {
 			repeats: map[Excuse]int{InFlight: 1},
 		},
 		{
+			name: "repeated by a worker that goes on", history: History{
+				Sends: []Send{one, two},
+				Posts: []Post{post("c", "a", 1, 1, 5), post("c", "b", 2, 2, 6), post("c", "a", 1, 1, 9.1), post("c", "b", 2, 2, 9.2)},
+				Events: []Event{
+					{At: at(1), Kind: Stop, Target: "delivery-worker-1", Severs: true},
+					{At: at(9), Kind: Stop, Target: "delivery-worker-1", Severs: true, Undone: true},
+				},
+			},
+			found: map[Violation]int{Repeated: 1}, repeats: map[Excuse]int{Resumed: 1}, // a lane sends one at a time
+		},
+		{
 			name: "repeated twice for one kill", history: History{
 				Sends: []Send{one}, Posts: []Post{post("c", "a", 1, 1, 1), post("c", "a", 1, 1, 5), post("c", "a", 1, 1, 9)},
 				Events: []Event{kill(1)},

@@ -90,8 +90,8 @@ type Event struct {
 	At     time.Time
 	Kind   Kind
 	Target string
-	// Severs says that this may leave a POST repeated: a delivery worker was
-	// killed or stopped.
+	// Severs says that a delivery worker was killed or stopped (or goes on, when
+	// Undone): what it was sending may be repeated.
 	Severs bool
 	// Undone says that this ended the fault.
 	Undone bool

@@ -29,6 +29,7 @@ type Excuse string
 // The excuses.
 const (
 	InFlight     Excuse = "in flight at a kill or stop"
+	Resumed      Excuse = "being sent at a stop, and written when its worker went on"
 	WithoutRedis Excuse = "Redis was taken away"
 	AnsweredLate Excuse = "confirmed when the client may have given up"
 )
@@ -66,9 +67,9 @@ const shown = 3
 // history of the first conversations of each kind.
 func (r *Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: %d faults; %d conversations, %d accepted, %d of them with an answer lost (%d stored twice); %d POSTs, %d delivered, %d dead letters; repeats: %d in flight, %d without Redis, %d answered late\n",
+	fmt.Fprintf(&b, "seed %d: %d faults; %d conversations, %d accepted, %d of them with an answer lost (%d stored twice); %d POSTs, %d delivered, %d dead letters; repeats: %d in flight, %d resumed, %d without Redis, %d answered late\n",
 		r.history.Seed, r.Faults, r.Conversations, r.Accepted, r.Uncertain, r.StoredTwice, r.Posts, r.Delivered, r.Letters,
-		r.Repeats[InFlight], r.Repeats[WithoutRedis], r.Repeats[AnsweredLate])
+		r.Repeats[InFlight], r.Repeats[Resumed], r.Repeats[WithoutRedis], r.Repeats[AnsweredLate])
 	told := map[string]bool{}
 	for _, v := range slices.Sorted(maps.Keys(r.Violations)) {
 		findings := r.Violations[v]
@@ -135,6 +136,6 @@ func (r *Report) Row() string {
 	}
 	return fmt.Sprintf("| %d | %s | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d |\n",
 		r.history.Seed, redis, r.Faults, r.Accepted, r.Posts, r.Delivered, r.Letters,
-		n(Lost), n(OutOfOrder), n(Gap), r.Repeats[InFlight], r.Repeats[WithoutRedis], n(Repeated),
+		n(Lost), n(OutOfOrder), n(Gap), r.Repeats[InFlight]+r.Repeats[Resumed], r.Repeats[WithoutRedis]+r.Repeats[AnsweredLate], n(Repeated),
 		n(Renumbered, Doubled, Buried, Unknown))
 }

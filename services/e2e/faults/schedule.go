@@ -26,8 +26,8 @@ const (
 	Slow     Kind = "slowness of"  // it takes its time
 	Redirect Kind = "redirects of" // it redirects most to where nobody listens
 
-	ScaleUp   Kind = "scale up"   // one more worker of a stage; gone again afterwards
-	ScaleDown Kind = "scale down" // SIGTERM a worker; back afterwards
+	ScaleUp   Kind = "scale up by"   // start a spare worker; SIGTERM it afterwards
+	ScaleDown Kind = "scale down by" // SIGTERM a worker; start it again afterwards
 )
 
 // Targets that are no process.
@@ -57,8 +57,9 @@ type Plan struct {
 	Longest time.Duration
 
 	Services []string // processes that may be killed, stopped and restarted
+	Workers  []string // those of them whose stage has others, so that it can do without
+	Spares   []string // workers that don't run but may
 	NATS     []string // servers of the cluster
-	Workers  []string // services of which there are several, with the same name but for the number: they scale
 	Redis    string   // empty: Redis is left alone
 }
 
@@ -107,7 +108,7 @@ func jitter(rnd *rand.Rand, d time.Duration) time.Duration {
 	return d/2 + time.Duration(rnd.Int64N(int64(d)))
 }
 
-// deck is every choice once; the workers, which promise the most, come twice.
+// deck is every choice once.
 func (p Plan) deck() []choice {
 	var deck []choice
 	add := func(target, holds string, kinds ...Kind) {
@@ -119,7 +120,10 @@ func (p Plan) deck() []choice {
 		add(s, "", Kill, Stop, Restart)
 	}
 	for _, w := range p.Workers {
-		add(w, "", Kill, Stop, ScaleUp, ScaleDown)
+		add(w, "", ScaleDown)
+	}
+	for _, s := range p.Spares {
+		add(s, "", ScaleUp)
 	}
 	for _, n := range p.NATS {
 		add(n, targetNATS, Kill, Stop)

@@ -10,9 +10,10 @@ import (
 func examplePlan() Plan {
 	return Plan{
 		Length: 10 * time.Minute, Every: time.Second, Longest: 4 * time.Second,
-		Services: []string{"ingest-1", "ingest-2", "ops", "bot-worker-1", "delivery-worker-1"},
-		NATS:     []string{"nats-1", "nats-2", "nats-3"}, Workers: []string{"delivery-worker-1", "delivery-worker-2"},
-		Redis: "redis-server",
+		Services: []string{"ingest-1", "ingest-2", "ops", "bot-worker-1", "delivery-worker-1", "delivery-worker-2"},
+		Workers:  []string{"delivery-worker-1", "delivery-worker-2"},
+		Spares:   []string{"delivery-worker-3"},
+		NATS:     []string{"nats-1", "nats-2", "nats-3"}, Redis: "redis-server",
 	}
 }
 
