@@ -71,8 +71,8 @@ func redisServer(t testing.TB) string {
 	return path
 }
 
-// run is the body of TestMain: it builds, runs the tests, and cleans up.
-func run(m *testing.M, built func(*Binaries)) error {
+// Main is the body of TestMain: it builds, runs the tests, and cleans up.
+func Main(m *testing.M, built func(*Binaries)) error {
 	dir, err := os.MkdirTemp("", "parley-e2e-")
 	if err != nil {
 		return err

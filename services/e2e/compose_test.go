@@ -151,7 +151,7 @@ func newComposition(t *testing.T, project *types.Project) *composition {
 		"172.30.83.0/24", "127.0.0.0/8",
 		"80,443,8090", "80,443,"+customerPort,
 	)
-	c.system = newSystem(t, binaries)
+	c.system = NewSystem(t, binaries)
 	c.system.Services["ops"] = &Service{}
 	c.system.Services["ops"].At.AdminURL = "http://" + c.adminAddrs["ops"]
 	c.system.Services["ops"].At.OpsToken = *project.Services["ops"].Environment["PARLEY_OPS_TOKEN"]
@@ -181,7 +181,7 @@ func (c *composition) run(name, addr string) {
 		require.NotNil(c.t, value, "%s: %s has no value", name, key)
 		env = append(env, key+"="+listen(*value))
 	}
-	p := newProcess(c.t, name, binaries.Parley, env, args...)
+	p := NewProcess(c.t, name, binaries.Parley, env, args...)
 	c.processes[name] = p
 	p.Start()
 
@@ -216,7 +216,7 @@ func (c *composition) startNATS() {
 		config = bytes.ReplaceAll(config, []byte(from), []byte(to))
 	}
 	require.NoError(c.t, os.WriteFile(path, config, 0o600))
-	p := newProcess(c.t, "nats", binaries.NATS, nil, service.Command[0], path)
+	p := NewProcess(c.t, "nats", binaries.NATS, nil, service.Command[0], path)
 	c.processes["nats"] = p
 	p.Start()
 	check := service.HealthCheck.Test // wget, which need not be here: ask the same
@@ -233,12 +233,12 @@ func (c *composition) startRedis() {
 	require.Equal(c.t, "redis-server", service.Command[0])
 	_, port, err := net.SplitHostPort(c.redisAddr)
 	require.NoError(c.t, err)
-	p := newProcess(c.t, "redis", path, nil, append(slices.Clone(service.Command[1:]),
+	p := NewProcess(c.t, "redis", path, nil, append(slices.Clone(service.Command[1:]),
 		"--bind", "127.0.0.1", "--port", port, "--dir", c.t.TempDir())...)
 	c.processes["redis"] = p
 	p.Start()
 	require.Equal(c.t, []string{"CMD", "redis-cli", "-e", "ping"}, []string(service.HealthCheck.Test))
-	p.await("redis to be healthy", func() bool { return ping(c.t.Context(), c.redisAddr) })
+	p.await("redis to be healthy", func() bool { return (&Redis{addr: c.redisAddr}).Answers(c.t.Context()) })
 }
 
 func answersOK(ctx context.Context, url string) bool {

@@ -35,7 +35,7 @@ func patient() []string {
 // startPlain starts everything in one process, beside a Redis or without.
 func startPlain(t *testing.T, redis bool, args ...string) *System {
 	t.Helper()
-	s := newSystem(t, binaries)
+	s := NewSystem(t, binaries)
 	if redis {
 		s.Redis = StartRedis(t)
 		args = append(args, "--redis-url", s.Redis.URL)

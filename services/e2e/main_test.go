@@ -7,7 +7,7 @@ var binaries *Binaries
 
 func TestMain(m *testing.M) {
 	// The testing package exits with what m.Run returned.
-	if err := run(m, func(b *Binaries) { binaries = b }); err != nil {
+	if err := Main(m, func(b *Binaries) { binaries = b }); err != nil {
 		panic(err)
 	}
 }

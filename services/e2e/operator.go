@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"testing"
 	"time"
 
@@ -34,6 +35,23 @@ func (s *System) Endpoint(ctx context.Context, id string) (*ops.Endpoint, error)
 	var e ops.Endpoint
 	_, err := s.get(ctx, ops.Root+"/endpoints/"+id, &e)
 	return &e, err
+}
+
+// DeadLetters lists the dead letters of a channel, newest first.
+func (s *System) DeadLetters(ctx context.Context, channel string) ([]ops.DeadLetter, error) {
+	var all []ops.DeadLetter
+	query := url.Values{"channel": {channel}, "limit": {"500"}}
+	for {
+		var page ops.DeadLetterPage
+		if _, err := s.get(ctx, ops.Root+"/dead-letters?"+query.Encode(), &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if page.Next == "" {
+			return all, nil
+		}
+		query.Set("before", page.Next)
+	}
 }
 
 // get reads JSON from the admin server.

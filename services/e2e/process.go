@@ -32,12 +32,12 @@ type Process struct {
 const (
 	readyWithin = time.Minute
 	stopWithin  = 30 * time.Second
-	logTail     = 16 << 10 // bytes of a log that a failed test shows
+	logTail     = 64 << 10 // bytes of a log that a failed test shows
 )
 
-// newProcess prepares a process. Its environment has nothing of this one's but
+// NewProcess prepares a process. Its environment has nothing of this one's but
 // PATH, HOME and TMPDIR, and what env adds.
-func newProcess(t testing.TB, name, path string, env []string, args ...string) *Process {
+func NewProcess(t testing.TB, name, path string, env []string, args ...string) *Process {
 	t.Helper()
 	p := &Process{t: t, name: name, path: path, args: args, log: filepath.Join(t.TempDir(), name+".log")}
 	for _, key := range []string{"PATH", "HOME", "TMPDIR"} {
@@ -68,6 +68,9 @@ func (p *Process) Start() {
 	p.cmd, p.exited = cmd, exited
 }
 
+// Name is the process's name in logs.
+func (p *Process) Name() string { return p.name }
+
 // PID is the process's id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
@@ -76,6 +79,12 @@ func (p *Process) Kill() {
 	p.t.Helper()
 	require.NoError(p.t, p.cmd.Process.Kill(), "killing %s", p.name)
 	<-p.exited
+}
+
+// Signal sends the process a signal, such as SIGSTOP.
+func (p *Process) Signal(s syscall.Signal) {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Signal(s), "sending %s to %s", s, p.name)
 }
 
 // Stop asks the process to end and requires that it does, with exit code 0.
@@ -122,6 +131,7 @@ func (p *Process) terminate() error {
 // finish ends the process with the test, and shows its log if the test failed.
 func (p *Process) finish() {
 	if p.Running() {
+		_ = p.cmd.Process.Signal(syscall.SIGCONT) // a stopped process ends only when it goes on
 		if err := p.terminate(); err != nil {
 			p.t.Error(err)
 		}

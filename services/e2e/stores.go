@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,25 +23,96 @@ import (
 // its data over a restart.
 type NATS struct {
 	*Process
-	URL string
-	dir string
+	URL     string
+	dir     string
+	config  string // its file
+	monitor string // its monitoring address; only in a cluster
 }
 
 // StartNATS starts a nats-server at a free port.
 func StartNATS(t testing.TB, binaries *Binaries) *NATS {
 	t.Helper()
-	n := &NATS{dir: t.TempDir()}
-	config := filepath.Join(n.dir, "nats.conf")
-	n.configure(t, config, -1)
-	n.Process = newProcess(t, "nats-server", binaries.NATS, nil, "--config", config)
+	n := newNATS(t, binaries, "nats-server")
+	n.configure(t, -1)
 	n.Process.Start()
 	n.URL = n.discover(t)
 	at, err := url.Parse(n.URL)
 	require.NoError(t, err)
 	port, err := strconv.Atoi(at.Port())
 	require.NoError(t, err)
-	n.configure(t, config, port) // for restarts
+	n.configure(t, port) // for restarts
 	return n
+}
+
+// StartNATSCluster starts servers that are one cluster, and waits until all are
+// healthy.
+func StartNATSCluster(t testing.TB, binaries *Binaries, servers int) []*NATS {
+	t.Helper()
+	var cluster []*NATS
+	var routes []string
+	free := freePorts(t, 3*servers)
+	for i := range servers {
+		n := newNATS(t, binaries, fmt.Sprintf("nats-%d", i+1))
+		n.monitor = "127.0.0.1:" + strconv.Itoa(free[3*i+1])
+		cluster = append(cluster, n)
+		routes = append(routes, fmt.Sprintf("nats-route://127.0.0.1:%d", free[3*i+2]))
+	}
+	for i, n := range cluster {
+		n.configure(t, free[3*i], fmt.Sprintf("server_name: %q", n.Name()), fmt.Sprintf("http: %q", n.monitor),
+			fmt.Sprintf("cluster { name: parley, listen: \"127.0.0.1:%d\", routes: [%s] }", free[3*i+2], strings.Join(routes, ", ")))
+		n.Process.Start()
+	}
+	for _, n := range cluster {
+		n.URL = n.discover(t)
+		n.await("the server's health", func() bool { return n.Healthy(t.Context()) })
+	}
+	return cluster
+}
+
+// freePorts finds ports below those that the kernel gives to connections, so
+// that a server finds its port free again when it comes back.
+func freePorts(t testing.TB, n int) []int {
+	t.Helper()
+	var ports []int
+	for range 1000 {
+		if len(ports) == n {
+			break
+		}
+		port := 20000 + rand.IntN(12000)
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:"+strconv.Itoa(port))
+		if err != nil || slices.Contains(ports, port) {
+			continue
+		}
+		require.NoError(t, l.Close())
+		ports = append(ports, port)
+	}
+	require.Len(t, ports, n, "free ports")
+	return ports
+}
+
+func newNATS(t testing.TB, binaries *Binaries, name string) *NATS {
+	t.Helper()
+	n := &NATS{dir: t.TempDir()}
+	n.config = filepath.Join(n.dir, "nats.conf")
+	n.Process = NewProcess(t, name, binaries.NATS, nil, "--config", n.config)
+	return n
+}
+
+// Healthy reports whether a server of a cluster says that it is: its streams
+// and consumers are current with their leaders.
+func (n *NATS) Healthy(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.monitor+"/healthz", http.NoBody)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 // Start starts a stopped or killed server again, where it was.
@@ -49,11 +122,12 @@ func (n *NATS) Start() {
 	require.Equal(n.t, n.URL, n.discover(n.t), "the server's address after a restart")
 }
 
-func (n *NATS) configure(t testing.TB, path string, port int) {
+func (n *NATS) configure(t testing.TB, port int, more ...string) {
 	t.Helper()
 	config := fmt.Sprintf("listen: \"127.0.0.1:%d\"\nports_file_dir: %q\njetstream { store_dir: %q, max_file_store: 20GB }\n",
 		port, n.dir, filepath.Join(n.dir, "store"))
-	require.NoError(t, os.WriteFile(path, []byte(config), 0o600))
+	config += strings.Join(append(more, ""), "\n")
+	require.NoError(t, os.WriteFile(n.config, []byte(config), 0o600))
 }
 
 // discover reads the ports file, which the server writes once it listens.
@@ -86,7 +160,7 @@ func StartRedis(t testing.TB) *Redis {
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
 	r := &Redis{URL: "redis://" + addr + "/0", addr: addr}
-	r.Process = newProcess(t, "redis-server", path, nil,
+	r.Process = NewProcess(t, "redis-server", path, nil,
 		"--bind", "127.0.0.1", "--port", port, "--dir", t.TempDir(), "--appendonly", "yes", "--save", "")
 	r.Start()
 	return r
@@ -115,24 +189,42 @@ func freeAddr(t testing.TB) string {
 func (r *Redis) Start() {
 	r.t.Helper()
 	r.Process.Start()
-	r.await("redis-server's PONG", func() bool { return ping(r.t.Context(), r.addr) })
+	r.await("redis-server's PONG", func() bool { return r.Answers(r.t.Context()) })
 }
 
-func ping(ctx context.Context, addr string) bool {
+// Answers reports whether the server answers a PING.
+func (r *Redis) Answers(ctx context.Context) bool {
+	answer, err := r.command(ctx, "PING")
+	return err == nil && strings.HasPrefix(answer, "+PONG")
+}
+
+// Flush empties the server.
+func (r *Redis) Flush(ctx context.Context) error {
+	answer, err := r.command(ctx, "FLUSHALL")
+	if err == nil && !strings.HasPrefix(answer, "+OK") {
+		err = fmt.Errorf("redis-server said %q to FLUSHALL", answer)
+	}
+	return err
+}
+
+// command sends an inline command and returns the beginning of its answer.
+func (r *Redis) command(ctx context.Context, command string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.addr)
 	if err != nil {
-		return false
+		return "", err
 	}
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(time.Second))
-	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
-		return false
+	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return "", err
 	}
-	answer := make([]byte, 16)
+	if _, err := conn.Write([]byte(command + "\r\n")); err != nil {
+		return "", err
+	}
+	answer := make([]byte, 64)
 	n, err := conn.Read(answer)
-	return err == nil && strings.HasPrefix(string(answer[:n]), "+PONG")
+	return string(answer[:n]), err
 }
 
 // await waits until ok, and fails the test when the process ends before.

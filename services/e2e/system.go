@@ -45,11 +45,11 @@ type System struct {
 type Service struct {
 	*Process
 	At        ready.File // where it listens
-	readyFile string
+	ReadyFile string     // says so while it runs, once it is ready
 }
 
-// opsToken is the bootstrap token of the four processes.
-const opsToken = "e2e-ops-token-e2e-ops-token-e2e-ops-token"
+// bootstrapToken is the bootstrap token of the services that run as processes.
+const bootstrapToken = "e2e-ops-token-e2e-ops-token-e2e-ops-token"
 
 // guard lets endpoints on this machine through.
 func guard() []string {
@@ -59,7 +59,7 @@ func guard() []string {
 // StartServe starts everything in one process, without Redis.
 func StartServe(t testing.TB, binaries *Binaries) *System {
 	t.Helper()
-	s := newSystem(t, binaries)
+	s := NewSystem(t, binaries)
 	s.startServe()
 	return s
 }
@@ -67,7 +67,7 @@ func StartServe(t testing.TB, binaries *Binaries) *System {
 // StartServeWithRedis starts everything in one process beside a Redis.
 func StartServeWithRedis(t testing.TB, binaries *Binaries) *System {
 	t.Helper()
-	s := newSystem(t, binaries)
+	s := NewSystem(t, binaries)
 	s.Redis = StartRedis(t)
 	s.startServe("--redis-url", s.Redis.URL)
 	return s
@@ -85,51 +85,82 @@ func (s *System) startServe(args ...string) {
 // container.
 func StartFourProcesses(t testing.TB, binaries *Binaries) *System {
 	t.Helper()
-	s := newSystem(t, binaries)
+	s := NewSystem(t, binaries)
 	s.Redis = StartRedis(t)
 	s.NATS = StartNATS(t, binaries)
-	key := make([]byte, 32)
-	_, _ = rand.Read(key)
-	env := []string{
-		"PARLEY_NATS_URL=" + s.NATS.URL,
-		"PARLEY_REDIS_URL=" + s.Redis.URL,
-		"PARLEY_ADMIN_ADDR=127.0.0.1:0",
-		"PARLEY_STORE_MAX=2GiB", // of the 4 GB that StartNATS gives
-		"PARLEY_SEAL_KEY=" + base64.StdEncoding.EncodeToString(key),
+	env := Environment(s.NATS.URL, s.Redis.URL)
+	for _, command := range []string{"ops", "delivery-worker", "bot-worker", "ingest"} {
+		s.start(command, env)
 	}
-	with := func(more ...string) []string { return append(append([]string{}, env...), more...) }
-	s.start("ops", with(append(guard(), "PARLEY_OPS_TOKEN="+opsToken)...))
-	s.start("delivery-worker", with(guard()...))
-	s.start("bot-worker", env)
-	s.start("ingest", with("PARLEY_PUBLIC_ADDR=127.0.0.1:0"))
 	return s
 }
 
-func newSystem(t testing.TB, binaries *Binaries) *System {
+// Environment is the environment of services that run as processes, on these
+// stores.
+func Environment(natsURL, redisURL string) []string {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key)
+	return append(guard(),
+		"PARLEY_NATS_URL="+natsURL,
+		"PARLEY_REDIS_URL="+redisURL,
+		"PARLEY_PUBLIC_ADDR=127.0.0.1:0",
+		"PARLEY_ADMIN_ADDR=127.0.0.1:0",
+		"PARLEY_STORE_MAX=2GiB", // of the 4 GB that StartNATS gives
+		"PARLEY_SEAL_KEY="+base64.StdEncoding.EncodeToString(key),
+		"PARLEY_OPS_TOKEN="+bootstrapToken,
+	)
+}
+
+// NewSystem makes a system without processes; Add adds them.
+func NewSystem(t testing.TB, binaries *Binaries) *System {
 	t.Helper()
 	return &System{t: t, binaries: binaries, Services: map[string]*Service{}}
 }
 
 func (s *System) start(command string, env []string, args ...string) {
 	s.t.Helper()
-	readyFile := filepath.Join(s.t.TempDir(), command+".ready")
+	s.Add(command, command, env, args...).Start()
+}
+
+// Add prepares a process that runs a command of parley; it is not started.
+func (s *System) Add(name, command string, env []string, args ...string) *Service {
+	s.t.Helper()
+	readyFile := filepath.Join(s.t.TempDir(), name+".ready")
 	args = append([]string{command, "--ready-file", readyFile}, args...)
-	p := &Service{Process: newProcess(s.t, command, s.binaries.Parley, env, args...), readyFile: readyFile}
-	s.Services[command] = p
-	p.Start()
+	p := &Service{Process: NewProcess(s.t, name, s.binaries.Parley, env, args...), ReadyFile: readyFile}
+	s.Services[name] = p
+	return p
 }
 
 // Start starts the service, again if it was stopped or killed, and waits until
 // it is ready. Its addresses may be others than before.
 func (p *Service) Start() {
 	p.t.Helper()
-	if err := os.Remove(p.readyFile); !errors.Is(err, fs.ErrNotExist) {
+	p.Launch()
+	p.AwaitReady()
+}
+
+// Launch starts the service and doesn't wait.
+func (p *Service) Launch() {
+	p.t.Helper()
+	if err := os.Remove(p.ReadyFile); !errors.Is(err, fs.ErrNotExist) {
 		require.NoError(p.t, err)
 	}
 	p.Process.Start()
+}
+
+// Ready reports whether a launched service has said that it is ready.
+func (p *Service) Ready() bool {
+	_, err := os.Stat(p.ReadyFile)
+	return err == nil
+}
+
+// AwaitReady waits until a launched service is ready.
+func (p *Service) AwaitReady() {
+	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), readyWithin)
 	defer cancel()
-	at, err := ready.Wait(ctx, p.readyFile, p.exited)
+	at, err := ready.Wait(ctx, p.ReadyFile, p.exited)
 	require.NoError(p.t, err, "%s should be ready", p.name)
 	require.Equal(p.t, p.PID(), at.PID)
 	p.At = at
@@ -146,7 +177,7 @@ func (s *System) OpsToken() string {
 	if t := s.service("ops").At.OpsToken; t != "" {
 		return t
 	}
-	return opsToken
+	return bootstrapToken
 }
 
 func (s *System) service(command string) *Service {

@@ -9,7 +9,7 @@ import (
 
 // A tool serves until it is told to end, and then ends well.
 func TestListenAsAProcess(t *testing.T) {
-	p := newProcess(t, "listen", binaries.Parley, []string{"PARLEY_ADDR=127.0.0.1:0"}, "listen")
+	p := NewProcess(t, "listen", binaries.Parley, []string{"PARLEY_ADDR=127.0.0.1:0"}, "listen")
 	p.Start()
 	listening := regexp.MustCompile(`listening at (http://\S+),`)
 	var found []string
