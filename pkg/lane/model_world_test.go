@@ -211,10 +211,13 @@ type modelLease struct {
 	partition int
 }
 
-func (l modelLease) Stage() chat.Stage            { return l.life.world.stage }
-func (l modelLease) Partition() int               { return l.partition }
-func (l modelLease) Epoch() uint64                { return uint64(l.life.number) }
-func (l modelLease) Verify(context.Context) error { return nil }
+func (l modelLease) Stage() chat.Stage                          { return l.life.world.stage }
+func (l modelLease) Partition() int                             { return l.partition }
+func (l modelLease) Epoch() uint64                              { return uint64(l.life.number) }
+func (l modelLease) Verify(context.Context) error               { return nil }
+func (l modelLease) Careful() bool                              { return false }
+func (l modelLease) Suspect() (uint64, int)                     { return 0, 0 }
+func (l modelLease) NoteInFlight(context.Context, uint64) error { return nil }
 
 // Deadline is near now and then, as if a renewal were late.
 func (l modelLease) Deadline() time.Time {
