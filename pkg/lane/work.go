@@ -3,6 +3,7 @@ package lane
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -25,7 +26,7 @@ func (s *shard) step(ctx context.Context, l *lane) {
 	if s.fetching.Err() != nil {
 		return
 	}
-	if it := s.unstored(l); it != nil {
+	if it := l.hand; it != nil {
 		s.wait(ctx, l, it, it.pending)
 		return
 	}
@@ -76,7 +77,7 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 		s.bury(ctx, l, it, task, state, ReasonWaited)
 		return
 	}
-	v := s.attempt(task)
+	v := s.attempt(s.trying, task) //nolint:contextcheck // a child of ctx that ends earlier
 	if ctx.Err() != nil { // the lease has lapsed: record nothing
 		return
 	}
@@ -102,8 +103,8 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 }
 
 // attempt runs the handler. What was cut off has not failed.
-func (s *shard) attempt(t *Task) Verdict {
-	ctx, cancel := context.WithDeadline(s.trying, s.lease.Deadline().Add(-leaseMargin))
+func (s *shard) attempt(ctx context.Context, t *Task) Verdict {
+	ctx, cancel := context.WithDeadline(ctx, s.lease.Deadline().Add(-leaseMargin))
 	defer cancel()
 	v := s.engine.handler.Handle(ctx, t)
 	if v.kind != kindDone && ctx.Err() != nil {
@@ -128,7 +129,7 @@ func withAttempt(state *chat.LaneState, it *item, a chat.Attempt) *chat.LaneStat
 	next.HeadSeq = it.msg.Seq
 	next.AttemptCount++
 	next.Held = false
-	next.Attempts = append(next.Attempts[:len(next.Attempts):len(next.Attempts)], a)
+	next.Attempts = append(slices.Clip(next.Attempts), a)
 	if n := len(next.Attempts); n > keptAttempts {
 		next.Attempts = next.Attempts[n-keptAttempts:]
 	}
@@ -227,7 +228,7 @@ func (s *shard) undecodable(m *Message, cause error) *chat.DeadLetter {
 // settle stores the mark, then removes the head from where it stands.
 func (s *shard) settle(ctx context.Context, l *lane, it *item) {
 	if s.engine.Marks != nil && it.msg.Replay == "" {
-		if err := s.engine.Marks.Settle(ctx, l.id.String(), it.Place); err != nil {
+		if err := s.engine.Marks.Settle(ctx, l.name, it.Place); err != nil {
 			s.engine.metrics.ledger.Inc()
 			s.log.Debug("the ledger did not take a mark", zap.Error(err))
 			it.unmarked = true
@@ -274,7 +275,7 @@ func (s *shard) loadMark(ctx context.Context, l *lane) {
 	if l.marked || s.engine.Marks == nil {
 		return
 	}
-	mark, ok, err := s.engine.Marks.Load(ctx, l.id.String())
+	mark, ok, err := s.engine.Marks.Load(ctx, l.name)
 	if err != nil {
 		s.engine.metrics.ledger.Inc()
 		s.log.Debug("the ledger did not answer", zap.Error(err))
