@@ -18,7 +18,7 @@ func (h dueHeap) Swap(i, j int) {
 
 // Push implements heap.Interface.
 func (h *dueHeap) Push(x any) {
-	l := x.(*lane) //nolint:errcheck,forcetypeassert // the heap holds nothing else
+	l := x.(*lane) //nolint:forcetypeassert // the heap holds nothing else
 	l.dueAt = len(*h)
 	*h = append(*h, l)
 }

@@ -419,6 +419,30 @@ func TestRestartNeitherForgetsNorRepeatsAnAttempt(t *testing.T) {
 	r.requireEmpty()
 }
 
+func TestClosedDestinationLeavesTheWindowOpenAfterARestart(t *testing.T) {
+	r := newRig(t)
+	r.handler.policy["e"] = lane.Policy{Schedule: quick, Closed: "disabled"}
+	r.start()
+	const convs = 600 // more than the windows of both partitions
+	for place := range 2 {
+		for c := range convs {
+			r.publish("e", strconv.Itoa(c), place+1)
+		}
+		r.publish("f", "a", place+1)
+		r.publish("f", "b", place+1)
+		r.handler.await(t, func() bool { return r.handler.ended[chat.OutcomeDelivered] == 2*(place+1) })
+		r.stop()
+		r.start()
+	}
+	r.handler.setPolicy("e", lane.Policy{Schedule: quick})
+	r.engine.Wake("e")
+	r.handler.await(t, func() bool { return r.handler.ended[chat.OutcomeDelivered] == 4+2*convs })
+	for c := range convs {
+		require.Equal(t, upTo(2), r.handler.seen["e "+strconv.Itoa(c)])
+	}
+	r.requireEmpty()
+}
+
 func TestTimeWhileNobodyWorkedIsNoEvidence(t *testing.T) {
 	r := newRig(t)
 	schedule := retry.Schedule{time.Millisecond, 300 * time.Millisecond, time.Millisecond}

@@ -11,6 +11,7 @@ import (
 // for those that only the goroutine at its head uses.
 type lane struct {
 	id    ID
+	name  string // the ledger's
 	shard *shard
 	dest  *destination
 
@@ -35,7 +36,7 @@ type lane struct {
 	lagging  int             // settled messages that are not removed yet
 	hasState bool            // a state record is stored
 	state    *chat.LaneState // that record
-	hand     *item           // a head that is parked but whose state is not stored yet
+	hand     *item           // a head whose state is not stored yet
 
 	due    time.Time // not before this; zero: now
 	dueAt  int       // place in the shard's heap, -1 if none

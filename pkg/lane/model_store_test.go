@@ -226,7 +226,7 @@ func (s *modelSource) next() (*lane.Delivery, error) {
 		s.cursor = max(s.cursor, m.Seq)
 		s.pending[m.Seq] = time.Now()
 		s.number++
-		if w.rng.Float64() < w.faults/200 { // lost on its way
+		if chance := w.rng.Float64(); chance < w.faults/200 || s.number == 1 && chance < w.faults/4 { // lost on its way
 			continue
 		}
 		return &lane.Delivery{Message: m, Number: s.number, Ack: func() error { return s.ack(m.Seq) }}, nil

@@ -1,6 +1,7 @@
 package lane_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -21,7 +22,7 @@ import (
 // TestModel plays random stories against the engine, in bubbles whose time is
 // free. PARLEY_MODEL_SEEDS says how many, PARLEY_MODEL_FIRST from which on.
 func TestModel(t *testing.T) {
-	first, seeds := envInt(t, "PARLEY_MODEL_FIRST", 1), envInt(t, "PARLEY_MODEL_SEEDS", 24)
+	first, seeds := envInt(t, "PARLEY_MODEL_FIRST", 1), envInt(t, "PARLEY_MODEL_SEEDS", 16)
 	var steps atomic.Int64
 	t.Cleanup(func() { t.Logf("%d steps", steps.Load()) })
 	for seed := first; seed < first+seeds; seed++ {
@@ -83,7 +84,7 @@ func (w *world) play(t *testing.T) {
 		case dice < 45:
 			w.publishSome()
 		case dice < 85:
-			time.Sleep(time.Duration(plot.IntN(pick(plot, 3, 300, 3000))) * time.Millisecond)
+			sleepFor(t.Context(), time.Duration(plot.IntN(pick(plot, 3, 300, 3000)))*time.Millisecond)
 		case dice < 88:
 			require.NoError(t, l.handOver())
 			l = w.start(l.number + 1)
@@ -96,7 +97,7 @@ func (w *world) play(t *testing.T) {
 		}
 	}
 	w.calm(l)
-	w.awaitEmpty()
+	w.awaitEmpty(t.Context())
 	require.NoError(t, l.handOver())
 	for _, dead := range crashed {
 		require.NoError(t, <-dead.done)
@@ -208,9 +209,9 @@ func (w *world) calm(l *life) {
 }
 
 // awaitEmpty waits, in the bubble's time, until nothing waits any more.
-func (w *world) awaitEmpty() {
+func (w *world) awaitEmpty(ctx context.Context) {
 	for range 3600 {
-		time.Sleep(10 * time.Second)
+		sleepFor(ctx, 10*time.Second)
 		w.mu.Lock()
 		empty := !slices.ContainsFunc(w.parts, func(p *modelPart) bool { return !p.empty() })
 		stop := empty || w.failure != ""

@@ -64,19 +64,6 @@ func (s *shard) waitForChange(l *lane, needed func(Policy) bool) {
 	}
 }
 
-// unstored returns the head if its state is not stored yet, else nil.
-func (s *shard) unstored(l *lane) *item {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case l.hand != nil:
-		return l.hand
-	case !l.parked && len(l.queue) > 0 && l.queue[0].pending != nil:
-		return l.queue[0]
-	}
-	return nil
-}
-
 // startAppending gives the tail to a goroutine, if there is something to load
 // or append and nobody has it; the mutex is held.
 func (s *shard) startAppending(l *lane) {
@@ -84,11 +71,7 @@ func (s *shard) startAppending(l *lane) {
 		return
 	}
 	l.appending = true
-	s.workers.Add(1)
-	go func() {
-		defer s.workers.Done()
-		s.appendQueue(l)
-	}()
+	s.workers.Go(func() { s.appendQueue(l) })
 }
 
 // appendQueue loads a lane that was found parked, appends what is in its queue,
@@ -205,6 +188,7 @@ func (s *shard) wait(ctx context.Context, l *lane, it *item, state *chat.LaneSta
 
 func (s *shard) storeWaiting(ctx context.Context, l *lane, it *item, state *chat.LaneState) error {
 	s.mu.Lock()
+	l.hand, it.pending = it, state
 	hot := !l.parked
 	if hot {
 		s.setParked(l, parkedRetry)
@@ -212,13 +196,12 @@ func (s *shard) storeWaiting(ctx context.Context, l *lane, it *item, state *chat
 	}
 	s.mu.Unlock()
 	if hot {
-		if err := s.parkHead(ctx, l, it, state); err != nil {
+		if err := s.parkHead(ctx, l, it); err != nil {
 			return err
 		}
 	} else if !s.awaitAppended(ctx, it) {
 		return context.Cause(ctx)
 	}
-	l.hand, it.pending = it, state
 	if err := s.removeSettled(ctx, l); err != nil {
 		return err
 	}
@@ -235,13 +218,13 @@ func (s *shard) storeWaiting(ctx context.Context, l *lane, it *item, state *chat
 
 // parkHead appends the head of a lane that becomes parked with it. It has the
 // tail, and gives it on to who appends the rest.
-func (s *shard) parkHead(ctx context.Context, l *lane, it *item, state *chat.LaneState) error {
+func (s *shard) parkHead(ctx context.Context, l *lane, it *item) error {
 	seq, err := s.store.Append(ctx, l.id, it.msg)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.appending = false
 	if err != nil {
-		l.parked, it.pending = false, state
+		l.parked = false
 		s.countParked(-1)
 		return err
 	}

@@ -2,7 +2,6 @@ package lane
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -61,92 +60,6 @@ func (s *shard) run(ctx context.Context, source Source) error {
 	g.Go(func() error { return s.runTimers(ctx) })
 	g.Go(func() error { return s.sweep(ctx) })
 	return g.Wait()
-}
-
-// drain lets what is under way end, bounded in time, stops the rest, and gives
-// that a little longer to be recorded.
-func (s *shard) drain(ctx context.Context) {
-	ours := ctx.Err() == nil || errors.Is(context.Cause(ctx), partition.ErrHandOver)
-	if !ours {
-		s.abort(partition.ErrLapsed)
-	}
-	s.mu.Lock()
-	s.closed = true
-	for _, l := range s.lanes {
-		if l.parked {
-			s.engine.metrics.parkedNow.Dec()
-		}
-		if !l.atWork {
-			s.finish(l)
-		}
-	}
-	s.engine.metrics.inHand.Sub(float64(len(s.inHand)))
-	s.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		s.workers.Wait()
-		close(done)
-	}()
-	if ours && !s.drained(done) {
-		s.log.Warn("what was in flight did not end in time and is cut off")
-		s.cut(partition.ErrHandOver)
-		if !s.lapsing(time.Now()) {
-			within(done, recordTimeout)
-		}
-	}
-	s.abort(partition.ErrLapsed)
-	<-done
-}
-
-// drained waits for what is under way, for as long as the lease is kept.
-func (s *shard) drained(done <-chan struct{}) bool {
-	for end := time.Now().Add(s.engine.DrainTimeout); ; {
-		now := time.Now()
-		left := min(end.Sub(now), s.lease.Deadline().Add(-leaseMargin).Sub(now))
-		if left <= 0 {
-			return false
-		}
-		if within(done, left) {
-			return true
-		}
-	}
-}
-
-func (s *shard) isClosed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closed
-}
-
-// within reports whether done comes in time.
-func within(done <-chan struct{}, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-done:
-		return true
-	case <-timer.C:
-		return false
-	}
-}
-
-// finish stores what a lane has not stored yet, now that no step will follow;
-// the mutex is held, and nobody has the lane's head.
-func (s *shard) finish(l *lane) {
-	if l.hand == nil && l.lagging == 0 && (l.parked || len(l.queue) == 0 || l.queue[0].pending == nil) {
-		return
-	}
-	s.workers.Go(func() {
-		for it := s.unstored(l); it != nil; it = s.unstored(l) {
-			s.wait(s.working, l, it, it.pending)
-			if it.pending != nil && !sleep(s.working, stallPause) {
-				return
-			}
-		}
-		if err := s.removeSettled(s.working, l); err != nil {
-			s.stalled(err)
-		}
-	})
 }
 
 // adopt takes the lanes that are parked in the store: each is due now, and
@@ -310,7 +223,7 @@ func (s *shard) lane(id ID) *lane {
 		if len(s.lanes) >= max(maxIdle, s.forgetAt) {
 			s.forgetIdle()
 		}
-		l = &lane{id: id, shard: s, dueAt: -1}
+		l = &lane{id: id, name: id.String(), shard: s, dueAt: -1}
 		s.lanes[id] = l
 	}
 	return l

@@ -3,6 +3,7 @@ package lane
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -26,7 +27,7 @@ func (s *shard) step(ctx context.Context, l *lane) {
 	if s.fetching.Err() != nil {
 		return
 	}
-	if it := s.unstored(l); it != nil {
+	if it := l.hand; it != nil {
 		s.wait(ctx, l, it, it.pending)
 		return
 	}
@@ -78,8 +79,8 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 		s.bury(ctx, l, it, task, state, ReasonWaited)
 		return
 	}
-	v := s.attempt(task)
-	if ctx.Err() != nil { // the lease has lapsed: record nothing
+	v := s.attempt(s.trying, task) //nolint:contextcheck // a child of ctx that ends earlier
+	if ctx.Err() != nil {          // the lease has lapsed: record nothing
 		return
 	}
 	record := v.attempt(now, time.Since(now))
@@ -105,13 +106,13 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 
 // attempt runs the handler, unless the lease may be another's by now. What was
 // cut off has not failed.
-func (s *shard) attempt(t *Task) Verdict {
+func (s *shard) attempt(ctx context.Context, t *Task) Verdict {
 	if s.lapsing(time.Now()) {
 		return Stall(partition.ErrLapsed)
 	}
-	v := s.engine.handler.Handle(s.trying, t)
-	if v.kind != kindDone && s.trying.Err() != nil {
-		return Stall(context.Cause(s.trying))
+	v := s.engine.handler.Handle(ctx, t)
+	if v.kind != kindDone && ctx.Err() != nil {
+		return Stall(context.Cause(ctx))
 	}
 	return v
 }
@@ -137,7 +138,7 @@ func withAttempt(state *chat.LaneState, it *item, a chat.Attempt) *chat.LaneStat
 	next.HeadSeq = it.msg.Seq
 	next.AttemptCount++
 	next.Held = false
-	next.Attempts = append(next.Attempts[:len(next.Attempts):len(next.Attempts)], a)
+	next.Attempts = append(slices.Clip(next.Attempts), a)
 	if n := len(next.Attempts); n > keptAttempts {
 		next.Attempts = next.Attempts[n-keptAttempts:]
 	}
@@ -236,7 +237,7 @@ func (s *shard) undecodable(m *Message, cause error) *chat.DeadLetter {
 // settle stores the mark, then removes the head from where it stands.
 func (s *shard) settle(ctx context.Context, l *lane, it *item) {
 	if s.engine.Marks != nil && it.msg.Replay == "" {
-		if err := s.engine.Marks.Settle(ctx, l.id.String(), it.Place); err != nil {
+		if err := s.engine.Marks.Settle(ctx, l.name, it.Place); err != nil {
 			s.engine.metrics.ledger.Inc()
 			s.log.Debug("the ledger did not take a mark", zap.Error(err))
 			it.unmarked = true
@@ -283,7 +284,7 @@ func (s *shard) loadMark(ctx context.Context, l *lane) {
 	if l.marked || s.engine.Marks == nil {
 		return
 	}
-	mark, ok, err := s.engine.Marks.Load(ctx, l.id.String())
+	mark, ok, err := s.engine.Marks.Load(ctx, l.name)
 	if err != nil {
 		s.engine.metrics.ledger.Inc()
 		s.log.Debug("the ledger did not answer", zap.Error(err))
