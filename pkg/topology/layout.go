@@ -174,15 +174,21 @@ func Ensure(ctx context.Context, js jetstream.JetStream, l Layout) error {
 		return err
 	}
 	for _, b := range l.Buckets() {
-		if _, err := js.CreateOrUpdateKeyValue(ctx, b); err != nil {
+		if err := insist(ctx, func(ctx context.Context) error {
+			_, err := js.CreateOrUpdateKeyValue(ctx, b)
+			return err
+		}); err != nil {
 			return fmt.Errorf("bucket %s: %w", b.Bucket, err)
 		}
 	}
-	if err := checkPartitions(ctx, js, l.Partitions); err != nil {
+	if err := insist(ctx, func(ctx context.Context) error { return checkPartitions(ctx, js, l.Partitions) }); err != nil {
 		return err
 	}
 	for _, s := range l.Streams() {
-		if _, err := js.CreateOrUpdateStream(ctx, s); err != nil {
+		if err := insist(ctx, func(ctx context.Context) error {
+			_, err := js.CreateOrUpdateStream(ctx, s)
+			return err
+		}); err != nil {
 			return l.explain(fmt.Errorf("stream %s: %w", s.Name, err))
 		}
 	}

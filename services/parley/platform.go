@@ -68,8 +68,12 @@ func (p *platform) open(ctx context.Context) (err error) {
 	if p.guard, err = f.guard(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("not ready within %s", readyTimeout))
-	defer cancel()
+	// Not a deadline: each request to the broker has its own then, 5 s. One that
+	// a cluster lost would wait for the start's.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	late := time.AfterFunc(readyTimeout, func() { cancel(fmt.Errorf("not ready within %s", readyTimeout)) })
+	defer late.Stop()
 	for _, open := range []func(context.Context) error{
 		p.openBroker, p.openRegistry, p.openRedis, p.openLedger, p.openJournal, p.openAdmin,
 	} {
