@@ -18,6 +18,7 @@ import (
 type Size struct {
 	Ingests, BotWorkers, DeliveryWorkers, NATS int
 	Partitions                                 int
+	LeaseTTL                                   time.Duration
 }
 
 // rig is a system whose processes can be harmed. Its methods are the test's
@@ -61,7 +62,8 @@ func start(t testing.TB, binaries *e2e.Binaries, size Size) *rig {
 		r.add(n.Process, n.Process.Start, n.Healthy)
 	}
 	env := append(e2e.Environment(strings.Join(urls, ","), r.redis.URL),
-		"PARLEY_REPLICAS="+strconv.Itoa(size.NATS), "PARLEY_PARTITIONS="+strconv.Itoa(size.Partitions), "PARLEY_JOURNAL=off")
+		"PARLEY_REPLICAS="+strconv.Itoa(size.NATS), "PARLEY_PARTITIONS="+strconv.Itoa(size.Partitions),
+		"PARLEY_LEASE_TTL="+size.LeaseTTL.String(), "PARLEY_JOURNAL=off")
 	r.service("ops", "ops", env).wanted = true
 	r.awaitReady("ops") // it lays the streams out
 	for _, stage := range []struct {

@@ -41,8 +41,8 @@ func TestFaults(t *testing.T) {
 func runs(t *testing.T) []Run {
 	t.Helper()
 	run := Run{
-		Seed: 1, Size: Size{Ingests: 2, BotWorkers: 1, DeliveryWorkers: 1, NATS: 3, Partitions: 4},
-		Length: 10 * time.Second, Every: 500 * time.Millisecond, Longest: 2 * time.Second,
+		Seed: 1, Size: Size{Ingests: 2, BotWorkers: 2, DeliveryWorkers: 2, NATS: 3, Partitions: 4, LeaseTTL: 3 * time.Second},
+		Length: 8 * time.Second, Every: 500 * time.Millisecond, Longest: 2 * time.Second,
 		Conversations: 30, Pause: 400 * time.Millisecond,
 	}
 	seeds := os.Getenv(envSeeds)
@@ -50,7 +50,8 @@ func runs(t *testing.T) []Run {
 		return []Run{run}
 	}
 	var err error
-	run.Length, run.Every, run.Longest, run.Conversations = time.Minute, time.Second, 8*time.Second, 60
+	run.Length, run.Every, run.Longest, run.Conversations = time.Minute, 1500*time.Millisecond, 12*time.Second, 60
+	run.Size.BotWorkers, run.Size.DeliveryWorkers, run.Size.LeaseTTL = 3, 3, 5*time.Second
 	if s := os.Getenv(envLength); s != "" {
 		run.Length, err = time.ParseDuration(s)
 		require.NoError(t, err, envLength)
