@@ -16,10 +16,10 @@ PACKAGES := ./... ./.ci/testreport
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build demo test bench lint fmt generate verify clean
+.PHONY: help build demo test test-faults bench lint fmt generate verify clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## Build bin/parley
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-X main.version=$(VERSION)" -o bin/parley ./services/parley
@@ -33,6 +33,17 @@ test: ## Run all tests, with the race detector; bin/test.json keeps the events
 	@$(GO) build -o bin/testreport ./.ci/testreport
 	@bin/testreport -json bin/test.json -summary bin/test.summary $(if $(CI),-no-skips) \
 		$(GO) test -json $(RACE) -timeout 5m $(PACKAGES)
+
+# SEEDS is a number of seeds, or a list with commas (one seed: SEEDS=7,).
+SEEDS   ?= 10
+LENGTH  ?= 60s
+WORKERS ?= 3
+TABLE   ?= bin/faults.md
+
+test-faults: ## Run the fault suite: SEEDS=10 LENGTH=60s WORKERS=3, TABLE=bin/faults.md
+	@mkdir -p $(dir $(TABLE))
+	PARLEY_FAULTS_SEEDS=$(SEEDS) PARLEY_FAULTS_LENGTH=$(LENGTH) PARLEY_FAULTS_WORKERS=$(WORKERS) PARLEY_FAULTS_TABLE=$(abspath $(TABLE)) \
+		$(GO) test -count 1 -timeout 2h -v -run '^TestFaults$$' ./services/e2e/faults
 
 bench: ## Run the micro-benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...

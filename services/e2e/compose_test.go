@@ -108,7 +108,7 @@ func TestCompose(t *testing.T) {
 	s.Parley("send", "--url", "http://"+c.publicAddr, "--channel", "shop", "--token", token.Token, "--conversation", "anna", "hello from compose")
 	customer := c.processes["customer"]
 	customer.await("the delivery in the customer's log", func() bool {
-		return strings.Contains(customer.tail(), "#1 bot < hello from compose") && strings.Contains(customer.tail(), "* signature verified, conversation anna")
+		return strings.Contains(customer.Tail(), "#1 bot < hello from compose") && strings.Contains(customer.Tail(), "* signature verified, conversation anna")
 	})
 	for _, name := range append(slices.Clone(parleyServices), "customer") {
 		c.processes[name].Stop()

@@ -137,11 +137,12 @@ func (p *Process) finish() {
 		}
 	}
 	if p.t.Failed() {
-		p.t.Logf("the end of %s's log:\n%s", p.name, p.tail())
+		p.t.Logf("the end of %s's log:\n%s", p.name, p.Tail())
 	}
 }
 
-func (p *Process) tail() string {
+// Tail is the end of the process's log.
+func (p *Process) Tail() string {
 	data, err := os.ReadFile(p.log)
 	if err != nil {
 		return err.Error()

@@ -14,7 +14,7 @@ func TestListenAsAProcess(t *testing.T) {
 	listening := regexp.MustCompile(`listening at (http://\S+),`)
 	var found []string
 	p.await("where it listens", func() bool {
-		found = listening.FindStringSubmatch(p.tail())
+		found = listening.FindStringSubmatch(p.Tail())
 		return found != nil
 	})
 

@@ -21,6 +21,7 @@ const (
 	attemptTimeout = 3 * time.Second
 	late           = attemptTimeout / 2
 	slowest        = 400 * time.Millisecond
+	usual          = 60 * time.Millisecond // at most, so that something is always in flight
 )
 
 // misbehaviour is what share of its requests an endpoint treats how while a
@@ -94,8 +95,9 @@ func (e *endpoint) begin(p *Post) (kind Kind, delay time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.posts = append(e.posts, p)
+	delay = time.Duration(rnd.Int64N(int64(usual)))
 	if e.fails || rnd.Float64() < failsAnyhow {
-		return Errors, 0
+		return Errors, delay
 	}
 	for _, k := range []Kind{Errors, Hang, Reset, Redirect, Slow} {
 		if !e.faults[k] || rnd.Float64() >= misbehaviour[k] {
@@ -109,7 +111,7 @@ func (e *endpoint) begin(p *Post) (kind Kind, delay time.Duration) {
 		}
 		return k, delay
 	}
-	return "", 0
+	return "", delay
 }
 
 // history returns what was seen so far.

@@ -31,8 +31,8 @@ type rig struct {
 	members map[string]*member
 	order   []string // of the members' starts
 	events  []Event
-	// falls are processes that ended by themselves and were started again, as
-	// an orchestrator does.
+	// falls are the ends of processes that ended by themselves, and were started
+	// again as an orchestrator does.
 	falls []string
 }
 
@@ -141,7 +141,8 @@ func (r *rig) tend() {
 			m.launch()
 		case m.fell.IsZero():
 			m.fell = time.Now()
-			r.falls = append(r.falls, fmt.Sprintf("%s at %s", name, clock(m.fell)))
+			log := strings.Split(m.Tail(), "\n")
+			r.falls = append(r.falls, fmt.Sprintf("%s %s ended by itself: %s", clock(m.fell), name, log[len(log)-1]))
 		case time.Since(m.fell) > fallPause:
 			m.fell = time.Time{}
 			m.launch()

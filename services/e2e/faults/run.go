@@ -101,8 +101,9 @@ func (r Run) Do(t testing.TB, binaries *e2e.Binaries) *Report {
 		h.Posts = append(h.Posts, posts...)
 	}
 	h.Letters = rig.letters(shop.Channel, ruin.Channel)
-	t.Logf("up after %s, faults until %s, healed after %s, quiet after %s; fell by themselves: %v",
-		booted.Round(time.Millisecond), harmed.Round(time.Millisecond), healed.Round(time.Millisecond), time.Since(begun).Round(time.Millisecond), rig.falls)
+	t.Logf("up after %s, faults until %s, healed after %s, quiet after %s; %d processes ended by themselves: %s",
+		booted.Round(time.Millisecond), harmed.Round(time.Millisecond), healed.Round(time.Millisecond), time.Since(begun).Round(time.Millisecond),
+		len(rig.falls), strings.Join(rig.falls[:min(len(rig.falls), 50)], "\n"))
 	return Check(h)
 }
 
