@@ -92,8 +92,6 @@ func TestCompose(t *testing.T) {
 	s := c.system
 	s.Parley("bot", "create", "shop", "--kind", "echo")
 	s.Parley("channel", "create", "shop", "--bot", "shop")
-	var token struct{ Token string }
-	s.Read(&token, "token", "create", "--channel", "shop")
 	environment := c.project.Services["customer"].Environment
 	endpoint, err := json.Marshal(ops.Endpoint{
 		URL: c.replace.Replace("http://customer:8090/"), VerifyToken: environment["PARLEY_VERIFY_TOKEN"],
@@ -105,7 +103,8 @@ func TestCompose(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, http.StatusCreated, a.Status, string(a.Body))
 
-	s.Parley("send", "--url", "http://"+c.publicAddr, "--channel", "shop", "--token", token.Token, "--conversation", "anna", "hello from compose")
+	token := s.NewToken("shop")
+	s.Parley("send", "--url", s.PublicURL(), "--channel", "shop", "--token", token, "--conversation", "anna", "hello from compose")
 	customer := c.processes["customer"]
 	customer.await("the delivery in the customer's log", func() bool {
 		return strings.Contains(customer.Tail(), "#1 bot < hello from compose") && strings.Contains(customer.Tail(), "* signature verified, conversation anna")
@@ -154,6 +153,8 @@ func newComposition(t *testing.T, project *types.Project) *composition {
 	c.system = NewSystem(t, binaries)
 	c.system.Services["ops"] = &Service{}
 	c.system.Services["ops"].At.AdminURL = "http://" + c.adminAddrs["ops"]
+	c.system.Services["ingest"] = &Service{}
+	c.system.Services["ingest"].At.PublicURL = "http://" + c.publicAddr
 	c.system.Services["ops"].At.OpsToken = *project.Services["ops"].Environment["PARLEY_OPS_TOKEN"]
 	return c
 }

@@ -110,6 +110,7 @@ func TestTwoEndpoints(t *testing.T) {
 				}
 				return webhooktest.Reply{Reset: true}
 			}))
+			well.Token = s.NewToken("shop") // with it ingest knows the second endpoint
 			refused := s.binaries.Fail(t, s.opsEnv(), "endpoint", "create", "--channel", "shop", "--url", ill.URL(), "--event", "weather")
 			require.Contains(t, refused, "/events/0")
 

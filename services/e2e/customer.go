@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -51,13 +52,28 @@ func NewCustomerWith(t testing.TB, s *System, name, botKind string, flags []stri
 	s.Parley("bot", "create", name, "--kind", botKind)
 	s.Parley("channel", "create", name, "--bot", name)
 	c.Endpoint = NewEndpoint(t, s, name, flags, options...)
-	var token struct {
+	c.Token = s.NewToken(name)
+	return c
+}
+
+// NewToken makes an access token of a channel and waits until ingest knows it,
+// and with it all that was configured before: what ops writes reaches the other
+// processes a moment later.
+func (s *System) NewToken(channel string) string {
+	s.t.Helper()
+	var made struct {
 		Token string `json:"token"`
 	}
-	s.Read(&token, "token", "create", "--channel", name)
-	require.True(t, strings.HasPrefix(token.Token, "pat_"), "an access token begins with pat_")
-	c.Token = token.Token
-	return c
+	s.Read(&made, "token", "create", "--channel", channel)
+	require.True(s.t, strings.HasPrefix(made.Token, "pat_"), "an access token begins with pat_")
+	url := s.PublicURL() + "/v1/channels/webhook/" + channel + "/messages"
+	header := map[string]string{"Content-Type": "application/json", "Authorization": "Bearer " + made.Token}
+	await(s.t, func() string { return "ingest to know the token" }, func(ctx context.Context) bool {
+		a, err := post(ctx, url, header, []byte("{}"))
+		require.NoError(s.t, err)
+		return a.Status == http.StatusUnprocessableEntity // let in, and nothing to take
+	})
+	return made.Token
 }
 
 // NewEndpoint starts what listens and registers it at a channel.
