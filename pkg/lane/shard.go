@@ -102,16 +102,14 @@ func (s *shard) pump(ctx context.Context, source Source) error {
 }
 
 // waitForSlot waits for a place in the window. The window is everyone's: when
-// it is full, a lane that holds much of it is parked, and when it stands still,
-// every lane that holds it up. While it moves, waiting in the work queue is
-// cheaper than parking.
+// it stands still, every lane that holds it up is parked. While it moves,
+// waiting in the work queue is cheaper than parking.
 func (s *shard) waitForSlot(ctx context.Context) error {
 	select {
 	case s.slots <- struct{}{}:
 		return nil
 	default:
 	}
-	s.makeRoom(func(l *lane) bool { return len(l.queue) > maxShare })
 	tick := time.NewTicker(stuck)
 	defer tick.Stop()
 	for {
@@ -121,17 +119,17 @@ func (s *shard) waitForSlot(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case now := <-tick.C:
-			s.makeRoom(func(l *lane) bool { return !l.active || now.Sub(l.since) >= stuck })
+			s.makeRoom(now)
 		}
 	}
 }
 
-// makeRoom parks the hot lanes that are chosen.
-func (s *shard) makeRoom(chosen func(*lane) bool) {
+// makeRoom parks the hot lanes that don't move.
+func (s *shard) makeRoom(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.lanes {
-		if l.hot() && chosen(l) {
+		if l.hot() && (!l.active || now.Sub(l.since) >= stuck) {
 			s.park(l, parkedOverflow)
 		}
 	}
@@ -209,6 +207,8 @@ func (s *shard) push(it *item) {
 	case l.parked:
 		s.startAppending(l)
 	case l.queue[0].pending != nil: // it waits to be parked with its state
+	case len(l.queue) > maxShare && len(s.slots) == window: // it holds much of what is everyone's
+		s.park(l, parkedOverflow)
 	case !l.active && len(l.queue) == 1 && s.destinationOf(l).isCongested():
 		s.park(l, parkedCongested)
 	case l.dueAt < 0: // else its head has stalled
