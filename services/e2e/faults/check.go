@@ -82,6 +82,7 @@ type message struct {
 	id        string
 	number    int
 	first     *Post
+	last      *Post
 	confirmed []*Post
 	severed   map[*Post]int // interruptions that excused a repeat
 	dead      bool
@@ -120,9 +121,11 @@ func (c *conversation) see(p *Post) {
 	} else if m.place != at || m.number != p.Number {
 		c.find(Renumbered, "…%s is counter %d and answers %d, and then counter %d and answers %d", tail(p.ID), m.counter, m.number, p.Counter, p.Number)
 	}
-	if len(m.confirmed) > 0 {
+	// A repeat that fails is tried again until it is confirmed: that is one.
+	if len(m.confirmed) > 0 && m.last.Answer == Confirmed {
 		c.repeat(m, p)
 	}
+	m.last = p
 	if p.Answer == Confirmed {
 		m.confirmed = append(m.confirmed, p)
 	}

@@ -139,6 +139,16 @@ func TestCheck(t *testing.T) {
 			found: map[Violation]int{Repeated: 1}, repeats: map[Excuse]int{Resumed: 1}, // a lane sends one at a time
 		},
 		{
+			name: "a repeat that is tried again until it is confirmed", history: History{
+				Sends: []Send{one}, Posts: []Post{
+					post("c", "a", 1, 1, 1),
+					post("c", "a", 1, 1, 5).answered(Broken), post("c", "a", 1, 1, 6).answered(Refused), post("c", "a", 1, 1, 7),
+				},
+				Events: []Event{kill(1)},
+			},
+			repeats: map[Excuse]int{InFlight: 1},
+		},
+		{
 			name: "repeated twice for one kill", history: History{
 				Sends: []Send{one}, Posts: []Post{post("c", "a", 1, 1, 1), post("c", "a", 1, 1, 5), post("c", "a", 1, 1, 9)},
 				Events: []Event{kill(1)},

@@ -31,20 +31,21 @@ type rig struct {
 	members map[string]*member
 	order   []string // of the members' starts
 	events  []Event
-	// falls are the ends of processes that ended by themselves, and were started
-	// again as an orchestrator does.
+	// falls are the ends of processes that had been ready and ended by themselves.
+	// They are started again, as an orchestrator does.
 	falls []string
 }
 
 // member is a process that should run, unless a fault says otherwise.
 type member struct {
 	*e2e.Process
-	launch func()
-	ready  func(ctx context.Context) bool
-	wanted bool
-	severs bool // a delivery worker
-	told   bool // to end, or not started yet
-	fell   time.Time
+	service *e2e.Service // nil for the stores
+	launch  func()
+	ready   func(ctx context.Context) bool
+	wanted  bool
+	severs  bool // a delivery worker
+	told    bool // to end, or not started yet
+	fell    time.Time
 }
 
 // fallPause is how long a process that ended by itself stays down.
@@ -94,7 +95,9 @@ func (s Size) spares(workers int) int {
 
 func (r *rig) service(name, command string, env []string) *member {
 	s := r.system.Add(name, command, env)
-	return r.add(s.Process, s.Launch, func(context.Context) bool { return s.Ready() })
+	m := r.add(s.Process, s.Launch, func(context.Context) bool { return s.Ready() })
+	m.service = s
+	return m
 }
 
 func (r *rig) add(p *e2e.Process, launch func(), ready func(ctx context.Context) bool) *member {
@@ -141,6 +144,9 @@ func (r *rig) tend() {
 			m.launch()
 		case m.fell.IsZero():
 			m.fell = time.Now()
+			if m.service != nil && !m.service.Ready() {
+				continue // it could not start now, which its log says
+			}
 			log := strings.Split(m.Tail(), "\n")
 			r.falls = append(r.falls, fmt.Sprintf("%s %s ended by itself: %s", clock(m.fell), name, log[len(log)-1]))
 		case time.Since(m.fell) > fallPause:
