@@ -44,13 +44,14 @@ func TestFanOut(t *testing.T) {
 	require.Equal(t, "a", filtered[0].EndpointID)
 	require.Equal(t, "b", filtered[1].EndpointID)
 	require.Len(t, r.journal.with(chat.OutcomeUnrouted), 1, "filtered is not unrouted")
-	targets := r.route(r.message("c1", 2))
+	wanted := r.message("c1", 2)
+	targets := r.route(wanted)
 	require.Equal(t, []string{"a", "b"}, groups(targets))
 	require.Len(t, r.journal.with(chat.OutcomeFiltered), 2)
 	for _, target := range targets {
 		require.Equal(t, chat.KeyOf(channel, "c1"), target.Lane.Key)
 		require.Equal(t, chat.Ordinal{Epoch: 1, Counter: 2, InputAt: 2}, target.Place)
-		restored := r.task(r.message("c1", 2), target.Lane.Group, 1)
+		restored := r.task(wanted, target.Lane.Group, 1)
 		require.Equal(t, target, restored.Target)
 	}
 	_, err := r.h.Route(t.Context(), &lane.Message{Data: []byte("\xff")})

@@ -163,7 +163,11 @@ const healWithin = 90 * time.Second
 func (r *rig) awaitAll() {
 	r.t.Helper()
 	r.awaitReady(r.order...)
-	r.system.Services["ops"].AwaitReady() // it may have another address
+	for name, service := range r.system.Services {
+		if name == "ops" || strings.HasPrefix(name, "ingest-") {
+			service.AwaitReady() // it may have another address
+		}
+	}
 }
 
 func (r *rig) awaitReady(names ...string) {
