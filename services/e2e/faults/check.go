@@ -158,7 +158,8 @@ func (c *conversation) repeat(m *message, p *Post) {
 		return
 	}
 	for _, earlier := range m.confirmed {
-		if m.severed[earlier] < c.interruptions(earlier) {
+		if gaps := c.interruptions(earlier); m.severed[earlier] < len(gaps) {
+			c.report.Stretch = max(c.report.Stretch, gaps[m.severed[earlier]])
 			m.severed[earlier]++
 			c.report.Repeats[InFlight]++
 			return
@@ -189,17 +190,18 @@ func (c *conversation) resumption(p *Post) *Event {
 	return nil
 }
 
-// interruptions counts what killed or stopped a delivery worker while a POST
-// was in flight.
-func (c *conversation) interruptions(p *Post) int {
-	n := 0
+// interruptions finds what killed or stopped a delivery worker while a POST was
+// in flight: how long after its answer, or before its arrival, the least first.
+func (c *conversation) interruptions(p *Post) []time.Duration {
+	var gaps []time.Duration
 	for i := range c.history.Events {
 		e := &c.history.Events[i]
 		if e.Severs && !e.Undone && !e.At.Before(p.Arrived.Add(-settles)) && !e.At.After(p.Ended.Add(settles)) {
-			n++
+			gaps = append(gaps, max(0, e.At.Sub(p.Ended), p.Arrived.Sub(e.At)))
 		}
 	}
-	return n
+	slices.Sort(gaps)
+	return gaps
 }
 
 func (c *conversation) bury(l Letter) {

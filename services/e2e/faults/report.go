@@ -51,7 +51,10 @@ type Report struct {
 	Letters       int
 	Faults        int
 	Repeats       map[Excuse]int // POSTs of a confirmed message
-	Violations    map[Violation][]Finding
+	// Stretch is how far from its answer a POST was, at most, that is taken as in
+	// flight: the answer had to be recorded still, or its arrival was noted late.
+	Stretch    time.Duration
+	Violations map[Violation][]Finding
 
 	history *History
 }
@@ -67,9 +70,9 @@ const shown = 3
 // history of the first conversations of each kind.
 func (r *Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: %d faults; %d conversations, %d accepted, %d of them with an answer lost (%d stored twice); %d POSTs, %d delivered, %d dead letters; repeats: %d in flight, %d resumed, %d without Redis, %d answered late\n",
+	fmt.Fprintf(&b, "seed %d: %d faults; %d conversations, %d accepted, %d of them with an answer lost (%d stored twice); %d POSTs, %d delivered, %d dead letters; repeats: %d in flight (at most %s from the answer), %d resumed, %d without Redis, %d answered late\n",
 		r.history.Seed, r.Faults, r.Conversations, r.Accepted, r.Uncertain, r.StoredTwice, r.Posts, r.Delivered, r.Letters,
-		r.Repeats[InFlight], r.Repeats[Resumed], r.Repeats[WithoutRedis], r.Repeats[AnsweredLate])
+		r.Repeats[InFlight], r.Stretch.Round(time.Millisecond), r.Repeats[Resumed], r.Repeats[WithoutRedis], r.Repeats[AnsweredLate])
 	told := map[string]bool{}
 	for _, v := range slices.Sorted(maps.Keys(r.Violations)) {
 		findings := r.Violations[v]
