@@ -56,7 +56,7 @@ func ReadOwners(ctx context.Context, js jetstream.JetStream, stage chat.Stage, p
 	if err != nil {
 		return nil, err
 	}
-	o := &Owners{Stage: stage, Partitions: make([]Ownership, partitions)}
+	o := &Owners{Stage: stage, Members: []Member{}, Partitions: make([]Ownership, partitions)}
 	held := map[string][]int{}
 	for p := range o.Partitions {
 		o.Partitions[p].Partition = p

@@ -14,6 +14,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/problem"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/topology"
@@ -60,6 +61,8 @@ type Deps struct {
 	DeadLetters DeadLetters
 	// Status reads what waits in the streams.
 	Status func(ctx context.Context) (*topology.Status, error)
+	// Owners reads who works on a stage.
+	Owners func(ctx context.Context, stage chat.Stage) (*partition.Owners, error)
 	// Health is what status reports beside; may be nil.
 	Health []HealthCheck
 	// Now is the clock; nil means time.Now.
@@ -78,8 +81,8 @@ func New(o Options, d Deps) (*Service, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil {
-		return nil, errors.New("ops needs a registry, dead letters and a status")
+	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil {
+		return nil, errors.New("ops needs a registry, dead letters, a status and owners")
 	}
 	if d.Now == nil {
 		d.Now = time.Now

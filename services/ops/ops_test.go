@@ -25,6 +25,7 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/httpserver"
+	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/problem"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/topology"
@@ -96,6 +97,9 @@ func newAPI(t *testing.T) *api {
 		Registry: reg, DeadLetters: store,
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
+		},
+		Owners: func(ctx context.Context, stage chat.Stage) (*partition.Owners, error) {
+			return partition.ReadOwners(ctx, conn.JS, stage, brokertest.Layout.Partitions)
 		},
 		Health: []ops.HealthCheck{
 			{Name: "broker", Check: func(context.Context) error { return conn.Ready() }},
@@ -349,9 +353,18 @@ func TestStatus(t *testing.T) {
 		Subject: topology.HotSubject(chat.StageUser, 0, "shop", chat.KeyOf("shop", "1")), Data: []byte("x"),
 	})
 	require.NoError(t, err)
+	leases, err := a.conn.JS.KeyValue(t.Context(), topology.BucketLeases)
+	require.NoError(t, err)
+	epoch, err := leases.Put(t.Context(), topology.LeaseKey(chat.StageBot, 1), []byte("worker-a"))
+	require.NoError(t, err)
 	s, _ := ok[ops.Status](a, 200, request{method: "GET", path: "/status"})
 	require.EqualValues(t, 1, s.Stages[0].Waiting)
 	require.NotNil(t, s.Stages[0].Oldest)
+	require.Len(t, s.Owners, 2)
+	require.Equal(t, chat.StageBot, s.Owners[1].Stage)
+	require.Empty(t, s.Owners[1].Partitions[0].Instance)
+	require.Equal(t, "worker-a", s.Owners[1].Partitions[1].Instance)
+	require.Equal(t, epoch, s.Owners[1].Partitions[1].Epoch)
 	require.Equal(t, a.registry.Snapshot().Revision(), s.Config.Revision)
 	require.Equal(t, []ops.Health{{Name: "broker", OK: true}, {Name: "ledger", Error: "it is away"}}, s.Health)
 

@@ -10,6 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/parleyhq/parley/pkg/broker"
+	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
 )
 
@@ -27,8 +28,16 @@ func (s *Service) status(c echo.Context) error {
 	if err != nil {
 		return refusal(fmt.Errorf("reading the streams: %w: %w", broker.ErrUnavailable, err))
 	}
+	var owners []*partition.Owners
+	for _, stage := range streams.Stages {
+		o, err := s.Owners(ctx, stage.Stage)
+		if err != nil {
+			return refusal(fmt.Errorf("reading the owners: %w: %w", broker.ErrUnavailable, err))
+		}
+		owners = append(owners, o)
+	}
 	return c.JSON(http.StatusOK, Status{
-		Status: *streams, Config: configOf(s.Registry.Snapshot()), Health: s.health(ctx),
+		Status: *streams, Owners: owners, Config: configOf(s.Registry.Snapshot()), Health: s.health(ctx),
 	})
 }
 

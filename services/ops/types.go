@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/topology"
 )
 
@@ -86,8 +87,9 @@ type Disable struct {
 // Status is the state of the pipeline.
 type Status struct {
 	topology.Status
-	Config Config   `json:"config"`
-	Health []Health `json:"health"`
+	Owners []*partition.Owners `json:"owners"` // by stage
+	Config Config              `json:"config"`
+	Health []Health            `json:"health"`
 }
 
 // Config is how much is configured.

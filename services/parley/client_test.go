@@ -17,6 +17,7 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/httpserver"
+	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/pkg/webhook"
@@ -58,6 +59,9 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 		Registry: reg, DeadLetters: store,
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
+		},
+		Owners: func(ctx context.Context, stage chat.Stage) (*partition.Owners, error) {
+			return partition.ReadOwners(ctx, conn.JS, stage, brokertest.Layout.Partitions)
 		},
 		Health: []ops.HealthCheck{{Name: "broker", Check: func(context.Context) error { return conn.Ready() }}},
 	})
@@ -168,7 +172,7 @@ func TestCheckFlow(t *testing.T) {
 func TestStatusAndDeadLetters(t *testing.T) {
 	env, letter := opsServer(t)
 	out := good(t, env, "status")
-	require.Regexp(t, `(?m)^user +0 +0 +0 +0\.0 % +- +no$`, out)
+	require.Regexp(t, `(?m)^user +0 +0 +0 +0\.0 % +- +none$`, out)
 	require.Regexp(t, `(?m)^bot +parked +0 in 0 lanes `, out)
 	require.Regexp(t, `(?m)^broker +ok$`, out)
 	require.Len(t, goodJSON[ops.Status](t, env, "status").Stages, 2)

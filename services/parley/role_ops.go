@@ -5,6 +5,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/services/ops"
 )
@@ -18,6 +19,9 @@ func addOps(ctx context.Context, p *process) error {
 		Registry: p.registry, DeadLetters: letters,
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, p.conn.JS, p.layout)
+		},
+		Owners: func(ctx context.Context, stage chat.Stage) (*partition.Owners, error) {
+			return partition.ReadOwners(ctx, p.conn.JS, stage, p.layout.Partitions)
 		},
 		Health: []ops.HealthCheck{
 			{Name: "broker", Check: func(context.Context) error { return p.conn.Ready() }},

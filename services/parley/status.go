@@ -8,6 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/partition"
+	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/services/ops"
 )
 
@@ -25,14 +28,10 @@ func newStatusCommand(c *clientConfig) *cobra.Command {
 }
 
 func printStatus(w io.Writer, s ops.Status, now time.Time) {
-	fmt.Fprintln(w, "STAGE\tPARTITION\tWAITING\tIN FLIGHT\tFULL\tOLDEST\tOWNED")
+	fmt.Fprintln(w, "STAGE\tPARTITION\tWAITING\tIN FLIGHT\tFULL\tOLDEST\tOWNER")
 	for _, stage := range s.Stages {
 		for _, p := range stage.Partitions {
-			owned := "yes"
-			if !p.Consumed {
-				owned = "no"
-			}
-			row(w, stage.Stage, p.Partition, p.Messages, p.InFlight, full(p.Bytes, p.MaxBytes), age(p.Oldest, now), owned)
+			row(w, stage.Stage, p.Partition, p.Messages, p.InFlight, full(p.Bytes, p.MaxBytes), age(p.Oldest, now), ownerOf(s.Owners, stage.Stage, p))
 		}
 		parked := fmt.Sprintf("%d in %d lanes", stage.Parked.Messages, stage.Parked.Lanes)
 		if stage.Parked.Approximate {
@@ -41,6 +40,9 @@ func printStatus(w io.Writer, s ops.Status, now time.Time) {
 		row(w, stage.Stage, "parked", parked, "", full(stage.Parked.Bytes, stage.Parked.MaxBytes), age(stage.Parked.Oldest, now), "")
 	}
 	fmt.Fprintln(w)
+	for _, o := range s.Owners {
+		printWorkers(w, o, now)
+	}
 	row(w, "dead letters", fmt.Sprintf("%d (%s full)", s.Dead.Messages, full(s.Dead.Bytes, s.Dead.MaxBytes)))
 	row(w, "configuration", fmt.Sprintf("revision %d: %d channels, %d endpoints (%d disabled), %d bots, %d tokens",
 		s.Config.Revision, s.Config.Channels, s.Config.Endpoints, s.Config.DisabledEndpoints, s.Config.Bots, s.Config.Tokens))
@@ -50,6 +52,38 @@ func printStatus(w io.Writer, s ops.Status, now time.Time) {
 			state = "failing: " + h.Error
 		}
 		row(w, h.Name, state)
+	}
+}
+
+// ownerOf names the worker that holds a partition; in brackets while it has no
+// consumer there, as during a hand-over.
+func ownerOf(all []*partition.Owners, stage chat.Stage, p topology.PartitionStatus) string {
+	for _, o := range all {
+		if o.Stage != stage || p.Partition >= len(o.Partitions) {
+			continue
+		}
+		owner := o.Partitions[p.Partition]
+		switch {
+		case owner.Instance == "":
+			return "none"
+		case !p.Consumed:
+			return "(" + owner.Instance + ")"
+		case owner.Vanished > 0:
+			return fmt.Sprintf("%s, %d vanished before it", owner.Instance, owner.Vanished)
+		}
+		return owner.Instance
+	}
+	return ""
+}
+
+// printWorkers prints who shares a stage; nothing where one process owns all.
+func printWorkers(w io.Writer, o *partition.Owners, now time.Time) {
+	for _, m := range o.Members {
+		state := fmt.Sprintf("%d partitions, for %s, renewed %s ago", len(m.Partitions), age(&m.Since, now), age(&m.RenewedAt, now))
+		if m.Leaving {
+			state += ", leaving"
+		}
+		row(w, string(o.Stage)+" worker", m.Instance+": "+state)
 	}
 }
 
