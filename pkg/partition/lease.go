@@ -26,6 +26,7 @@ func (r *run) acquire(ctx context.Context, t *term, p int) (*sharedLease, error)
 		return nil, err
 	}
 	now := time.Now()
+	vanished = vanished || was.Sole
 	record := was.taken(t.key, r.instance, now, vanished)
 	epoch, err := r.leases.write(ctx, key, record, before.revision, 0)
 	switch {
@@ -158,9 +159,3 @@ func (l *sharedLease) put(ctx context.Context, change func(leaseRecord) leaseRec
 	l.revision, l.record = revision, next
 	return nil
 }
-
-// Nobody takes a sole owner's lease by time, so a crash leaves no trace in it.
-
-func (l *soleLease) Careful() bool                              { return false }
-func (l *soleLease) Suspect() (seq uint64, vanished int)        { return 0, 0 }
-func (l *soleLease) NoteInFlight(context.Context, uint64) error { return nil }

@@ -92,7 +92,7 @@ func ReadOwners(ctx context.Context, js jetstream.JetStream, stage chat.Stage, p
 
 func ownership(p int, r leaseRecord, alive bool, revision uint64, now time.Time) Ownership {
 	o := Ownership{Partition: p, Since: r.Since, Vanished: len(r.recent(now)), Suspect: r.Suspect}
-	if alive || r.sole {
+	if alive || r.Sole {
 		o.Instance, o.Epoch = r.Instance, revision
 		if r.Epoch != 0 {
 			o.Epoch = r.Epoch

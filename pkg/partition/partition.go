@@ -37,7 +37,8 @@ type Lease interface {
 	Careful() bool
 	// Suspect returns the stream sequence that was noted as in flight when an
 	// owner vanished, and with how many owners in a row it was the same one; 0
-	// and 0 when there is none. Noting any other sequence clears it.
+	// and 0 when there is none. It is none any more once it has been noted and
+	// then another, or 0: the holder has survived it.
 	Suspect() (seq uint64, vanished int)
 	// NoteInFlight writes into the lease, durably, what is about to be handled;
 	// 0 says that nothing is. The error wraps ErrLapsed when the lease is no

@@ -34,7 +34,8 @@ type leaseRecord struct {
 	Suspect   uint64 `json:"suspect,omitempty"`
 	Suspected int    `json:"suspected,omitempty"`
 
-	sole bool // a Sole's: it has its name alone
+	// Sole says that a [Sole] holds it, which no member key keeps alive.
+	Sole bool `json:"sole,omitempty"`
 }
 
 const (
@@ -46,12 +47,12 @@ const (
 	keptVanished = 16
 )
 
-// decodeLease reads a lease. One that isn't Shared's (a Sole writes its bare
-// name) is as good as released: nothing keeps its holder alive.
+// decodeLease reads a lease. One that can't be read is a name alone, which is
+// what a Sole wrote once.
 func decodeLease(value []byte) leaseRecord {
 	var r leaseRecord
 	if err := json.Unmarshal(value, &r); err != nil {
-		return leaseRecord{Instance: string(value), sole: len(value) > 0}
+		return leaseRecord{Instance: string(value)}
 	}
 	return r
 }
@@ -88,12 +89,14 @@ func (r leaseRecord) released(now time.Time) leaseRecord {
 	}
 }
 
-// noted is the record with a sequence in flight.
+// noted is the record with a sequence in flight. A suspect that was in flight
+// before has been survived, and is none any more; one whose turn has not come
+// stays one, whatever is handled before it.
 func (r leaseRecord) noted(epoch, seq uint64) leaseRecord {
-	r.Epoch, r.InFlight = epoch, seq
-	if seq != r.Suspect {
+	if r.InFlight == r.Suspect && seq != r.Suspect {
 		r.Suspect, r.Suspected = 0, 0
 	}
+	r.Epoch, r.InFlight = epoch, seq
 	return r
 }
 

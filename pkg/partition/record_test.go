@@ -47,14 +47,16 @@ func TestRecordNamesTheSuspect(t *testing.T) {
 	require.Equal(t, [2]uint64{42, 2}, suspect(r), "the same again")
 	require.Equal(t, [2]uint64{42, 2}, suspect(r.released(now).taken("m", "w", now, false)), "kept over a release")
 	require.Equal(t, [2]uint64{43, 1}, suspect(vanish(r.noted(11, 43))), "another")
-	require.Equal(t, [2]uint64{0, 0}, suspect(r.noted(12, 0)), "nothing is in flight any more")
-	require.Equal(t, [2]uint64{0, 0}, suspect(r.noted(12, 44).released(now).taken("m", "w", now, false)), "released: nothing vanished")
+	require.Equal(t, [2]uint64{42, 2}, suspect(r.noted(12, 41)), "its turn has not come")
+	require.Equal(t, [2]uint64{42, 3}, suspect(vanish(r.noted(12, 41).noted(12, 42))), "another was survived before it")
+	require.Equal(t, [2]uint64{0, 0}, suspect(r.noted(12, 42).noted(12, 0)), "it was survived")
+	require.Equal(t, [2]uint64{0, 0}, suspect(r.noted(12, 42).noted(12, 44)), "so it was when the next is noted")
+	require.Equal(t, [2]uint64{42, 2}, suspect(r.noted(12, 44).released(now).taken("m", "w", now, false)), "released: nothing vanished")
 }
 
-func TestRecordOfASole(t *testing.T) {
+func TestRecordThatIsANameAlone(t *testing.T) {
 	r := decodeLease([]byte("host-1"))
 	require.Empty(t, r.Member)
-	require.True(t, r.sole)
 	require.Equal(t, "host-1", r.Instance)
 	require.Equal(t, leaseRecord{}, decodeLease(nil))
 }

@@ -148,3 +148,47 @@ func TestSoleWithoutABroker(t *testing.T) {
 	cancel()
 	require.NoError(t, o.Run(ctx, h.hold), "an end before the first lease is an end")
 }
+
+func TestSoleRemembersCrashes(t *testing.T) {
+	conn := brokertest.New(t)
+	o := newSole(t, conn, chat.StageUser, "one")
+	started := func() *holder {
+		h := newHolder()
+		own(t, o, h) // never ended: to the next it looks like a crash
+		return h
+	}
+	h := started()
+	require.False(t, h.leases[0].Careful(), "nobody was there before")
+	h = started()
+	require.False(t, h.leases[0].Careful())
+	for i := range 3 {
+		h = started()
+		require.True(t, h.leases[0].Careful())
+		seq, times := h.leases[2].Suspect()
+		require.Equal(t, i, times)
+		require.NoError(t, h.leases[2].NoteInFlight(t.Context(), 40), "another lane comes first")
+		require.NoError(t, h.leases[2].NoteInFlight(t.Context(), 41))
+		if i > 0 {
+			require.EqualValues(t, 41, seq)
+		}
+	}
+
+	h = newHolder()
+	stop := own(t, o, h)
+	_, times := h.leases[2].Suspect()
+	require.Equal(t, 3, times)
+	require.NoError(t, h.leases[2].NoteInFlight(t.Context(), 41))
+	require.NoError(t, h.leases[2].NoteInFlight(t.Context(), 0))
+	_, times = h.leases[2].Suspect()
+	require.Zero(t, times, "survived")
+	stop()
+	owners, err := partition.ReadOwners(t.Context(), conn.JS, chat.StageUser, partitions)
+	require.NoError(t, err)
+	require.Empty(t, owners.Partitions[2].Instance, "released")
+	vanished := owners.Partitions[2].Vanished
+	h = newHolder()
+	defer own(t, o, h)()
+	owners, err = partition.ReadOwners(t.Context(), conn.JS, chat.StageUser, partitions)
+	require.NoError(t, err)
+	require.Equal(t, vanished, owners.Partitions[2].Vanished, "an owner that released has not vanished")
+}

@@ -355,7 +355,7 @@ func TestStatus(t *testing.T) {
 	require.NoError(t, err)
 	leases, err := a.conn.JS.KeyValue(t.Context(), topology.BucketLeases)
 	require.NoError(t, err)
-	epoch, err := leases.Put(t.Context(), topology.LeaseKey(chat.StageBot, 1), []byte("worker-a"))
+	epoch, err := leases.Put(t.Context(), topology.LeaseKey(chat.StageBot, 1), []byte(`{"instance":"worker-a","sole":true}`))
 	require.NoError(t, err)
 	s, _ := ok[ops.Status](a, 200, request{method: "GET", path: "/status"})
 	require.EqualValues(t, 1, s.Stages[0].Waiting)
