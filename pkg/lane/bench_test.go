@@ -73,14 +73,15 @@ func (s *benchStage) Run(ctx context.Context, hold func(context.Context, partiti
 	return hold(ctx, s)
 }
 
-func (*benchStage) Stage() chat.Stage                          { return chat.StageBot }
-func (*benchStage) Partition() int                             { return 0 }
-func (*benchStage) Epoch() uint64                              { return 1 }
-func (*benchStage) Deadline() time.Time                        { return time.Now().Add(time.Hour) }
-func (*benchStage) Verify(context.Context) error               { return nil }
-func (*benchStage) Careful() bool                              { return false }
-func (*benchStage) Suspect() (uint64, int)                     { return 0, 0 }
-func (*benchStage) NoteInFlight(context.Context, uint64) error { return nil }
+func (*benchStage) Stage() chat.Stage            { return chat.StageBot }
+func (*benchStage) Partition() int               { return 0 }
+func (*benchStage) Epoch() uint64                { return 1 }
+func (*benchStage) Deadline() time.Time          { return time.Now().Add(time.Hour) }
+func (*benchStage) Verify(context.Context) error { return nil }
+func (*benchStage) Careful() bool                { return false }
+
+func (*benchStage) Suspects() ([]partition.Work, int)                    { return nil, 0 }
+func (*benchStage) NoteInFlight(context.Context, []partition.Work) error { return nil }
 
 func (*benchStage) Close(context.Context, bool) error                      { return nil }
 func (*benchStage) Settle(context.Context, string, chat.Ordinal) error     { return nil }

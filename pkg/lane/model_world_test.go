@@ -198,7 +198,7 @@ func (l *life) isDead() bool {
 func (l *life) Run(ctx context.Context, hold func(context.Context, partition.Lease) error) error {
 	var g errgroup.Group
 	for p := range l.world.parts {
-		g.Go(func() error { return hold(ctx, modelLease{life: l, partition: p}) })
+		g.Go(func() error { return hold(ctx, l.newLease(p)) })
 	}
 	return g.Wait()
 }
@@ -206,18 +206,47 @@ func (l *life) Run(ctx context.Context, hold func(context.Context, partition.Lea
 type modelLease struct {
 	life      *life
 	partition int
+	careful   bool
+	suspects  []partition.Work
+	vanished  int
 }
 
-func (l modelLease) Stage() chat.Stage                          { return l.life.world.stage }
-func (l modelLease) Partition() int                             { return l.partition }
-func (l modelLease) Epoch() uint64                              { return uint64(l.life.number) }
-func (l modelLease) Verify(context.Context) error               { return nil }
-func (l modelLease) Careful() bool                              { return false }
-func (l modelLease) Suspect() (uint64, int)                     { return 0, 0 }
-func (l modelLease) NoteInFlight(context.Context, uint64) error { return nil }
+// newLease is that of an owner that is careful at random, and suspects what it
+// happens to find.
+func (l *life) newLease(p int) *modelLease {
+	w := l.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	lease := &modelLease{life: l, partition: p, careful: w.rng.IntN(2) == 0}
+	if w.rng.IntN(2) == 0 {
+		return lease
+	}
+	lease.vanished = 1 + w.rng.IntN(3)
+	for _, m := range w.parts[p].queue[:min(len(w.parts[p].queue), w.rng.IntN(20))] {
+		groups, conv, _, _ := modelData(m.Data)
+		id := lane.ID{Group: pick(w.rng, groups...), Key: chat.KeyOf("c", conv)}
+		work := partition.Work{Seq: m.Seq, Lane: id.String()}
+		if lease.vanished < 3 && w.rng.IntN(3) == 0 { // while it was routed: what ends there gets into no lane
+			work.Lane = ""
+		}
+		lease.suspects = append(lease.suspects, work)
+	}
+	return lease
+}
+
+func (l *modelLease) Stage() chat.Stage                 { return l.life.world.stage }
+func (l *modelLease) Partition() int                    { return l.partition }
+func (l *modelLease) Epoch() uint64                     { return uint64(l.life.number) }
+func (l *modelLease) Verify(context.Context) error      { return nil }
+func (l *modelLease) Careful() bool                     { return l.careful }
+func (l *modelLease) Suspects() ([]partition.Work, int) { return l.suspects, l.vanished }
+
+func (l *modelLease) NoteInFlight(ctx context.Context, _ []partition.Work) error {
+	return l.life.call(ctx, func() {})
+}
 
 // Deadline is near now and then, as if a renewal were late.
-func (l modelLease) Deadline() time.Time {
+func (l *modelLease) Deadline() time.Time {
 	if l.life.world.roll(50) == 0 {
 		return time.Now().Add(time.Second)
 	}

@@ -37,16 +37,29 @@ type shard struct {
 	inHand   map[uint64]*hot
 	timers   dueHeap
 	kick     chan struct{} // the earliest timer changed
+
+	// What may have ended the owners before; see care.
+	care     *care
+	suspects []partition.Work
+	sure     bool    // it is the only one, and has
+	turn     *lane   // whose turn it is to handle a suspect
+	line     []*lane // who waits for the turn
+	// routing stands in line for the suspects that are not in a lane yet.
+	routing     lane
+	routingTurn chan struct{}
 }
 
 func newShard(ctx context.Context, e *Engine, lease partition.Lease, store Store, log *zap.Logger) *shard {
 	working, abort := context.WithCancelCause(context.WithoutCancel(ctx))
 	trying, cut := context.WithCancelCause(working)
+	suspects, vanished := lease.Suspects()
 	return &shard{
 		engine: e, lease: lease, store: store, log: log,
 		fetching: ctx, trying: trying, working: working, cut: cut, abort: abort,
 		slots: make(chan struct{}, window),
 		lanes: map[ID]*lane{}, inHand: map[uint64]*hot{}, kick: make(chan struct{}, 1),
+		care: newCare(lease), routingTurn: make(chan struct{}, 1),
+		suspects: suspects, sure: len(suspects) == 1 && vanished >= poisonFrom,
 	}
 }
 
@@ -149,15 +162,16 @@ func (s *shard) accept(ctx context.Context, d *Delivery) error {
 		return nil
 	}
 	s.engine.metrics.inHand.Inc()
-	targets, err := s.engine.handler.Route(ctx, &d.Message)
+	routed, err := s.routeWithCare(ctx, d)
 	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+		return err
+	}
+	if routed.fault != nil {
 		h.open = 1
-		s.workers.Go(func() { s.buryUndecodable(h, &d.Message, err) })
+		s.workers.Go(func() { s.buryUndecodable(h, &d.Message, routed.fault) })
 		return nil
 	}
+	targets := routed.targets
 	h.open = max(1, len(targets))
 	if len(targets) == 0 {
 		s.release(h)
@@ -304,6 +318,7 @@ func (s *shard) rest(l *lane) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.active, l.atWork = false, false
+	s.passTurn(l)
 	switch {
 	case s.closed:
 		s.finish(l)

@@ -80,6 +80,7 @@ const (
 	ReasonWaited      = "waited"      // waited longer than the schedule lasts, and its destination is down
 	ReasonPanic       = "panic"       // the handler panicked
 	ReasonUndecodable = "undecodable" // the stored envelope can't be read
+	ReasonPoison      = "poison"      // the process ended each time while it was handled
 )
 
 // attempt makes the attempt's record.

@@ -2,6 +2,7 @@ package lane
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -79,8 +80,8 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 		s.bury(ctx, l, it, task, state, ReasonWaited)
 		return
 	}
-	v := s.attempt(s.trying, task) //nolint:contextcheck // a child of ctx that ends earlier
-	if ctx.Err() != nil {          // the lease has lapsed: record nothing
+	v, made := s.attemptWithCare(ctx, l, task)
+	if !made || ctx.Err() != nil { // the lease has lapsed: record nothing
 		return
 	}
 	record := v.attempt(now, time.Since(now))
@@ -226,10 +227,14 @@ func (s *shard) buryParked(ctx context.Context, l *lane, it *item, cause error) 
 
 func (s *shard) undecodable(m *Message, cause error) *chat.DeadLetter {
 	now := time.Now()
-	s.log.Error("a message can't be decoded and becomes a dead letter", zap.Uint64("seq", m.Seq), zap.Error(cause))
+	reason := ReasonUndecodable
+	if errors.Is(cause, errPoison) {
+		reason = ReasonPoison
+	}
+	s.log.Error("a message that belongs to no lane becomes a dead letter", zap.Uint64("seq", m.Seq), zap.String("reason", reason), zap.Error(cause))
 	return &chat.DeadLetter{
 		MessageID: fmt.Sprintf("seq-%s-%d-%d", s.engine.Stage, s.lease.Partition(), m.Seq),
-		Stage:     s.engine.Stage, Reason: ReasonUndecodable, Error: cause.Error(),
+		Stage:     s.engine.Stage, Reason: reason, Error: cause.Error(),
 		FirstFailure: now, DiedAt: now, Data: m.Data,
 	}
 }

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/topology"
 )
 
@@ -38,12 +36,12 @@ func (r *run) acquire(ctx context.Context, t *term, p int) (*sharedLease, error)
 	}
 	if vanished {
 		r.Log.Warn("taking over from an owner that has vanished", zap.Int("partition", p),
-			zap.String("owner", was.Instance), zap.Uint64("inFlight", was.InFlight), zap.Int("times", len(record.Vanished)))
+			zap.String("owner", was.Instance), zap.Any("inFlight", was.InFlight), zap.Int("times", len(record.Vanished)))
 	}
-	return &sharedLease{
-		run: r, term: t, partition: p, key: key, epoch: epoch,
-		careful: record.careful(now), revision: epoch, record: record,
-	}, nil
+	l := &sharedLease{run: r, term: t}
+	l.held = held{leases: r.leases, stage: r.stage, partition: p, key: key, own: func(r leaseRecord) bool { return r.Member == t.key }}
+	l.taken(epoch, record)
+	return l, nil
 }
 
 // isFree reports whether a lease that names this member may be taken, and
@@ -75,87 +73,31 @@ func (r *run) isFree(ctx context.Context, member string, t *term) (free, vanishe
 
 // sharedLease is a partition that this worker owns.
 type sharedLease struct {
-	run       *run
-	term      *term
-	partition int
-	key       string
-	epoch     uint64
-	careful   bool
+	held
 
-	mu       sync.Mutex
-	revision uint64
-	record   leaseRecord
+	run  *run
+	term *term
 }
 
-func (l *sharedLease) Stage() chat.Stage   { return l.run.stage }
-func (l *sharedLease) Partition() int      { return l.partition }
-func (l *sharedLease) Epoch() uint64       { return l.epoch }
 func (l *sharedLease) Deadline() time.Time { return l.term.deadline() }
-func (l *sharedLease) Careful() bool       { return l.careful }
 
-func (l *sharedLease) Suspect() (seq uint64, vanished int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.record.Suspect, l.record.Suspected
+func (l *sharedLease) lapsed() error {
+	if time.Now().Before(l.Deadline()) {
+		return nil
+	}
+	return fmt.Errorf("partition %d: %w", l.partition, ErrLapsed)
 }
 
 func (l *sharedLease) Verify(ctx context.Context) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !time.Now().Before(l.Deadline()) {
-		return fmt.Errorf("partition %d: %w", l.partition, ErrLapsed)
-	}
-	return l.verify(ctx)
-}
-
-// verify takes over the revision of an own write whose confirmation was lost.
-func (l *sharedLease) verify(ctx context.Context) error {
-	s, err := l.run.leases.read(ctx, l.key)
-	if err != nil {
-		return fmt.Errorf("verifying the lease of partition %d: %w", l.partition, err)
-	}
-	found := decodeLease(s.value)
-	if s.gone || found.Member != l.term.key || (s.revision != l.epoch && found.Epoch != l.epoch) {
-		return fmt.Errorf("partition %d is with %q: %w", l.partition, found.Instance, ErrLapsed)
-	}
-	l.revision, l.record = s.revision, found
-	return nil
-}
-
-func (l *sharedLease) NoteInFlight(ctx context.Context, seq uint64) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !time.Now().Before(l.Deadline()) {
-		return fmt.Errorf("noting what is in flight in partition %d: %w", l.partition, ErrLapsed)
-	}
-	if err := l.put(ctx, func(r leaseRecord) leaseRecord { return r.noted(l.epoch, seq) }); err != nil {
-		return fmt.Errorf("noting what is in flight in partition %d: %w", l.partition, err)
-	}
-	return nil
-}
-
-// release writes that nobody holds the lease; ErrLapsed when another has it.
-func (l *sharedLease) release(ctx context.Context) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.put(ctx, func(r leaseRecord) leaseRecord { return r.released(time.Now()) })
-}
-
-// put changes the record if it is this holder's still. After an unconfirmed
-// write it looks what is there, once.
-func (l *sharedLease) put(ctx context.Context, change func(leaseRecord) leaseRecord) error {
-	next := change(l.record)
-	revision, err := l.run.leases.write(ctx, l.key, next, l.revision, 0)
-	if errors.Is(err, errConflict) {
-		if err := l.verify(ctx); err != nil {
-			return err
-		}
-		next = change(l.record)
-		revision, err = l.run.leases.write(ctx, l.key, next, l.revision, 0)
-	}
-	if err != nil {
+	if err := l.lapsed(); err != nil {
 		return err
 	}
-	l.revision, l.record = revision, next
-	return nil
+	return l.check(ctx)
+}
+
+func (l *sharedLease) NoteInFlight(ctx context.Context, works []Work) error {
+	if err := l.lapsed(); err != nil {
+		return err
+	}
+	return l.note(ctx, works)
 }

@@ -30,10 +30,10 @@ type Ownership struct {
 	Instance string    `json:"instance,omitempty"`
 	Epoch    uint64    `json:"epoch,omitempty"`
 	Since    time.Time `json:"since"` // when it was taken or released
-	// Vanished is how many holders vanished in the last 10 minutes; Suspect the
-	// stream sequence that the last of them had in flight, 0 if none is known.
-	Vanished int    `json:"vanishedOwners,omitempty"`
-	Suspect  uint64 `json:"suspect,omitempty"`
+	// Vanished is how many holders vanished in the last 10 minutes; Suspects how
+	// many messages may have been the reason, as far as it was noted.
+	Vanished int `json:"vanishedOwners,omitempty"`
+	Suspects int `json:"suspects,omitempty"`
 }
 
 // Owners is who works on a stage, and on what.
@@ -91,7 +91,7 @@ func ReadOwners(ctx context.Context, js jetstream.JetStream, stage chat.Stage, p
 }
 
 func ownership(p int, r leaseRecord, alive bool, revision uint64, now time.Time) Ownership {
-	o := Ownership{Partition: p, Since: r.Since, Vanished: len(r.recent(now)), Suspect: r.Suspect}
+	o := Ownership{Partition: p, Since: r.Since, Vanished: len(r.recent(now)), Suspects: len(r.Suspects)}
 	if alive || r.Sole {
 		o.Instance, o.Epoch = r.Instance, revision
 		if r.Epoch != 0 {

@@ -18,6 +18,13 @@ var (
 	ErrLapsed = errors.New("the lease has lapsed")
 )
 
+// Work is a message that is handled: its sequence in the partition's work queue,
+// and the lane that it is handled in.
+type Work struct {
+	Seq  uint64 `json:"seq"`
+	Lane string `json:"lane,omitempty"`
+}
+
 // Lease is the right to work on a partition.
 type Lease interface {
 	Stage() chat.Stage
@@ -31,19 +38,20 @@ type Lease interface {
 	// the error wraps ErrLapsed when it is not.
 	Verify(ctx context.Context) error
 
-	// Careful says that the partition was taken over from owners that vanished
-	// twice or more in the last 10 minutes: a message may be killing them. The
-	// holder should handle what had been in flight one at a time and note each.
+	// Careful says that owners of the partition vanished twice or more in the
+	// last 10 minutes: a message may be killing them. The holder should note
+	// what it handles before it does.
 	Careful() bool
-	// Suspect returns the stream sequence that was noted as in flight when an
-	// owner vanished, and with how many owners in a row it was the same one; 0
-	// and 0 when there is none. It is none any more once it has been noted and
-	// then another, or 0: the holder has survived it.
-	Suspect() (seq uint64, vanished int)
-	// NoteInFlight writes into the lease, durably, what is about to be handled;
-	// 0 says that nothing is. The error wraps ErrLapsed when the lease is no
-	// more this holder's; after any error the message must not be handled.
-	NoteInFlight(ctx context.Context, seq uint64) error
+	// Suspects returns what had been noted as in flight when an owner vanished,
+	// and with how many owners in a row: with each of these all of it was. The
+	// holder should handle it one after another and note each. What has been
+	// noted, and then not any more, was survived and is no suspect any longer.
+	Suspects() (works []Work, vanished int)
+	// NoteInFlight writes into the lease, durably, all that is about to be
+	// handled or being handled; none says that nothing is. The error wraps
+	// ErrLapsed when the lease is no more this holder's; after any error what
+	// was not noted before must not be handled.
+	NoteInFlight(ctx context.Context, works []Work) error
 }
 
 // Owner hands out a stage's partitions.

@@ -3,6 +3,7 @@ package partition
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -27,11 +28,11 @@ type leaseRecord struct {
 	// Vanished are the times of the take-overs from holders that had not
 	// released, oldest first.
 	Vanished []time.Time `json:"vanished,omitempty"`
-	// InFlight is the sequence that the holder has noted.
-	InFlight uint64 `json:"inFlight,omitempty"`
-	// Suspect is what was in flight when a holder vanished, Suspected with how
-	// many in a row.
-	Suspect   uint64 `json:"suspect,omitempty"`
+	// InFlight is what the holder has noted.
+	InFlight []Work `json:"inFlight,omitempty"`
+	// Suspects are what was in flight when a holder vanished; with several in a
+	// row, as Suspected counts, what was in flight with each of them.
+	Suspects  []Work `json:"suspects,omitempty"`
 	Suspected int    `json:"suspected,omitempty"`
 
 	// Sole says that a [Sole] holds it, which no member key keeps alive.
@@ -62,7 +63,7 @@ func decodeLease(value []byte) leaseRecord {
 func (r leaseRecord) taken(member, instance string, now time.Time, vanished bool) leaseRecord {
 	next := leaseRecord{
 		Member: member, Instance: instance, Since: now.UTC(),
-		Vanished: r.recent(now), Suspect: r.Suspect, Suspected: r.Suspected,
+		Vanished: r.recent(now), Suspects: r.Suspects, Suspected: r.Suspected,
 	}
 	if !vanished {
 		return next
@@ -71,12 +72,12 @@ func (r leaseRecord) taken(member, instance string, now time.Time, vanished bool
 	if n := len(next.Vanished); n > keptVanished {
 		next.Vanished = next.Vanished[n-keptVanished:]
 	}
-	switch r.InFlight {
-	case 0:
-	case r.Suspect:
-		next.Suspected++
-	default:
-		next.Suspect, next.Suspected = r.InFlight, 1
+	if len(r.InFlight) == 0 {
+		return next
+	}
+	next.Suspects, next.Suspected = keep(r.Suspects, r.InFlight, true), r.Suspected+1
+	if len(next.Suspects) == 0 {
+		next.Suspects, next.Suspected = r.InFlight, 1
 	}
 	return next
 }
@@ -85,19 +86,35 @@ func (r leaseRecord) taken(member, instance string, now time.Time, vanished bool
 func (r leaseRecord) released(now time.Time) leaseRecord {
 	return leaseRecord{
 		Instance: r.Instance, Since: now.UTC(),
-		Vanished: r.recent(now), Suspect: r.Suspect, Suspected: r.Suspected,
+		Vanished: r.recent(now), Suspects: r.Suspects, Suspected: r.Suspected,
 	}
 }
 
-// noted is the record with a sequence in flight. A suspect that was in flight
-// before has been survived, and is none any more; one whose turn has not come
-// stays one, whatever is handled before it.
-func (r leaseRecord) noted(epoch, seq uint64) leaseRecord {
-	if r.InFlight == r.Suspect && seq != r.Suspect {
-		r.Suspect, r.Suspected = 0, 0
+// noted is the record with other work in flight. A suspect that was in flight
+// before and is not any more has been survived: it is none any more. One whose
+// turn has not come stays one, whatever is handled before it.
+func (r leaseRecord) noted(epoch uint64, works []Work) leaseRecord {
+	r.Suspects = keep(r.Suspects, keep(r.InFlight, works, false), false)
+	if len(r.Suspects) == 0 {
+		r.Suspected = 0
 	}
-	r.Epoch, r.InFlight = epoch, seq
+	r.Epoch, r.InFlight = epoch, slices.Clone(works)
 	return r
+}
+
+// keep returns what of works is among the others, or what is not.
+func keep(works, others []Work, among bool) []Work {
+	is := make(map[Work]bool, len(others))
+	for _, w := range others {
+		is[w] = true
+	}
+	var out []Work
+	for _, w := range works {
+		if is[w] == among {
+			out = append(out, w)
+		}
+	}
+	return out
 }
 
 // recent are the take-overs from vanished holders that still count.
@@ -111,7 +128,15 @@ func (r leaseRecord) recent(now time.Time) []time.Time {
 	return out
 }
 
-func (r leaseRecord) careful(now time.Time) bool { return len(r.recent(now)) >= carefulFrom }
+// carefulUntil is until when a partition is to be handled with care: as long as
+// enough of its owners vanished within the last 10 minutes.
+func (r leaseRecord) carefulUntil() time.Time {
+	n := len(r.Vanished)
+	if n < carefulFrom {
+		return time.Time{}
+	}
+	return r.Vanished[n-carefulFrom].Add(vanishedWithin)
+}
 
 func encode(v any) ([]byte, error) {
 	data, err := json.Marshal(v)

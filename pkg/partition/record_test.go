@@ -10,17 +10,17 @@ import (
 func TestRecordCountsVanishedOwners(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	r := leaseRecord{}.taken("m1", "one", now, false)
-	require.False(t, r.careful(now))
+	require.False(t, now.Before(r.carefulUntil()))
 	require.Equal(t, "m1", r.Member)
 
 	r = r.taken("m2", "two", now.Add(time.Minute), true)
-	require.False(t, r.careful(now.Add(time.Minute)))
+	require.False(t, now.Add(time.Minute).Before(r.carefulUntil()))
 	r = r.released(now.Add(2 * time.Minute))
 	require.Empty(t, r.Member)
 	require.Equal(t, "two", r.Instance)
 	r = r.taken("m3", "three", now.Add(3*time.Minute), true)
-	require.True(t, r.careful(now.Add(3*time.Minute)))
-	require.False(t, r.careful(now.Add(11*time.Minute)), "the first is forgotten")
+	require.True(t, now.Add(3*time.Minute).Before(r.carefulUntil()))
+	require.False(t, now.Add(11*time.Minute).Before(r.carefulUntil()), "the first is forgotten")
 	require.Len(t, r.released(now.Add(11*time.Minute)).Vanished, 1)
 
 	for i := range 3 * keptVanished {
@@ -29,29 +29,41 @@ func TestRecordCountsVanishedOwners(t *testing.T) {
 	require.Len(t, r.Vanished, keptVanished)
 }
 
-func TestRecordNamesTheSuspect(t *testing.T) {
+func TestRecordNamesTheSuspects(t *testing.T) {
 	now := time.Now()
 	vanish := func(r leaseRecord) leaseRecord { return r.taken("m", "w", now, true) }
-	suspect := func(r leaseRecord) [2]uint64 { return [2]uint64{r.Suspect, uint64(r.Suspected)} }
+	set := func(seqs ...uint64) (out []Work) {
+		for _, seq := range seqs {
+			out = append(out, Work{Seq: seq})
+		}
+		return out
+	}
+	requireSuspects := func(times int, suspects []Work, r leaseRecord, why string) {
+		t.Helper()
+		require.Equal(t, suspects, r.Suspects, why)
+		require.Equal(t, times, r.Suspected, why)
+	}
 
 	r := vanish(leaseRecord{})
-	require.Equal(t, [2]uint64{0, 0}, suspect(r), "nothing was noted")
-	r = r.noted(9, 42)
+	requireSuspects(0, nil, r, "nothing was noted")
+	r = r.noted(9, set(41, 42, 43))
 	require.EqualValues(t, 9, r.Epoch)
 	r = vanish(r)
-	require.Equal(t, [2]uint64{42, 1}, suspect(r))
-	require.Zero(t, r.InFlight)
+	requireSuspects(1, set(41, 42, 43), r, "all that was in flight")
+	require.Empty(t, r.InFlight)
 	require.Zero(t, r.Epoch)
-	require.Equal(t, [2]uint64{42, 1}, suspect(vanish(r)), "the next one vanished before it noted anything")
-	r = vanish(r.noted(10, 42))
-	require.Equal(t, [2]uint64{42, 2}, suspect(r), "the same again")
-	require.Equal(t, [2]uint64{42, 2}, suspect(r.released(now).taken("m", "w", now, false)), "kept over a release")
-	require.Equal(t, [2]uint64{43, 1}, suspect(vanish(r.noted(11, 43))), "another")
-	require.Equal(t, [2]uint64{42, 2}, suspect(r.noted(12, 41)), "its turn has not come")
-	require.Equal(t, [2]uint64{42, 3}, suspect(vanish(r.noted(12, 41).noted(12, 42))), "another was survived before it")
-	require.Equal(t, [2]uint64{0, 0}, suspect(r.noted(12, 42).noted(12, 0)), "it was survived")
-	require.Equal(t, [2]uint64{0, 0}, suspect(r.noted(12, 42).noted(12, 44)), "so it was when the next is noted")
-	require.Equal(t, [2]uint64{42, 2}, suspect(r.noted(12, 44).released(now).taken("m", "w", now, false)), "released: nothing vanished")
+	requireSuspects(1, set(41, 42, 43), vanish(r), "the next one vanished before it noted anything")
+	requireSuspects(1, set(43), r.noted(10, set(41)).noted(10, set(42)).noted(10, set(42, 50)).noted(10, nil), "two were survived")
+	r = vanish(r.noted(10, set(41)).noted(10, set(42)))
+	requireSuspects(2, set(42), r, "one was survived, the next one was not; the last was not tried")
+	requireSuspects(2, set(42), r.released(now).taken("m", "w", now, false), "kept over a release")
+	requireSuspects(1, set(60, 61), vanish(r.noted(11, set(60, 61))), "none of them again")
+	requireSuspects(2, set(42), r.noted(12, set(41)), "its turn has not come")
+	requireSuspects(3, set(42), vanish(r.noted(12, set(41)).noted(12, set(42, 70))), "again, beside another")
+	requireSuspects(0, nil, r.noted(12, set(42)).noted(12, nil), "it was survived")
+	requireSuspects(0, nil, r.noted(12, set(42)).noted(12, set(44)), "so it was when the next is noted")
+	requireSuspects(2, set(42), r.noted(12, set(44)).released(now).taken("m", "w", now, false), "released: nothing vanished")
+	requireSuspects(1, []Work{{Seq: 42, Lane: "f"}}, vanish(r.noted(13, []Work{{Seq: 42, Lane: "f"}})), "the same message in another lane is another")
 }
 
 func TestRecordThatIsANameAlone(t *testing.T) {

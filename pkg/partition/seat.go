@@ -126,7 +126,7 @@ func (r *run) occupy(life context.Context, l *sharedLease) error {
 	defer end(nil)
 	done := make(chan error, 1)
 	go func() { done <- r.hold(held, l) }()
-	r.Log.Info("partition taken", zap.Int("partition", l.partition), zap.Uint64("epoch", l.epoch), zap.Bool("careful", l.careful))
+	r.Log.Info("partition taken", zap.Int("partition", l.partition), zap.Uint64("epoch", l.epoch), zap.Bool("careful", l.Careful()))
 	lapsed := l.term.lapsed
 	for {
 		changed, reason := r.judge(l)

@@ -94,17 +94,18 @@ func TestVanishedWorkersPartitionsAreTaken(t *testing.T) {
 	s := newStage(t, 4, quick)
 	a := s.join("a")
 	s.untilSpread(a)
+	poison := []partition.Work{{Seq: 42, Lane: "e.a"}}
 	for range 2 {
 		b := s.join("b")
 		s.untilSpread(a, b)
 		theirs := s.loads()["b"]
-		require.NoError(t, s.lease(theirs[0]).NoteInFlight(t.Context(), 42))
+		require.NoError(t, s.lease(theirs[0]).NoteInFlight(t.Context(), poison))
 		old := s.lease(theirs[0])
 		b.crash()
 		t.Logf("taken over after %s", s.untilLoads(map[*worker]int{a: 4}))
 		require.Equal(t, map[error]int{partition.ErrLapsed: 2}, s.endings(b), "it stopped by itself")
 		require.ErrorIs(t, old.Verify(t.Context()), partition.ErrLapsed)
-		require.ErrorIs(t, old.NoteInFlight(t.Context(), 1), partition.ErrLapsed)
+		require.ErrorIs(t, old.NoteInFlight(t.Context(), nil), partition.ErrLapsed)
 		require.False(t, time.Now().Before(old.Deadline()))
 		b.leave()
 		b.await()
@@ -117,24 +118,24 @@ func TestVanishedWorkersPartitionsAreTaken(t *testing.T) {
 	for p, held := range o.Partitions {
 		l := s.lease(p)
 		require.Equal(t, held.Vanished >= 2, l.Careful())
-		seq, times := l.Suspect()
-		require.Equal(t, held.Suspect, seq)
+		suspects, times := l.Suspects()
+		require.Len(t, suspects, held.Suspects)
 		if !l.Careful() {
 			continue
 		}
 		careful++
-		if seq != 0 {
-			require.EqualValues(t, 42, seq)
+		if len(suspects) != 0 {
+			require.Equal(t, poison, suspects)
 			require.Equal(t, 2, times)
-			require.NoError(t, l.NoteInFlight(t.Context(), 43))
-			seq, times = l.Suspect()
-			require.EqualValues(t, 42, seq, "its turn has not come")
+			require.NoError(t, l.NoteInFlight(t.Context(), []partition.Work{{Seq: 43}}))
+			suspects, times = l.Suspects()
+			require.Equal(t, poison, suspects, "its turn has not come")
 			require.Equal(t, 2, times)
-			require.NoError(t, l.NoteInFlight(t.Context(), 42))
-			require.NoError(t, l.NoteInFlight(t.Context(), 0))
+			require.NoError(t, l.NoteInFlight(t.Context(), poison))
+			require.NoError(t, l.NoteInFlight(t.Context(), nil))
 			require.NoError(t, l.Verify(t.Context()))
-			seq, times = l.Suspect()
-			require.Zero(t, seq)
+			suspects, times = l.Suspects()
+			require.Empty(t, suspects)
 			require.Zero(t, times)
 		}
 	}
@@ -186,7 +187,7 @@ func TestLeaseTakenByForce(t *testing.T) {
 	held := s.lease(0)
 
 	// A write of a's own whose confirmation was lost is its own still.
-	require.NoError(t, held.NoteInFlight(t.Context(), 6))
+	require.NoError(t, held.NoteInFlight(t.Context(), []partition.Work{{Seq: 6}}))
 	entry, err := kv.Get(t.Context(), topology.LeaseKey(chat.StageUser, 0))
 	require.NoError(t, err)
 	_, err = kv.Put(t.Context(), entry.Key(), entry.Value())
@@ -194,7 +195,7 @@ func TestLeaseTakenByForce(t *testing.T) {
 	require.NoError(t, held.Verify(t.Context()))
 	_, err = kv.Put(t.Context(), entry.Key(), entry.Value())
 	require.NoError(t, err)
-	require.NoError(t, held.NoteInFlight(t.Context(), 7))
+	require.NoError(t, held.NoteInFlight(t.Context(), []partition.Work{{Seq: 7}}))
 	require.Empty(t, s.endings(a))
 
 	// A Sole takes what it wants; the holder stops. Nothing keeps a Sole's
@@ -203,7 +204,7 @@ func TestLeaseTakenByForce(t *testing.T) {
 	require.NoError(t, err)
 	s.until("stopped, and taken back", func() bool { return len(s.holds[0]) == 2 && s.owners()[0] == a })
 	require.Equal(t, map[error]int{partition.ErrLapsed: 1}, s.endings(a))
-	require.ErrorIs(t, held.NoteInFlight(t.Context(), 8), partition.ErrLapsed)
+	require.ErrorIs(t, held.NoteInFlight(t.Context(), []partition.Work{{Seq: 8}}), partition.ErrLapsed)
 }
 
 func TestStrayLeaseIsReleased(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -70,99 +69,34 @@ func (o *Sole) own(ctx context.Context, p int, hold func(ctx context.Context, l 
 	}
 	// One that can't be released looks like a crash to the next owner, which is
 	// then careful for nothing.
-	_ = lease.put(context.WithoutCancel(ctx), func(r leaseRecord) leaseRecord { return r.released(time.Now()) })
+	_ = lease.release(context.WithoutCancel(ctx))
 	return nil
 }
 
 func (o *Sole) take(ctx context.Context, p int) (*soleLease, error) {
-	l := &soleLease{owner: o, partition: p, key: topology.LeaseKey(o.stage, p)}
+	l := &soleLease{held{leases: o.leases, stage: o.stage, partition: p, key: topology.LeaseKey(o.stage, p), own: func(r leaseRecord) bool { return r.Sole }}}
 	for {
 		before, err := o.leases.read(ctx, l.key)
 		if err != nil {
 			return nil, err
 		}
 		was, now := decodeLease(before.value), time.Now()
-		l.record = was.taken("", o.instance, now, was.Sole || was.Member != "")
-		l.record.Sole = true
-		l.careful = l.record.careful(now)
-		l.epoch, err = o.leases.write(ctx, l.key, l.record, before.revision, 0)
-		l.revision = l.epoch
-		if !errors.Is(err, errConflict) {
-			return l, err
+		record := was.taken("", o.instance, now, was.Sole || was.Member != "")
+		record.Sole = true
+		epoch, err := o.leases.write(ctx, l.key, record, before.revision, 0)
+		if errors.Is(err, errConflict) {
+			continue
 		}
+		l.taken(epoch, record)
+		return l, err
 	}
 }
 
-type soleLease struct {
-	owner     *Sole
-	partition int
-	key       string
-	epoch     uint64
-	careful   bool
-
-	mu       sync.Mutex
-	revision uint64
-	record   leaseRecord
-}
-
-func (l *soleLease) Stage() chat.Stage { return l.owner.stage }
-func (l *soleLease) Partition() int    { return l.partition }
-func (l *soleLease) Epoch() uint64     { return l.epoch }
-func (l *soleLease) Careful() bool     { return l.careful }
+type soleLease struct{ held }
 
 // Deadline is far away: nobody takes a sole owner's lease by time.
 func (l *soleLease) Deadline() time.Time { return time.Now().Add(math.MaxInt32 * time.Second) }
 
-func (l *soleLease) Suspect() (seq uint64, vanished int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.record.Suspect, l.record.Suspected
-}
+func (l *soleLease) Verify(ctx context.Context) error { return l.check(ctx) }
 
-func (l *soleLease) Verify(ctx context.Context) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.verify(ctx)
-}
-
-// verify takes over the revision of an own write whose confirmation was lost.
-func (l *soleLease) verify(ctx context.Context) error {
-	s, err := l.owner.leases.read(ctx, l.key)
-	if err != nil {
-		return fmt.Errorf("verifying the lease of partition %d: %w", l.partition, err)
-	}
-	found := decodeLease(s.value)
-	if s.revision != l.epoch && found.Epoch != l.epoch {
-		return errors.Join(ErrLapsed, fmt.Errorf("partition %d has been taken by %s", l.partition, found.Instance))
-	}
-	l.revision, l.record = s.revision, found
-	return nil
-}
-
-func (l *soleLease) NoteInFlight(ctx context.Context, seq uint64) error {
-	if err := l.put(ctx, func(r leaseRecord) leaseRecord { return r.noted(l.epoch, seq) }); err != nil {
-		return fmt.Errorf("noting what is in flight in partition %d: %w", l.partition, err)
-	}
-	return nil
-}
-
-// put changes the record if it is this holder's still. After an unconfirmed
-// write it looks what is there, once.
-func (l *soleLease) put(ctx context.Context, change func(leaseRecord) leaseRecord) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	next := change(l.record)
-	revision, err := l.owner.leases.write(ctx, l.key, next, l.revision, 0)
-	if errors.Is(err, errConflict) {
-		if err := l.verify(ctx); err != nil {
-			return err
-		}
-		next = change(l.record)
-		revision, err = l.owner.leases.write(ctx, l.key, next, l.revision, 0)
-	}
-	if err != nil {
-		return err
-	}
-	l.revision, l.record = revision, next
-	return nil
-}
+func (l *soleLease) NoteInFlight(ctx context.Context, works []Work) error { return l.note(ctx, works) }

@@ -99,7 +99,7 @@ func TestTakeOver(t *testing.T) {
 		require.Greater(t, second.leases[p].Epoch(), first.leases[p].Epoch())
 		err := first.leases[p].Verify(t.Context())
 		require.ErrorIs(t, err, partition.ErrLapsed)
-		require.ErrorContains(t, err, "taken by two")
+		require.ErrorContains(t, err, `is with "two"`)
 		require.NoError(t, second.leases[p].Verify(t.Context()))
 		require.NoError(t, other.leases[p].Verify(t.Context()), "the other stage's are its own")
 	}
@@ -161,26 +161,33 @@ func TestSoleRemembersCrashes(t *testing.T) {
 	require.False(t, h.leases[0].Careful(), "nobody was there before")
 	h = started()
 	require.False(t, h.leases[0].Careful())
+	works := func(seqs ...uint64) (out []partition.Work) {
+		for _, seq := range seqs {
+			out = append(out, partition.Work{Seq: seq, Lane: "e.a"})
+		}
+		return out
+	}
 	for i := range 3 {
 		h = started()
 		require.True(t, h.leases[0].Careful())
-		seq, times := h.leases[2].Suspect()
+		suspects, times := h.leases[2].Suspects()
 		require.Equal(t, i, times)
-		require.NoError(t, h.leases[2].NoteInFlight(t.Context(), 40), "another lane comes first")
-		require.NoError(t, h.leases[2].NoteInFlight(t.Context(), 41))
-		if i > 0 {
-			require.EqualValues(t, 41, seq)
+		require.NoError(t, h.leases[2].NoteInFlight(t.Context(), works(40)), "another comes first")
+		require.NoError(t, h.leases[2].NoteInFlight(t.Context(), works(41, 50+uint64(i))))
+		if i > 1 {
+			require.Equal(t, works(41), suspects, "what was in flight each time")
 		}
 	}
 
 	h = newHolder()
 	stop := own(t, o, h)
-	_, times := h.leases[2].Suspect()
+	_, times := h.leases[2].Suspects()
 	require.Equal(t, 3, times)
-	require.NoError(t, h.leases[2].NoteInFlight(t.Context(), 41))
-	require.NoError(t, h.leases[2].NoteInFlight(t.Context(), 0))
-	_, times = h.leases[2].Suspect()
-	require.Zero(t, times, "survived")
+	require.NoError(t, h.leases[2].NoteInFlight(t.Context(), works(41)))
+	require.NoError(t, h.leases[2].NoteInFlight(t.Context(), nil))
+	suspects, times := h.leases[2].Suspects()
+	require.Empty(t, suspects, "survived")
+	require.Zero(t, times)
 	stop()
 	owners, err := partition.ReadOwners(t.Context(), conn.JS, chat.StageUser, partitions)
 	require.NoError(t, err)
