@@ -85,10 +85,16 @@ func (s *System) startServe(args ...string) {
 // container.
 func StartFourProcesses(t testing.TB, binaries *Binaries) *System {
 	t.Helper()
+	return StartFourProcessesWith(t, binaries)
+}
+
+// StartFourProcessesWith is StartFourProcesses with more in the environment.
+func StartFourProcessesWith(t testing.TB, binaries *Binaries, more ...string) *System {
+	t.Helper()
 	s := NewSystem(t, binaries)
 	s.Redis = StartRedis(t)
 	s.NATS = StartNATS(t, binaries)
-	env := Environment(s.NATS.URL, s.Redis.URL)
+	env := append(Environment(s.NATS.URL, s.Redis.URL), more...)
 	for _, command := range []string{"ops", "delivery-worker", "bot-worker", "ingest"} {
 		s.start(command, env)
 	}
