@@ -11,7 +11,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
-	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/topology"
 )
@@ -33,6 +32,9 @@ type Options struct {
 	// CheckEvery is how often the snapshot is compared with the leader's
 	// revision; 0 means 5 s.
 	CheckEvery time.Duration
+	// OnlyWriter says that no other process writes the configuration, so that
+	// CatchUp needs no question to the leader.
+	OnlyWriter bool
 }
 
 const (
@@ -52,6 +54,7 @@ type Registry struct {
 
 	current   atomic.Pointer[Snapshot]
 	unreached atomic.Uint64 // the snapshot's revision when Reach last warned
+	asking    asking
 
 	mu       sync.Mutex // orders changes of current, and guards what follows
 	watchErr error      // why the watch is down
@@ -154,35 +157,6 @@ func (r *Registry) WaitRevision(ctx context.Context, revision uint64) error {
 				revision, r.Snapshot().revision, context.Cause(ctx))
 		}
 	}
-}
-
-// CatchUp asks the leader for its revision, waits until the snapshot shows it
-// and returns that snapshot. Errors wrap broker.ErrUnavailable.
-func (r *Registry) CatchUp(ctx context.Context) (*Snapshot, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, leaderTimeout, errLeaderSlow)
-	defer cancel()
-	revision, err := r.leaderRevision(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.WaitRevision(ctx, revision); err != nil {
-		return nil, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
-	}
-	return r.Snapshot(), nil
-}
-
-var errLeaderSlow = fmt.Errorf("not done within %s", leaderTimeout)
-
-func (r *Registry) leaderRevision(ctx context.Context) (uint64, error) {
-	status, err := r.kv.Status(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("asking for the configuration's revision: %w: %w", broker.ErrUnavailable, err)
-	}
-	bucket, ok := status.(*jetstream.KeyValueBucketStatus)
-	if !ok {
-		return 0, fmt.Errorf("asking for the configuration's revision: the status is a %T", status)
-	}
-	return bucket.StreamInfo().State.LastSeq, nil
 }
 
 // ConfirmEndpoint looks an endpoint up as the leader has it: for one that the

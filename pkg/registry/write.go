@@ -210,7 +210,7 @@ func (r *Registry) write(ctx context.Context, kind Kind, id string, expect Expec
 	defer cancel()
 	key := keyOf(kind, id)
 	for {
-		snap, err := r.CatchUp(ctx)
+		snap, err := r.catchUp(ctx)
 		if err != nil {
 			return 0, fmt.Errorf("%s %q: %w", kind, id, err)
 		}

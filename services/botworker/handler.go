@@ -159,19 +159,17 @@ func (k known) handled(t *lane.Task) bool {
 		(chat.Ordinal{Counter: k.rec.LastInputSeq, InputAt: k.rec.LastInputAt}).Covers(t.Place)
 }
 
-// botOf finds the message's bot; where it is nil the verdict says why. What the
-// snapshot doesn't know is looked up as the leader has it.
+// botOf finds the message's bot; where it is nil the verdict says why. The
+// configuration is what was confirmed before the turn began, and so before the
+// message was accepted: the bot messages are stamped with it.
 func (h *handler) botOf(ctx context.Context, um *chat.UserMessage) (*chat.Bot, bot.Bot, lane.Verdict) {
-	snapshot := h.Directory.Snapshot()
+	snapshot, err := h.Directory.CatchUp(ctx)
+	if err != nil {
+		return nil, nil, lane.Stall(fmt.Errorf("asking for the newest configuration: %w", err))
+	}
 	channel, ok := snapshot.Channel(um.ChannelID)
 	if !ok {
-		var err error
-		if snapshot, err = h.Directory.CatchUp(ctx); err != nil {
-			return nil, nil, lane.Stall(fmt.Errorf("asking whether channel %s exists: %w", um.ChannelID, err))
-		}
-		if channel, ok = snapshot.Channel(um.ChannelID); !ok {
-			return nil, nil, lane.Dead(reasonChannelRemoved, fmt.Errorf("channel %s does not exist any more", um.ChannelID))
-		}
+		return nil, nil, lane.Dead(reasonChannelRemoved, fmt.Errorf("channel %s does not exist any more", um.ChannelID))
 	}
 	config, ok := snapshot.Bot(channel.BotID) // a snapshot that has the channel has its bot, or never will
 	if !ok {

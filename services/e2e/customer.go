@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -56,9 +55,7 @@ func NewCustomerWith(t testing.TB, s *System, name, botKind string, flags []stri
 	return c
 }
 
-// NewToken makes an access token of a channel and waits until every ingest
-// knows it, and with it all that was configured before: what ops writes reaches
-// the other processes a moment later.
+// NewToken makes an access token of a channel.
 func (s *System) NewToken(channel string) string {
 	s.t.Helper()
 	var made struct {
@@ -66,16 +63,6 @@ func (s *System) NewToken(channel string) string {
 	}
 	s.Read(&made, "token", "create", "--channel", channel)
 	require.True(s.t, strings.HasPrefix(made.Token, "pat_"), "an access token begins with pat_")
-	urls := s.publicURLs()
-	require.NotEmpty(s.t, urls, "there is an ingest")
-	header := map[string]string{"Content-Type": "application/json", "Authorization": "Bearer " + made.Token}
-	for _, url := range urls {
-		await(s.t, func() string { return "ingest at " + url + " to know the token" }, func(ctx context.Context) bool {
-			a, err := post(ctx, url+"/v1/channels/webhook/"+channel+"/messages", header, []byte("{}"))
-			require.NoError(s.t, err)
-			return a.Status == http.StatusUnprocessableEntity // let in, and nothing to take
-		})
-	}
 	return made.Token
 }
 

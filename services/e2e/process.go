@@ -68,6 +68,9 @@ func (p *Process) Start() {
 	p.cmd, p.exited = cmd, exited
 }
 
+// Env is the environment that the process has.
+func (p *Process) Env() []string { return p.env }
+
 // Name is the process's name in logs.
 func (p *Process) Name() string { return p.name }
 

@@ -175,17 +175,6 @@ func (p *Service) AwaitReady() {
 // PublicURL is where user messages go.
 func (s *System) PublicURL() string { return s.service("ingest").At.PublicURL }
 
-// publicURLs are where each process takes user messages.
-func (s *System) publicURLs() []string {
-	var urls []string
-	for _, service := range s.Services {
-		if url := service.At.PublicURL; url != "" {
-			urls = append(urls, url)
-		}
-	}
-	return urls
-}
-
 // AdminURL is where the ops API is.
 func (s *System) AdminURL() string { return s.service("ops").At.AdminURL }
 

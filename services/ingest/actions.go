@@ -17,18 +17,20 @@ import (
 // actions takes actions on a conversation from outside; they enter the same
 // order as its user messages.
 func (s *Service) actions(c echo.Context) error {
-	cfg, r := s.deps.Config(), c.Request()
-	token, err := authenticate(cfg, r)
+	r := c.Request()
+	botID, conversationID := param(c, "botId"), param(c, "conversationId")
+	clear, err := bearer(r)
 	if err != nil {
 		return err
 	}
-	botID, conversationID := param(c, "botId"), param(c, "conversationId")
-	if _, ok := cfg.Bot(botID); !ok {
-		return problem.New(http.StatusNotFound, slugUnknownBot, "there is no bot of this id: check the URL, or create the bot")
-	}
-	channels := cfg.ChannelsOfBot(botID)
-	if !slices.ContainsFunc(channels, func(ch *chat.Channel) bool { return ch.ID == token.ChannelID }) {
-		return forbidden()
+	var token chat.Token
+	var channels []*chat.Channel
+	cfg, err := s.judged(r.Context(), func(cfg Config) (err error) {
+		token, channels, err = authorizeForBot(cfg, clear, botID)
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	key, err := idempotencyKey(r.Header)
 	if err != nil {
@@ -62,6 +64,21 @@ func (s *Service) actions(c echo.Context) error {
 		return err
 	}
 	return answer(c, a)
+}
+
+// authorizeForBot lets the tokens of a bot's channels through.
+func authorizeForBot(cfg Config, clear, botID string) (token chat.Token, channels []*chat.Channel, err error) {
+	if token, err = authenticate(cfg, clear); err != nil {
+		return token, nil, err
+	}
+	if _, ok := cfg.Bot(botID); !ok {
+		return token, nil, problem.New(http.StatusNotFound, slugUnknownBot, "there is no bot of this id: check the URL, or create the bot")
+	}
+	channels = cfg.ChannelsOfBot(botID)
+	if !slices.ContainsFunc(channels, func(ch *chat.Channel) bool { return ch.ID == token.ChannelID }) {
+		return token, nil, forbidden()
+	}
+	return token, channels, nil
 }
 
 // checkChannel checks the channel that the body names, which it may leave out

@@ -1,10 +1,12 @@
 package ingest
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -12,15 +14,19 @@ import (
 	"github.com/parleyhq/parley/pkg/problem"
 )
 
-// authenticate returns the request's token (RFC 6750, in the header only).
-func authenticate(cfg Config, r *http.Request) (chat.Token, error) {
+// bearer returns the token that a request carries (RFC 6750, in the header only).
+func bearer(r *http.Request) (string, error) {
 	scheme, clear, ok := strings.Cut(r.Header.Get(echo.HeaderAuthorization), " ")
 	if !ok || !strings.EqualFold(scheme, "Bearer") {
 		p := problem.New(http.StatusUnauthorized, slugUnauthorized, "send the channel's access token: Authorization: Bearer <token>")
 		p.Challenge = `Bearer realm="parley"`
-		return chat.Token{}, p
+		return "", p
 	}
-	token, ok := cfg.Authenticate(strings.TrimSpace(clear))
+	return strings.TrimSpace(clear), nil
+}
+
+func authenticate(cfg Config, clear string) (chat.Token, error) {
+	token, ok := cfg.Authenticate(clear)
 	if !ok {
 		p := problem.New(http.StatusUnauthorized, slugUnauthorized, "the access token is unknown or was revoked: make a new one for the channel")
 		p.Challenge = `Bearer realm="parley", error="invalid_token"`
@@ -31,8 +37,8 @@ func authenticate(cfg Config, r *http.Request) (chat.Token, error) {
 
 // authorize lets a channel's own token through. Only who has some valid token
 // learns whether a channel exists.
-func authorize(cfg Config, r *http.Request, channelID string) error {
-	token, err := authenticate(cfg, r)
+func authorize(cfg Config, clear, channelID string) error {
+	token, err := authenticate(cfg, clear)
 	if err != nil {
 		return err
 	}
@@ -40,6 +46,33 @@ func authorize(cfg Config, r *http.Request, channelID string) error {
 		return problem.New(http.StatusNotFound, slugUnknownChannel, "there is no channel of this id: check the URL, or create the channel")
 	}
 	return opens(token, channelID)
+}
+
+// confirmTimeout bounds the wait for the newest configuration.
+const confirmTimeout = time.Second
+
+// judged returns the configuration under which a request is let in. What the
+// snapshot refuses is judged again by what the leader has: a token may have been
+// made by another process a moment ago.
+func (s *Service) judged(ctx context.Context, judge func(Config) error) (Config, error) {
+	cfg := s.deps.Config()
+	refused := judge(cfg)
+	if refused == nil {
+		return cfg, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
+	defer cancel()
+	newest, err := s.deps.CatchUp(ctx)
+	if err != nil {
+		p := problem.New(http.StatusServiceUnavailable, slugUnavailable,
+			"the configuration could not be asked for, so the request could not be judged: send it again after the time in Retry-After")
+		p.RetryAfter, p.Cause = time.Second, err
+		return nil, p
+	}
+	if newest.Revision() == cfg.Revision() {
+		return nil, refused
+	}
+	return newest, judge(newest)
 }
 
 func opens(token chat.Token, channelID string) error {

@@ -23,9 +23,10 @@ func BenchmarkAccept(b *testing.B) {
 	for name, real := range map[string]bool{"service": false, "broker": true} {
 		b.Run(name, func(b *testing.B) {
 			h := &harness{broker: brokertest.New(b)}
+			config := h.configure(b)
 			d := ingest.Deps{
 				Publisher: publisher(func(context.Context, broker.Message) (uint64, error) { return 1, nil }),
-				Config:    h.configure(b), Metrics: prometheus.NewRegistry(), Log: zap.NewNop(),
+				Config:    snapshots(config), CatchUp: catchUp(config), Metrics: prometheus.NewRegistry(), Log: zap.NewNop(),
 			}
 			if real {
 				d.Publisher = h.broker
@@ -49,7 +50,8 @@ func BenchmarkAccept(b *testing.B) {
 // BenchmarkBatch is 1,000 messages of 100 conversations in one request.
 func BenchmarkBatch(b *testing.B) {
 	h := &harness{broker: brokertest.New(b)}
-	d := ingest.Deps{Publisher: h.broker, Config: h.configure(b), Metrics: prometheus.NewRegistry(), Log: zap.NewNop()}
+	config := h.configure(b)
+	d := ingest.Deps{Publisher: h.broker, Config: snapshots(config), CatchUp: catchUp(config), Metrics: prometheus.NewRegistry(), Log: zap.NewNop()}
 	h.start(b, ingest.Options{Addr: "127.0.0.1:0", Partitions: brokertest.Layout.Partitions}, d)
 	var body bytes.Buffer
 	for i := range 1000 {

@@ -46,6 +46,7 @@ type harness struct {
 	stop     func() // ends the broker
 	redis    *miniredis.Miniredis
 	metrics  *prometheus.Registry
+	registry *registry.Registry
 	logs     *observer.ObservedLogs
 	url      string
 	shop     string // tokens
@@ -69,7 +70,7 @@ func newHarness(t *testing.T, change func(*ingest.Options, *ingest.Deps)) *harne
 
 	o := ingest.Options{Addr: "127.0.0.1:0", Partitions: brokertest.Layout.Partitions}
 	d := ingest.Deps{
-		Publisher: h.broker, Config: config, Once: once, Metrics: h.metrics, Log: zap.New(core),
+		Publisher: h.broker, Config: snapshots(config), CatchUp: catchUp(config), Once: once, Metrics: h.metrics, Log: zap.New(core),
 	}
 	if change != nil {
 		change(&o, &d)
@@ -95,7 +96,15 @@ func (h *harness) start(t testing.TB, o ingest.Options, d ingest.Deps) {
 	})
 }
 
-func (h *harness) configure(t testing.TB) func() ingest.Config {
+func snapshots(r *registry.Registry) func() ingest.Config {
+	return func() ingest.Config { return r.Snapshot() }
+}
+
+func catchUp(r *registry.Registry) func(context.Context) (ingest.Config, error) {
+	return func(ctx context.Context) (ingest.Config, error) { return r.CatchUp(ctx) }
+}
+
+func (h *harness) configure(t testing.TB) *registry.Registry {
 	t.Helper()
 	sealer, err := registry.NewSealer(make([]byte, 32))
 	require.NoError(t, err)
@@ -126,7 +135,8 @@ func (h *harness) configure(t testing.TB) func() ingest.Config {
 		_, err = r.PutToken(t.Context(), token, registry.Absent)
 		require.NoError(t, err)
 	}
-	return func() ingest.Config { return r.Snapshot() }
+	h.registry = r
+	return r
 }
 
 // call is a request; its zero values are a good one.

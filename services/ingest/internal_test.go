@@ -69,7 +69,7 @@ func TestOptions(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	good := Deps{Publisher: &broker.Conn{}, Config: func() Config { return nil }, Metrics: prometheus.NewRegistry(), Log: zap.NewNop()}
+	good := Deps{Publisher: &broker.Conn{}, Config: func() Config { return fixed{} }, CatchUp: fixedLater, Metrics: prometheus.NewRegistry(), Log: zap.NewNop()}
 	_, err := New(Options{Addr: "127.0.0.1:0"}, good)
 	require.ErrorContains(t, err, "partitions")
 	_, err = New(Options{Addr: "nowhere", Partitions: 1}, good)
@@ -87,6 +87,8 @@ func (fixed) Authenticate(string) (chat.Token, bool) { return chat.Token{Channel
 
 func (fixed) Channel(id string) (*chat.Channel, bool) { return &chat.Channel{ID: id}, true }
 
+func fixedLater(context.Context) (Config, error) { return fixed{}, nil }
+
 type confirms struct{}
 
 func (confirms) Publish(context.Context, broker.Message) (uint64, error) { return 1, nil }
@@ -94,7 +96,7 @@ func (confirms) Publish(context.Context, broker.Message) (uint64, error) { retur
 // BenchmarkHandler is the service's own part of a message, without HTTP's.
 func BenchmarkHandler(b *testing.B) {
 	d, err := Deps{
-		Publisher: confirms{}, Config: func() Config { return fixed{} }, Metrics: prometheus.NewRegistry(), Log: zap.NewNop(),
+		Publisher: confirms{}, Config: func() Config { return fixed{} }, CatchUp: fixedLater, Metrics: prometheus.NewRegistry(), Log: zap.NewNop(),
 	}.withDefaults()
 	require.NoError(b, err)
 	s := &Service{opts: Options{Partitions: 8}.withDefaults(), deps: d, metrics: newMetrics(d.Metrics)}

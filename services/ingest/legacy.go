@@ -26,9 +26,11 @@ func (s *Service) legacy(c echo.Context) error {
 	if invalid != nil && !isJSON(body) {
 		return notDecoded(body, invalid)
 	}
-	cfg := s.deps.Config()
-	botID := param(c, "botId")
-	channelID, err := channelByVerifyToken(cfg, botID, verifyToken)
+	botID, channelID := param(c, "botId"), ""
+	cfg, err := s.judged(c.Request().Context(), func(cfg Config) (err error) {
+		channelID, err = channelByVerifyToken(cfg, botID, verifyToken)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -100,17 +100,20 @@ type Once interface {
 // Deps are what the service works with.
 type Deps struct {
 	Publisher Publisher
-	Config    func() Config // the newest snapshot; never nil
-	Once      Once          // nil: keys make ids, and nothing else
-	Metrics   prometheus.Registerer
-	Log       *zap.Logger
+	Config    func() Config // the newest snapshot that is known here; never nil
+	// CatchUp returns a snapshot that shows all that was confirmed before;
+	// required.
+	CatchUp func(ctx context.Context) (Config, error)
+	Once    Once // nil: keys make ids, and nothing else
+	Metrics prometheus.Registerer
+	Log     *zap.Logger
 
 	Now    func() time.Time // nil: time.Now
 	Random func() uint64    // nil: math/rand/v2
 }
 
 func (d Deps) withDefaults() (Deps, error) {
-	if d.Publisher == nil || d.Config == nil || d.Metrics == nil || d.Log == nil {
+	if d.Publisher == nil || d.Config == nil || d.CatchUp == nil || d.Metrics == nil || d.Log == nil {
 		return d, errors.New("ingest needs a publisher, a configuration, a metrics registry and a logger")
 	}
 	if d.Now == nil {

@@ -71,9 +71,13 @@ func (s *Service) routes() *echo.Echo {
 
 // messages takes one message or, by content type, a batch.
 func (s *Service) messages(c echo.Context) error {
-	cfg := s.deps.Config()
 	channelID := param(c, "channelId")
-	if err := authorize(cfg, c.Request(), channelID); err != nil {
+	clear, err := bearer(c.Request())
+	if err != nil {
+		return err
+	}
+	cfg, err := s.judged(c.Request().Context(), func(cfg Config) error { return authorize(cfg, clear, channelID) })
+	if err != nil {
 		return err
 	}
 	if isBatch(c.Request()) {

@@ -141,7 +141,7 @@ func (p *platform) openRegistry(ctx context.Context) error {
 	}
 	p.registry, err = registry.Open(ctx, p.conn.JS, registry.Options{
 		Sealer: sealer, Log: p.log, URLCheck: p.guard.CheckURL, FlowCheck: checkFlow,
-		NewSecret: webhook.NewSecret,
+		NewSecret: webhook.NewSecret, OnlyWriter: p.flags.natsURL == "",
 	})
 	if err != nil {
 		return fmt.Errorf("reading the configuration: %w", err)

@@ -88,7 +88,8 @@ func addIngest(_ context.Context, p *process) error {
 	options := ingest.Options{Addr: p.flags.publicAddr, Partitions: p.layout.Partitions}
 	svc, err := ingest.New(options, ingest.Deps{ //nolint:contextcheck // its handlers have the requests' contexts
 		Publisher: p.conn, Config: func() ingest.Config { return p.registry.Snapshot() },
-		Once: idempotency.New(p.redis), Metrics: p.metrics, Log: p.log,
+		CatchUp: func(ctx context.Context) (ingest.Config, error) { return p.registry.CatchUp(ctx) },
+		Once:    idempotency.New(p.redis), Metrics: p.metrics, Log: p.log,
 	})
 	if err != nil {
 		return err
