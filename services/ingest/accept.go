@@ -104,6 +104,9 @@ var errPublishTimeout = errors.New("the broker did not confirm in time")
 // publish stores the message; nil means that the broker has confirmed. It goes
 // on when the client leaves, so that the outcome is known to the key's repeat.
 func (s *Service) publish(ctx context.Context, sub *submission, m *chat.UserMessage) error {
+	if err := s.withinQuota(sub.channelID); err != nil {
+		return err
+	}
 	data, err := wire.EncodeUserMessage(m)
 	if err != nil {
 		return err

@@ -34,6 +34,7 @@ const (
 	slugKeyInProgress    = "idempotency-key-in-progress"
 	slugBlocked          = "conversation-blocked"
 	slugFull             = "store-full"
+	slugBacklog          = "channel-backlog-full"
 	slugUnavailable      = "broker-unavailable"
 	slugOverloaded       = "overloaded"
 	slugInternal         = "internal"
@@ -44,7 +45,7 @@ func reasons() []string {
 	return []string{
 		slugUnauthorized, slugForbidden, slugUnknownChannel, slugUnknownBot, slugChannelRequired, slugAmbiguousChannel,
 		slugMediaType, slugTooLarge, slugTooManyLines, slugBodyUnreadable, slugNotJSON, slugInvalid, slugInvalidKey,
-		slugKeyReused, slugKeyInProgress, slugBlocked, slugFull, slugUnavailable, slugOverloaded, slugInternal, reasonOther,
+		slugKeyReused, slugKeyInProgress, slugBlocked, slugFull, slugBacklog, slugUnavailable, slugOverloaded, slugInternal, reasonOther,
 	}
 }
 

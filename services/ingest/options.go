@@ -104,7 +104,8 @@ type Deps struct {
 	// CatchUp returns a snapshot that shows all that was confirmed before;
 	// required.
 	CatchUp func(ctx context.Context) (Config, error)
-	Once    Once // nil: keys make ids, and nothing else
+	Once    Once     // nil: keys make ids, and nothing else
+	Backlog *Backlog // nil: no quotas
 	Metrics prometheus.Registerer
 	Log     *zap.Logger
 

@@ -19,6 +19,7 @@ import (
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/pkg/webhook"
+	"github.com/parleyhq/parley/services/ingest"
 )
 
 // serviceFlags are the flags of the commands that run services.
@@ -39,6 +40,7 @@ type serviceFlags struct {
 	readyFile            string
 	shutdownTimeout      time.Duration
 	leaseTTL             time.Duration
+	quotas               struct{ channel, endpoint quotaFlags }
 }
 
 // addTo declares the flags that every service has.
@@ -73,6 +75,33 @@ func (f *serviceFlags) addGuardTo(cmd *cobra.Command) {
 
 func (f *serviceFlags) addPublicTo(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.publicAddr, "public-addr", "127.0.0.1:8080", "`ADDRESS` of the public API")
+	f.quotas.channel.addTo(cmd, "channel", "for its bot, or for a first attempt", 6)
+	f.quotas.endpoint.addTo(cmd, "endpoint", "to be tried again there", 10.5)
+}
+
+// quotaFlags are a backlog's bounds.
+type quotaFlags struct {
+	name     string
+	messages uint64
+	bytes    string
+}
+
+func (q *quotaFlags) addTo(cmd *cobra.Command, name, waits string, percent float64) {
+	q.name = name
+	fs := cmd.Flags()
+	fs.Uint64Var(&q.messages, name+"-backlog", 0, "`MESSAGES` of one "+name+" that may wait "+waits+"; beyond it ingest answers 503 for that channel alone; 0: no bound")
+	fs.StringVar(&q.bytes, name+"-backlog-bytes", "", fmt.Sprintf("the same as a `SIZE`; 0: no bound (default %v %% of --store-max)", percent))
+}
+
+func (q *quotaFlags) quota(def int64) (ingest.Quota, error) {
+	if q.bytes == "" {
+		return ingest.Quota{Messages: q.messages, Bytes: uint64(def)}, nil
+	}
+	size, err := units.RAMInBytes(q.bytes)
+	if err != nil || size < 0 {
+		return ingest.Quota{}, fmt.Errorf("--%s-backlog-bytes is %q: write a size such as 500MiB, or 0", q.name, q.bytes)
+	}
+	return ingest.Quota{Messages: q.messages, Bytes: uint64(size)}, nil
 }
 
 func (f *serviceFlags) addOpsTo(cmd *cobra.Command) {

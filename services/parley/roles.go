@@ -16,6 +16,7 @@ import (
 	"github.com/parleyhq/parley/pkg/ledger/idempotency"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/session"
+	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/pkg/webhook"
 	"github.com/parleyhq/parley/services/botworker"
 	"github.com/parleyhq/parley/services/deliveryworker"
@@ -85,9 +86,24 @@ func (p *process) announce() error {
 
 func addIngest(_ context.Context, p *process) error {
 	p.admin.AddCheck("redis", func(ctx context.Context) error { return p.redis.Ping(ctx).Err() })
+	channel, err := p.flags.quotas.channel.quota(p.layout.ChannelBytes())
+	if err != nil {
+		return err
+	}
+	endpoint, err := p.flags.quotas.endpoint.quota(p.layout.EndpointBytes())
+	if err != nil {
+		return err
+	}
+	config := func() ingest.Config { return p.registry.Snapshot() }
+	backlog := ingest.NewBacklog(ingest.BacklogOptions{
+		Read: func(ctx context.Context) (*topology.Backlog, error) {
+			return topology.ReadBacklog(ctx, p.conn.JS, p.layout)
+		},
+		Channel: channel, Endpoint: endpoint, Config: config, Log: p.log.Named("ingest"),
+	})
 	options := ingest.Options{Addr: p.flags.publicAddr, Partitions: p.layout.Partitions}
 	svc, err := ingest.New(options, ingest.Deps{ //nolint:contextcheck // its handlers have the requests' contexts
-		Publisher: p.conn, Config: func() ingest.Config { return p.registry.Snapshot() },
+		Publisher: p.conn, Config: config, Backlog: backlog,
 		CatchUp: func(ctx context.Context) (ingest.Config, error) { return p.registry.CatchUp(ctx) },
 		Once:    idempotency.New(p.redis), Metrics: p.metrics, Log: p.log,
 	})
@@ -95,7 +111,7 @@ func addIngest(_ context.Context, p *process) error {
 		return err
 	}
 	p.at.PublicURL = "http://" + svc.Addr()
-	p.front = append(p.front, unit{"ingest", svc.Run})
+	p.front = append(p.front, unit{"ingest", svc.Run}, unit{"backlog", backlog.Run})
 	return nil
 }
 
