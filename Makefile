@@ -36,11 +36,11 @@ test: ## Run all tests, with the race detector; bin/test.json keeps the events
 
 # SEEDS is a number of seeds, or a list with commas (one seed: SEEDS=7,).
 SEEDS   ?= 10
-LENGTH  ?= 60s
+LENGTH  ?= 75s
 WORKERS ?= 3
 TABLE   ?= bin/faults.md
 
-test-faults: ## Run the fault suite: SEEDS=10 LENGTH=60s WORKERS=3, TABLE=bin/faults.md
+test-faults: ## Run the fault suite: SEEDS=10 LENGTH=75s WORKERS=3, TABLE=bin/faults.md
 	@mkdir -p $(dir $(TABLE))
 	PARLEY_FAULTS_SEEDS=$(SEEDS) PARLEY_FAULTS_LENGTH=$(LENGTH) PARLEY_FAULTS_WORKERS=$(WORKERS) PARLEY_FAULTS_TABLE=$(abspath $(TABLE)) \
 		$(GO) test -count 1 -timeout 2h -v -run '^TestFaults$$' ./services/e2e/faults

@@ -239,7 +239,7 @@ func (c *composition) startRedis() {
 	c.processes["redis"] = p
 	p.Start()
 	require.Equal(c.t, []string{"CMD", "redis-cli", "-e", "ping"}, []string(service.HealthCheck.Test))
-	p.await("redis to be healthy", func() bool { return (&Redis{addr: c.redisAddr}).Answers(c.t.Context()) })
+	p.await("redis to be healthy", func() bool { return (&Redis{Addr: c.redisAddr}).Answers(c.t.Context()) })
 }
 
 func answersOK(ctx context.Context, url string) bool {

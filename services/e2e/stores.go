@@ -149,7 +149,7 @@ func (n *NATS) discover(t testing.TB) string {
 type Redis struct {
 	*Process
 	URL  string
-	addr string
+	Addr string
 }
 
 // StartRedis starts a redis-server at a free port.
@@ -159,7 +159,7 @@ func StartRedis(t testing.TB) *Redis {
 	addr := freeAddr(t)
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
-	r := &Redis{URL: "redis://" + addr + "/0", addr: addr}
+	r := &Redis{URL: "redis://" + addr + "/0", Addr: addr}
 	r.Process = NewProcess(t, "redis-server", path, nil,
 		"--bind", "127.0.0.1", "--port", port, "--dir", t.TempDir(), "--appendonly", "yes", "--save", "")
 	r.Start()
@@ -198,11 +198,11 @@ func (r *Redis) Answers(ctx context.Context) bool {
 	return err == nil && strings.HasPrefix(answer, "+PONG")
 }
 
-// Flush empties the server.
-func (r *Redis) Flush(ctx context.Context) error {
-	answer, err := r.command(ctx, "FLUSHALL")
+// Tell gives the server a command whose answer is OK.
+func (r *Redis) Tell(ctx context.Context, command string) error {
+	answer, err := r.command(ctx, command)
 	if err == nil && !strings.HasPrefix(answer, "+OK") {
-		err = fmt.Errorf("redis-server said %q to FLUSHALL", answer)
+		err = fmt.Errorf("redis-server said %q to %s", answer, command)
 	}
 	return err
 }
@@ -211,7 +211,7 @@ func (r *Redis) Flush(ctx context.Context) error {
 func (r *Redis) command(ctx context.Context, command string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.addr)
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.Addr)
 	if err != nil {
 		return "", err
 	}

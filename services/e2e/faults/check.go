@@ -7,9 +7,15 @@ import (
 	"time"
 )
 
-// settles is how long after its answer a POST may still be on its way into the
-// worker's records, on a busy machine; and how late it may have arrived here.
-const settles = time.Second
+const (
+	// settles is how long after its answer a POST may still be on its way into
+	// the worker's records, on a busy machine; and how late it may have arrived
+	// here.
+	settles = 500 * time.Millisecond
+	// resumes is how long a worker that goes on may take to write what it had
+	// begun to send.
+	resumes = time.Second
+)
 
 // Check judges a history.
 func Check(h *History) *Report {
@@ -29,6 +35,11 @@ func Check(h *History) *Report {
 	}
 	for i := range h.Posts {
 		of(h.Posts[i].Conversation).posts = append(of(h.Posts[i].Conversation).posts, &h.Posts[i])
+	}
+	for _, p := range h.Posts {
+		if p.Sender == "" {
+			r.Unknown++
+		}
 	}
 	for _, l := range h.Letters {
 		of(l.Conversation).letters = append(of(l.Conversation).letters, l)
@@ -177,13 +188,16 @@ func (c *conversation) repeat(m *message, p *Post) {
 	c.find(Repeated, "counter %d was posted again at %s, after it was confirmed at %s", m.counter, clock(p.Arrived), clock(m.confirmed[0].Ended))
 }
 
+// harms reports whether an event was its sender's, as far as that is known.
+func (e *Event) harms(p *Post) bool { return p.Sender == "" || p.Sender == e.Target }
+
 // resumption finds a stopped delivery worker that has just gone on: it may have
 // been about to write the request. One such request a conversation, since its
 // lane does one thing at a time.
 func (c *conversation) resumption(p *Post) *Event {
 	for i := range c.history.Events {
 		e := &c.history.Events[i]
-		if e.Severs && e.Undone && !c.resumed[e] && !p.Arrived.Before(e.At) && !p.Arrived.After(e.At.Add(settles)) {
+		if e.Severs && e.Undone && !c.resumed[e] && !p.Arrived.Before(e.At) && !p.Arrived.After(e.At.Add(resumes)) && e.harms(p) {
 			return e
 		}
 	}
@@ -196,7 +210,7 @@ func (c *conversation) interruptions(p *Post) []time.Duration {
 	var gaps []time.Duration
 	for i := range c.history.Events {
 		e := &c.history.Events[i]
-		if e.Severs && !e.Undone && !e.At.Before(p.Arrived.Add(-settles)) && !e.At.After(p.Ended.Add(settles)) {
+		if e.Severs && !e.Undone && e.harms(p) && !e.At.Before(p.Arrived.Add(-settles)) && !e.At.After(p.Ended.Add(settles)) {
 			gaps = append(gaps, max(0, e.At.Sub(p.Ended), p.Arrived.Sub(e.At)))
 		}
 	}

@@ -35,6 +35,7 @@ type endpoint struct {
 	seed   uint64
 	fails  bool // always
 	closed chan struct{}
+	sender func(remote string) string // names the process at an address
 
 	mu     sync.Mutex
 	faults map[Kind]bool
@@ -42,8 +43,8 @@ type endpoint struct {
 	broken []string // requests that break the contract
 }
 
-func newEndpoint(seed uint64, fails bool) *endpoint {
-	return &endpoint{seed: seed, fails: fails, closed: make(chan struct{}), faults: map[Kind]bool{}}
+func newEndpoint(seed uint64, fails bool, sender func(remote string) string) *endpoint {
+	return &endpoint{seed: seed, fails: fails, sender: sender, closed: make(chan struct{}), faults: map[Kind]bool{}}
 }
 
 // set begins or ends a fault.
@@ -62,6 +63,7 @@ func (e *endpoint) Answer(_ int, r *webhooktest.Received) webhooktest.Reply {
 		e.broken = append(e.broken, fmt.Sprintf("%s: %s", err, r.Raw))
 		return webhooktest.Reply{Status: http.StatusBadRequest}
 	}
+	p.Sender = e.sender(r.Remote)
 	p.Answer, p.Ended = Broken, p.Arrived // unless it gets one
 	kind, delay := e.begin(p)
 	timer := time.NewTimer(delay)

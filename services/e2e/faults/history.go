@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -66,15 +67,16 @@ type Post struct {
 	Counter      uint64
 	ID           string // webhook-id
 	Attempt      int
-	Number       int // of the user message that it answers
+	Number       int    // of the user message that it answers
+	Sender       string // the process that sent it; empty where it is not known
 	Arrived      time.Time
 	Ended        time.Time // when the answer was decided on
 	Answer       Answer
 }
 
 func (p *Post) String() string {
-	return fmt.Sprintf("%s counter %d (epoch %d) answers %d, id …%s, attempt %d: %s after %s",
-		clock(p.Arrived), p.Counter, p.Epoch, p.Number, tail(p.ID), p.Attempt, p.Answer, p.Ended.Sub(p.Arrived).Round(time.Millisecond))
+	return fmt.Sprintf("%s counter %d (epoch %d) answers %d, id …%s, attempt %d of %s: %s after %s",
+		clock(p.Arrived), p.Counter, p.Epoch, p.Number, tail(p.ID), p.Attempt, cmp.Or(p.Sender, "?"), p.Answer, p.Ended.Sub(p.Arrived).Round(time.Millisecond))
 }
 
 // Letter is a dead letter.
@@ -91,7 +93,7 @@ type Event struct {
 	Kind   Kind
 	Target string
 	// Severs says that a delivery worker was killed or stopped (or goes on, when
-	// Undone): what it was sending may be repeated.
+	// Undone): what it was sending may be repeated, and nothing else.
 	Severs bool
 	// Undone says that this ended the fault.
 	Undone bool

@@ -62,13 +62,27 @@ func (r *rig) do(f Fault, e *endpoint) {
 			r.members[n.Name()].end(true)
 		}
 	case Flush:
-		ctx, cancel := context.WithTimeout(r.t.Context(), time.Second)
-		defer cancel()
-		if err := r.redis.Flush(ctx); err != nil {
-			r.t.Logf("flushing Redis: %v", err) // it was just killed
-		}
+		r.tellRedis("FLUSHALL")
+	case Choke:
+		r.tellRedis("CONFIG SET maxmemory 1")
+	case FailOver:
+		r.tellRedis("REPLICAOF 127.0.0.1 1")
+	case Delay:
+		r.proxy.SetDelay(redisDelay)
 	default:
 		e.set(f.Kind, true)
+	}
+}
+
+// redisDelay is how long a slow Redis takes for an answer.
+const redisDelay = time.Second
+
+// tellRedis gives Redis a command; one that is down has forgotten it anyhow.
+func (r *rig) tellRedis(command string) {
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Second)
+	defer cancel()
+	if err := r.redis.Tell(ctx, command); err != nil {
+		r.t.Logf("telling Redis %s: %v", command, err)
 	}
 }
 
@@ -88,6 +102,12 @@ func (r *rig) undo(f Fault, e *endpoint) {
 			r.members[n.Name()].wanted = true
 		}
 	case Flush:
+	case Choke:
+		r.tellRedis("CONFIG SET maxmemory 0")
+	case FailOver:
+		r.tellRedis("REPLICAOF NO ONE")
+	case Delay:
+		r.proxy.SetDelay(0)
 	default:
 		e.set(f.Kind, false)
 	}

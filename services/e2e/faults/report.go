@@ -49,6 +49,7 @@ type Report struct {
 	Delivered     int // bot messages that were confirmed
 	Posts         int
 	Letters       int
+	Unknown       int // POSTs of which it is not known who sent them
 	Faults        int
 	Repeats       map[Excuse]int // POSTs of a confirmed message
 	// Stretch is how far from its answer a POST was, at most, that is taken as in
@@ -70,8 +71,8 @@ const shown = 3
 // history of the first conversations of each kind.
 func (r *Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: %d faults; %d conversations, %d accepted, %d of them with an answer lost (%d stored twice); %d POSTs, %d delivered, %d dead letters; repeats: %d in flight (at most %s from the answer), %d resumed, %d without Redis, %d answered late\n",
-		r.history.Seed, r.Faults, r.Conversations, r.Accepted, r.Uncertain, r.StoredTwice, r.Posts, r.Delivered, r.Letters,
+	fmt.Fprintf(&b, "seed %d: %d faults; %d conversations, %d accepted, %d of them with an answer lost (%d stored twice); %d POSTs (%d of unknown senders), %d delivered, %d dead letters; repeats: %d in flight (at most %s from the answer), %d resumed, %d without Redis, %d answered late\n",
+		r.history.Seed, r.Faults, r.Conversations, r.Accepted, r.Uncertain, r.StoredTwice, r.Posts, r.Unknown, r.Delivered, r.Letters,
 		r.Repeats[InFlight], r.Stretch.Round(time.Millisecond), r.Repeats[Resumed], r.Repeats[WithoutRedis], r.Repeats[AnsweredLate])
 	told := map[string]bool{}
 	for _, v := range slices.Sorted(maps.Keys(r.Violations)) {

@@ -28,6 +28,8 @@ type rig struct {
 	system  *e2e.System
 	nats    []*e2e.NATS
 	redis   *e2e.Redis
+	proxy   *e2e.Proxy // before Redis
+	senders *senders
 	members map[string]*member
 	order   []string // of the members' starts
 	events  []Event
@@ -55,6 +57,8 @@ func start(t testing.TB, binaries *e2e.Binaries, size Size) *rig {
 	t.Helper()
 	r := &rig{t: t, members: map[string]*member{}, system: e2e.NewSystem(t, binaries)}
 	r.redis = e2e.StartRedis(t)
+	r.proxy = e2e.StartProxy(t, r.redis.Addr)
+	r.senders = newSenders()
 	r.add(r.redis.Process, r.redis.Process.Start, r.redis.Answers)
 	r.nats = e2e.StartNATSCluster(t, binaries, size.NATS)
 	var urls []string
@@ -62,7 +66,7 @@ func start(t testing.TB, binaries *e2e.Binaries, size Size) *rig {
 		urls = append(urls, n.URL)
 		r.add(n.Process, n.Process.Start, n.Healthy)
 	}
-	env := append(e2e.Environment(strings.Join(urls, ","), r.redis.URL),
+	env := append(e2e.Environment(strings.Join(urls, ","), "redis://"+r.proxy.Addr()+"/0"),
 		"PARLEY_REPLICAS="+strconv.Itoa(size.NATS), "PARLEY_PARTITIONS="+strconv.Itoa(size.Partitions),
 		"PARLEY_LEASE_TTL="+size.LeaseTTL.String(), "PARLEY_JOURNAL=off")
 	r.service("ops", "ops", env).wanted = true
@@ -95,7 +99,11 @@ func (s Size) spares(workers int) int {
 
 func (r *rig) service(name, command string, env []string) *member {
 	s := r.system.Add(name, command, env)
-	m := r.add(s.Process, s.Launch, func(context.Context) bool { return s.Ready() })
+	launch := func() {
+		s.Launch()
+		r.senders.started(s.PID(), name)
+	}
+	m := r.add(s.Process, launch, func(context.Context) bool { return s.Ready() })
 	m.service = s
 	return m
 }

@@ -56,7 +56,7 @@ func (r Run) Do(t testing.TB, binaries *e2e.Binaries) *Report {
 	t.Helper()
 	begun := time.Now()
 	rig := start(t, binaries, r.Size)
-	good, bad := newEndpoint(r.Seed, false), newEndpoint(r.Seed, true)
+	good, bad := newEndpoint(r.Seed, false, rig.senders.of), newEndpoint(r.Seed, true, rig.senders.of)
 	t.Cleanup(func() { close(good.closed) })
 	shop := e2e.NewCustomerWith(t, rig.system, "shop", "echo", patient(), webhooktest.WithScript(good.Answer))
 	ruin := e2e.NewCustomerWith(t, rig.system, "ruin", "echo", impatient(), webhooktest.WithScript(bad.Answer))
@@ -83,7 +83,7 @@ func (r Run) Do(t testing.TB, binaries *e2e.Binaries) *Report {
 	talking, tctx := errgroup.WithContext(ctx)
 	talking.Go(func() error { return load.talk(tctx, enough, shopping, ruining) })
 	plan := rig.plan(r.Size, r.Redis)
-	plan.Length, plan.Every, plan.Longest = r.Length, r.Every, r.Longest
+	plan.Length, plan.Every, plan.Longest, plan.Minute = r.Length, r.Every, r.Longest, true
 	rig.carryOut(Schedule(r.Seed, plan), good)
 	harmed := time.Since(begun)
 	stop()

@@ -50,7 +50,7 @@ func runs(t *testing.T) []Run {
 		return []Run{run}
 	}
 	var err error
-	run.Length, run.Every, run.Longest, run.Conversations = time.Minute, 1500*time.Millisecond, 12*time.Second, 60
+	run.Length, run.Every, run.Longest, run.Conversations = 75*time.Second, 1500*time.Millisecond, 12*time.Second, 60
 	run.Size.BotWorkers, run.Size.DeliveryWorkers, run.Size.LeaseTTL = 3, 3, 5*time.Second
 	if s := os.Getenv(envLength); s != "" {
 		run.Length, err = time.ParseDuration(s)

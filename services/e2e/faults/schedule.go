@@ -20,6 +20,10 @@ const (
 	KillNATS Kind = "kill all of" // SIGKILL every NATS server; start them again afterwards
 	Flush    Kind = "flush"       // empty Redis
 
+	Choke    Kind = "out of memory of" // Redis refuses writes: OOM
+	FailOver Kind = "fail-over of"     // it is a replica whose master is gone: READONLY
+	Delay    Kind = "slow answers of"  // it takes a second for each answer
+
 	Errors   Kind = "errors of"    // the endpoint answers 500 to most
 	Hang     Kind = "hang of"      // it answers some never
 	Reset    Kind = "resets of"    // it resets some connections
@@ -61,6 +65,10 @@ type Plan struct {
 	Spares   []string // workers that don't run but may
 	NATS     []string // servers of the cluster
 	Redis    string   // empty: Redis is left alone
+
+	// Minute adds one fault that lasts a minute, where the length has room for
+	// it: all NATS servers are away (every third seed), or a service is stopped.
+	Minute bool
 }
 
 // choice is a fault that can be chosen, and what it keeps from being chosen
@@ -81,6 +89,10 @@ func Schedule(seed uint64, p Plan) []Fault {
 		deck     []choice
 		until    = map[string]time.Duration{} // by what is held
 	)
+	if f, ok := p.minute(rnd, seed); ok {
+		schedule = append(schedule, f)
+		until[f.Target] = f.At + 2*f.For
+	}
 	for at := jitter(rnd, p.Every); at < p.Length; at += jitter(rnd, p.Every) {
 		if len(deck) == 0 {
 			deck = p.deck()
@@ -100,7 +112,18 @@ func Schedule(seed uint64, p Plan) []Fault {
 		until[c.holds] = at + 2*f.For
 		schedule = append(schedule, f)
 	}
+	slices.SortStableFunc(schedule, func(a, b Fault) int { return cmp.Compare(a.At, b.At) })
 	return schedule
+}
+
+// minute is the fault that lasts a minute. No other of its target begins before
+// it, since there isn't the time to recover.
+func (p Plan) minute(rnd *rand.Rand, seed uint64) (Fault, bool) {
+	f := Fault{At: 5 * time.Second, For: time.Minute, Kind: KillNATS, Target: targetNATS}
+	if seed%3 != 0 || len(p.NATS) == 0 {
+		f.Kind, f.Target = Stop, p.Services[rnd.IntN(len(p.Services))]
+	}
+	return f, p.Minute && f.At+f.For < p.Length
 }
 
 // jitter varies a time by half of it.
@@ -132,7 +155,7 @@ func (p Plan) deck() []choice {
 		add(targetNATS, targetNATS, KillNATS)
 	}
 	if p.Redis != "" {
-		add(p.Redis, "", Kill, Stop, Flush)
+		add(p.Redis, "", Kill, Stop, Flush, Choke, FailOver, Delay)
 	}
 	add(targetEndpoint, "", Errors, Hang, Reset, Slow, Redirect)
 	return deck
