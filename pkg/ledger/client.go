@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"time"
@@ -43,3 +44,15 @@ func Connect(rawURL string) (Client, error) {
 }
 
 const dialTimeout = 500 * time.Millisecond
+
+// probeKey is written to see whether Redis takes writes.
+const probeKey = "parley:probe"
+
+// CheckWritable reports why Redis can't be used now: it doesn't answer, or it
+// refuses writes, as one does that is out of memory or a replica.
+func CheckWritable(ctx context.Context, client Client) error {
+	if err := client.Set(ctx, probeKey, "", time.Minute).Err(); err != nil {
+		return fmt.Errorf("writing to Redis: %w", err)
+	}
+	return nil
+}

@@ -83,11 +83,12 @@ func (r *Redis) Settle(ctx context.Context, lane string, mark chat.Ordinal) erro
 	return laneError("settling", lane, err)
 }
 
-// Ping asks Redis itself, however the calls before went.
+// Ping asks Redis itself, however the calls before went, and whether it takes
+// writes.
 func (r *Redis) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.options.Timeout, errTimeout)
 	defer cancel()
-	if err := r.client.Ping(ctx).Err(); err != nil {
+	if err := CheckWritable(ctx, r.client); err != nil {
 		return fmt.Errorf("the ledger's Redis: %w", causeOf(ctx, err))
 	}
 	return nil

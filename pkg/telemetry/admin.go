@@ -42,8 +42,9 @@ type Admin struct {
 }
 
 type namedCheck struct {
-	name  string
-	check Check
+	name     string
+	check    Check
+	optional bool // what it checks can be done without
 }
 
 // NewAdmin binds the address; addr's port may be 0. Run must follow.
@@ -70,11 +71,19 @@ func NewAdmin(addr string, reg *prometheus.Registry, log *zap.Logger) (*Admin, e
 
 // AddCheck adds a readiness check; it may be called while the server runs. A
 // name that is there already gets the new check.
-func (a *Admin) AddCheck(name string, check Check) {
+func (a *Admin) AddCheck(name string, check Check) { a.add(namedCheck{name: name, check: check}) }
+
+// AddOptionalCheck adds a check of what the process can do without: while it
+// fails the process is degraded, and ready.
+func (a *Admin) AddOptionalCheck(name string, check Check) {
+	a.add(namedCheck{name: name, check: check, optional: true})
+}
+
+func (a *Admin) add(added namedCheck) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.checks = slices.DeleteFunc(a.checks, func(c namedCheck) bool { return c.name == name })
-	a.checks = append(a.checks, namedCheck{name, check})
+	a.checks = slices.DeleteFunc(a.checks, func(c namedCheck) bool { return c.name == added.name })
+	a.checks = append(a.checks, added)
 	slices.SortFunc(a.checks, func(x, y namedCheck) int { return strings.Compare(x.name, y.name) })
 }
 
@@ -90,8 +99,9 @@ func (a *Admin) Run(ctx context.Context) error { return a.srv.Run(ctx) }
 
 // The words of a readiness answer.
 const (
-	statusOK      = "ok"
-	statusFailing = "failing"
+	statusOK       = "ok"
+	statusDegraded = "degraded" // something fails that can be done without
+	statusFailing  = "failing"
 )
 
 type readiness struct {
@@ -120,21 +130,31 @@ func (a *Admin) ready(c echo.Context) error {
 	wg.Wait()
 
 	answer, code := readiness{Status: statusOK, Checks: results}, http.StatusOK
-	if slices.ContainsFunc(results, func(r checkResult) bool { return r.Status != statusOK }) {
+	has := func(status string) bool {
+		return slices.ContainsFunc(results, func(r checkResult) bool { return r.Status == status })
+	}
+	switch {
+	case has(statusFailing):
 		answer.Status, code = statusFailing, http.StatusServiceUnavailable
+	case has(statusDegraded):
+		answer.Status = statusDegraded
 	}
 	return c.JSON(code, answer)
 }
 
 func (nc namedCheck) run(ctx context.Context) (res checkResult) {
 	res = checkResult{Name: nc.name, Status: statusOK}
+	failing := statusFailing
+	if nc.optional {
+		failing = statusDegraded
+	}
 	defer func() {
 		if v := recover(); v != nil {
-			res.Status, res.Error = statusFailing, fmt.Sprintf("the check panicked: %v", v)
+			res.Status, res.Error = failing, fmt.Sprintf("the check panicked: %v", v)
 		}
 	}()
 	if err := nc.check(ctx); err != nil {
-		res.Status, res.Error = statusFailing, err.Error()
+		res.Status, res.Error = failing, err.Error()
 	}
 	return res
 }

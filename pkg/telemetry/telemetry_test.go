@@ -82,6 +82,13 @@ func TestAdmin(t *testing.T) {
 		{"name":"redis","status":"failing","error":"no answer"},
 		{"name":"wild","status":"failing","error":"the check panicked: oh"}]}`, body)
 
+	admin.AddOptionalCheck("redis", func(context.Context) error { return errors.New("no answer") })
+	admin.AddCheck("wild", func(context.Context) error { return nil })
+	status, _, body = get("/readyz")
+	require.Equal(t, 200, status, "it can do without")
+	require.JSONEq(t, `{"status":"degraded","checks":[{"name":"broker","status":"ok"},
+		{"name":"redis","status":"degraded","error":"no answer"},{"name":"wild","status":"ok"}]}`, body)
+
 	admin.AddCheck("redis", func(context.Context) error { return nil })
 	admin.AddCheck("wild", func(context.Context) error { return nil })
 	status, _, _ = get("/readyz")

@@ -71,6 +71,9 @@ func (s *Service) claim(ctx context.Context, sub *submission) (claim *idempotenc
 	defer deadline.Stop()
 	for pause := firstLook; ; pause = min(2*pause, lastLook) {
 		state, c, err := s.deps.Once.Begin(ctx, sub.channelID, sub.key, sub.hash)
+		if err != nil && ctx.Err() != nil { // the client has left, which says nothing of the store
+			return nil, false, ctx.Err()
+		}
 		if s.withoutOnce(err) {
 			return nil, false, nil
 		}

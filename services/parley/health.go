@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -43,6 +44,10 @@ func runHealth(cmd *cobra.Command, url string) error {
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("not ready: %s answered %s: %s", url, resp.Status, printable(strings.TrimSpace(string(body))))
 	}
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), "ready")
+	word := "ready"
+	if bytes.Contains(body, []byte(`"status":"degraded"`)) {
+		word = "ready, degraded: " + printable(strings.TrimSpace(string(body)))
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), word)
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/lane"
+	"github.com/parleyhq/parley/pkg/ledger"
 	"github.com/parleyhq/parley/pkg/ledger/idempotency"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/session"
@@ -85,7 +86,7 @@ func (p *process) announce() error {
 }
 
 func addIngest(_ context.Context, p *process) error {
-	p.admin.AddCheck("redis", func(ctx context.Context) error { return p.redis.Ping(ctx).Err() })
+	p.admin.AddOptionalCheck("redis", func(ctx context.Context) error { return ledger.CheckWritable(ctx, p.redis) })
 	channel, err := p.flags.quotas.channel.quota(p.layout.ChannelBytes())
 	if err != nil {
 		return err
@@ -155,7 +156,7 @@ func addDeliveryWorker(ctx context.Context, p *process) error {
 		return err
 	}
 	p.closers = append(p.closers, client.Close)
-	p.admin.AddCheck("ledger", p.marks.Ping)
+	p.admin.AddOptionalCheck("ledger", p.marks.Ping)
 	svc, err := deliveryworker.New(deliveryworker.Options{
 		DrainTimeout: p.drainTimeout(),
 		Owner:        owner, Open: p.opener(chat.StageBot), Marks: p.marks, Graveyard: letters,

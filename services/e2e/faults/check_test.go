@@ -31,6 +31,8 @@ func (p Post) after(s float64) Post {
 	return p
 }
 
+func (p Post) by(sender string) Post { p.Sender = sender; return p }
+
 func kill(s float64) Event {
 	return Event{At: at(s), Kind: Kill, Target: "delivery-worker-1", Severs: true}
 }
@@ -68,6 +70,30 @@ func TestCheck(t *testing.T) {
 		{
 			name: "never confirmed", history: History{Sends: []Send{one}, Posts: []Post{post("c", "a", 1, 1, 1).answered(Refused)}},
 			found: map[Violation]int{Lost: 1},
+		},
+		{
+			name: "repeated when its sender was killed", history: History{
+				Sends: []Send{one}, Events: []Event{kill(1.3)},
+				Posts: []Post{post("c", "a", 1, 1, 1).by("delivery-worker-1"), post("c", "a", 1, 1, 9).by("delivery-worker-2")},
+			},
+			repeats: map[Excuse]int{InFlight: 1},
+		},
+		{
+			name: "repeated when another worker was killed", history: History{
+				Sends: []Send{one}, Events: []Event{kill(1)},
+				Posts: []Post{post("c", "a", 1, 1, 1).by("delivery-worker-3"), post("c", "a", 1, 1, 9).by("delivery-worker-2")},
+			},
+			found: map[Violation]int{Repeated: 1},
+		},
+		{
+			name: "repeated by a worker that was not stopped", history: History{
+				Sends: []Send{one}, Events: []Event{
+					{At: at(0.1), Kind: Stop, Target: "delivery-worker-1", Severs: true},
+					{At: at(9), Kind: Stop, Target: "delivery-worker-1", Severs: true, Undone: true},
+				},
+				Posts: []Post{post("c", "a", 1, 1, 2).by("delivery-worker-2"), post("c", "a", 1, 1, 9.1).by("delivery-worker-2")},
+			},
+			found: map[Violation]int{Repeated: 1},
 		},
 		{name: "not accepted and not arrived", history: History{
 			Sends: []Send{one, {Conversation: "c", Number: 2, Lost: 3}},

@@ -63,3 +63,29 @@ func TestScheduleWithoutRedis(t *testing.T) {
 		require.NotEqual(t, Flush, f.Kind)
 	}
 }
+
+// One fault lasts a minute, and keeps others from its target meanwhile: of every
+// third seed all NATS servers are away, of the others a service is stopped.
+func TestScheduleOfAMinute(t *testing.T) {
+	p := examplePlan()
+	p.Minute = true
+	for seed := range uint64(9) {
+		var long []Fault
+		schedule := Schedule(seed, p)
+		for _, f := range schedule {
+			if f.For == time.Minute {
+				long = append(long, f)
+			}
+		}
+		require.Len(t, long, 1)
+		require.Equal(t, seed%3 == 0, long[0].Kind == KillNATS)
+		for _, f := range schedule {
+			within := f.At >= long[0].At && f.At < long[0].At+long[0].For
+			require.False(t, f != long[0] && f.Target == long[0].Target && within, "seed %d: %s", seed, f)
+		}
+	}
+	p.Length = time.Minute
+	for _, f := range Schedule(1, p) {
+		require.LessOrEqual(t, f.For, p.Longest, "there is no room for it")
+	}
+}
