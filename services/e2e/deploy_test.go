@@ -44,14 +44,14 @@ func (u *unhurried) Answer(n int, r *webhooktest.Received) webhooktest.Reply {
 func TestDeployBurnsAndRepeatsNothing(t *testing.T) {
 	for _, test := range []struct {
 		name     string
-		start    func(t *testing.T) *System
+		start    func(t testing.TB, binaries *Binaries) *System
 		deployed []string
 	}{
-		{"serve", func(t *testing.T) *System { return startPlain(t, false, "--sync", "1s") }, []string{"serve", "serve"}},
-		{"four processes", func(t *testing.T) *System { return StartFourProcesses(t, binaries) }, []string{"ingest", "bot-worker", "delivery-worker", "ops"}},
+		{"serve", StartServe, []string{"serve", "serve"}},
+		{"four processes", StartFourProcesses, []string{"ingest", "bot-worker", "delivery-worker", "ops"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := test.start(t)
+			s := test.start(t, binaries)
 			u := &unhurried{Flaky: NewFlaky(1, 0), t: t, takes: 200 * time.Millisecond, posts: map[string]int{}, attempts: map[string]int{}}
 			shop := NewCustomerWith(t, s, "shop", "echo", patient(), webhooktest.WithScript(u.Answer))
 			crowd := NewCrowd(shop, 40, 12, 1)

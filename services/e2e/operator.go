@@ -98,9 +98,10 @@ func (s *System) AwaitIdle() {
 func (s *System) AwaitStatus(what string, ok func(*ops.Status) bool) {
 	s.t.Helper()
 	var last *ops.Status
-	await(s.t, func() string { return fmt.Sprintf("%s; the status is %+v", what, last) }, func(ctx context.Context) bool {
+	var failed error
+	await(s.t, func() string { return fmt.Sprintf("%s; the status is %+v, %v", what, last, failed) }, func(ctx context.Context) bool {
 		status, err := s.Status(ctx)
-		last = status
+		last, failed = status, err
 		return err == nil && ok(status)
 	})
 }
