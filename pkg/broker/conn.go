@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -45,6 +46,14 @@ func Connect(urls, name string, log *zap.Logger) (*Conn, error) {
 		return nil, fmt.Errorf("NATS at %s: %w", hosts, err)
 	}
 	return conn, nil
+}
+
+// IsAway reports whether a connection failed because no server was there, so
+// that one may be later.
+func IsAway(err error) bool {
+	_, network := errors.AsType[*net.OpError](err)
+	_, name := errors.AsType[*net.DNSError](err)
+	return network || name || errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout)
 }
 
 // hostsOf returns the hosts of a list of URLs.

@@ -42,7 +42,7 @@ func (l Layout) Validate() error {
 	case l.Partitions < 1 || l.Partitions > MaxPartitions:
 		return fmt.Errorf("partitions is %d: set it to 1..%d", l.Partitions, MaxPartitions)
 	case l.Replicas != 1 && l.Replicas != 3 && l.Replicas != 5:
-		return fmt.Errorf("replicas is %d: set it to 1, 3 or 5", l.Replicas)
+		return fmt.Errorf("replicas is %d: set it to 1, 3 or 5, or to 0 for as many as the servers can keep", l.Replicas)
 	case l.Store < MinStore:
 		return fmt.Errorf("the store is %d bytes: give it at least %d", l.Store, MinStore)
 	case l.bytes(shareUser)/int64(l.Partitions) < MinPartition:
@@ -178,7 +178,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, l Layout) error {
 			_, err := js.CreateOrUpdateKeyValue(ctx, b)
 			return err
 		}); err != nil {
-			return fmt.Errorf("bucket %s: %w", b.Bucket, err)
+			return l.explain(fmt.Errorf("bucket %s: %w", b.Bucket, err))
 		}
 	}
 	if err := insist(ctx, func(ctx context.Context) error { return checkPartitions(ctx, js, l.Partitions) }); err != nil {
@@ -195,11 +195,48 @@ func Ensure(ctx context.Context, js jetstream.JetStream, l Layout) error {
 	return nil
 }
 
-// codeNoRoom is JetStream's "insufficient storage resources available".
-const codeNoRoom = 10047
+// JetStream's error codes where the servers can't do what is asked.
+const (
+	codeNoRoom     = 10047 // "insufficient storage resources available"
+	codeNoPeers    = 10005 // "no suitable peers for placement"
+	codeNoReplicas = 10074 // "replicas > 1 not supported in non-clustered mode"
+)
+
+// Replicas is how many copies of a stream to keep where nobody has said: as many
+// as the deployment has kept so far; in a new one 3 where the servers can keep
+// 3, else 1. It creates the bucket of the configuration to find out.
+func Replicas(ctx context.Context, js jetstream.JetStream, l Layout) (replicas int, err error) {
+	err = insist(ctx, func(ctx context.Context) error {
+		stream, err := js.Stream(ctx, BucketStream(BucketConfig))
+		if err == nil {
+			replicas = stream.CachedInfo().Config.Replicas
+		}
+		if !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return err
+		}
+		l.Replicas, replicas = 3, 3
+		_, err = js.CreateOrUpdateKeyValue(ctx, l.Buckets()[0])
+		if tooFewServers(err) {
+			replicas, err = 1, nil
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("asking how many copies the servers can keep: %w", err)
+	}
+	return replicas, nil
+}
+
+func tooFewServers(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && (api.ErrorCode == codeNoPeers || api.ErrorCode == codeNoReplicas)
+}
 
 // explain says what to change where the server has too little room.
 func (l Layout) explain(err error) error {
+	if tooFewServers(err) {
+		return fmt.Errorf("the NATS servers can't keep %d copies of a stream: have as many servers with JetStream in the cluster, or lower --replicas: %w", l.Replicas, err)
+	}
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == codeNoRoom {
 		return fmt.Errorf("the NATS server has not the %d MiB that --store-max asks for: raise its max_file_store, or lower --store-max: %w", l.Store>>20, err)
 	}

@@ -144,6 +144,9 @@ func (p *Process) finish() {
 	}
 }
 
+// Says reports whether the process's log has a text.
+func (p *Process) Says(text string) bool { return strings.Contains(p.Tail(), text) }
+
 // Tail is the end of the process's log.
 func (p *Process) Tail() string {
 	data, err := os.ReadFile(p.log)

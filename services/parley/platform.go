@@ -40,9 +40,6 @@ type platform struct {
 	closers []func() // in the order of opening
 }
 
-// readyTimeout bounds a start: a store of a million messages takes seconds.
-const readyTimeout = 2 * time.Minute
-
 // openPlatform opens what the services of a process need. With a data
 // directory it embeds what no URL is given for.
 func openPlatform(ctx context.Context, f *serviceFlags) (*platform, error) {
@@ -72,7 +69,7 @@ func (p *platform) open(ctx context.Context) (err error) {
 	// a cluster lost would wait for the start's.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	late := time.AfterFunc(readyTimeout, func() { cancel(fmt.Errorf("not ready within %s", readyTimeout)) })
+	late := time.AfterFunc(f.startTimeout, func() { cancel(fmt.Errorf("not ready within --start-timeout %s", f.startTimeout)) })
 	defer late.Stop()
 	for _, open := range []func(context.Context) error{
 		p.openBroker, p.openRegistry, p.openRedis, p.openLedger, p.openJournal, p.openAdmin,
@@ -94,7 +91,7 @@ func (p *platform) close() {
 
 func (p *platform) openBroker(ctx context.Context) (err error) {
 	if p.flags.natsURL != "" {
-		p.conn, err = broker.Connect(p.flags.natsURL, "parley", p.log)
+		err = p.connect(ctx)
 	} else {
 		err = p.embedBroker(ctx)
 	}
@@ -102,10 +99,37 @@ func (p *platform) openBroker(ctx context.Context) (err error) {
 		return err
 	}
 	p.closers = append(p.closers, p.conn.Close)
+	if p.layout.Replicas == 0 {
+		if p.layout.Replicas, err = topology.Replicas(ctx, p.conn.JS, p.layout); err != nil {
+			return err
+		}
+		p.log.Info("copies of each stream", zap.Int("replicas", p.layout.Replicas))
+	}
 	if err := topology.Ensure(ctx, p.conn.JS, p.layout); err != nil {
 		return fmt.Errorf("laying out the streams: %w", err)
 	}
 	return p.conn.Check(ctx, topology.StreamDead)
+}
+
+// connectEvery is the pause between two tries to reach NATS at the start.
+const connectEvery = 500 * time.Millisecond
+
+// connect waits for NATS: where containers start together, it may be the last.
+func (p *platform) connect(ctx context.Context) (err error) {
+	for told := false; ; told = true {
+		p.conn, err = broker.Connect(p.flags.natsURL, "parley", p.log)
+		if err == nil || !broker.IsAway(err) {
+			return err
+		}
+		if !told {
+			p.log.Warn("NATS is not there; waiting for it", zap.Error(err), zap.Duration("at most", p.flags.startTimeout))
+		}
+		select {
+		case <-time.After(connectEvery):
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+	}
 }
 
 func (p *platform) embedBroker(ctx context.Context) error {

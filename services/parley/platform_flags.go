@@ -38,6 +38,7 @@ type serviceFlags struct {
 	journal              string
 	logLevel, logFormat  string
 	readyFile            string
+	startTimeout         time.Duration
 	shutdownTimeout      time.Duration
 	leaseTTL             time.Duration
 	quotas               struct{ channel, endpoint quotaFlags }
@@ -49,7 +50,7 @@ func (f *serviceFlags) addTo(cmd *cobra.Command) {
 	fs.StringVar(&f.natsURL, "nats-url", "", "`URL` of NATS (2.12 or later); several separated by commas")
 	fs.StringVar(&f.redisURL, "redis-url", "", "`URL` of Redis (7 or later), such as redis://host:6379/0")
 	fs.IntVar(&f.partitions, "partitions", topology.DefaultPartitions, "partitions of a stage: the most workers that it can use; fixed once the streams exist")
-	fs.IntVar(&f.replicas, "replicas", 1, "copies of each stream that a NATS cluster keeps: 1, 3 or 5")
+	fs.IntVar(&f.replicas, "replicas", 0, "copies of each stream that a NATS cluster keeps: 1, 3 or 5; 0: as before, and at first 3 where there are as many servers")
 	fs.StringVar(&f.storeMax, "store-max", "10GiB", "`SIZE` that the streams together may have on disk")
 	fs.StringVar(&f.sealKey, "seal-key", "", "32 bytes in base64 that seal secrets at rest; the same for all services")
 	fs.StringVar(&f.adminAddr, "admin-addr", "127.0.0.1:8081", "`ADDRESS` of /metrics, /livez, /readyz, /debug/pprof and, with ops, the ops API")
@@ -57,6 +58,7 @@ func (f *serviceFlags) addTo(cmd *cobra.Command) {
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&f.logFormat, "log-format", "json", "json or console")
 	fs.StringVar(&f.readyFile, "ready-file", "", "`FILE` to write, once ready, with the addresses in use")
+	fs.DurationVar(&f.startTimeout, "start-timeout", 2*time.Minute, "how long the start may take, and wait for NATS")
 	fs.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 25*time.Second, "how long the end may take")
 	markSecret(fs, "seal-key", "nats-url", "redis-url")
 }
@@ -131,6 +133,8 @@ func defaultDataDir() string {
 // look at before the start is half done, if at all.
 func (f *serviceFlags) check() error {
 	switch {
+	case f.startTimeout <= 0:
+		return fmt.Errorf("--start-timeout is %s: set it above 0, such as 2m", f.startTimeout)
 	case f.shutdownTimeout <= 0:
 		return fmt.Errorf("--shutdown-timeout is %s: set it above 0, such as 25s", f.shutdownTimeout)
 	case f.natsURL == "" && f.dataDir != "" && f.replicas > 1:
@@ -153,7 +157,12 @@ func (f *serviceFlags) layout() (topology.Layout, error) {
 		return topology.Layout{}, fmt.Errorf("--store-max is %q: write a size such as 10GiB", f.storeMax)
 	}
 	l := topology.Layout{Partitions: f.partitions, Replicas: f.replicas, Store: store}
-	return l, l.Validate()
+	if l.Replicas == 0 && f.natsURL == "" { // the embedded broker
+		l.Replicas = 1
+	}
+	checked := l
+	checked.Replicas = max(l.Replicas, 1) // 0: the servers decide
+	return l, checked.Validate()
 }
 
 // syncing reads --sync.

@@ -159,8 +159,9 @@ func TestStartThatFailsClosesWhatItOpened(t *testing.T) {
 	_, err = openPlatform(t.Context(), f)
 	require.ErrorContains(t, err, "nowhere")
 
-	f = flagsOf(t, "--log-level", "error", "--nats-url", "nats://joe:s3cret@127.0.0.1:1")
+	f = flagsOf(t, "--log-level", "error", "--nats-url", "nats://joe:s3cret@127.0.0.1:1", "--start-timeout", "1s")
 	_, err = openPlatform(t.Context(), f)
+	require.ErrorContains(t, err, "not ready within --start-timeout 1s")
 	require.ErrorContains(t, err, "127.0.0.1:1")
 	require.NotContains(t, err.Error(), "s3cret")
 	f = flagsOf(t)
