@@ -3,7 +3,9 @@ package faults
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -129,7 +131,18 @@ func (r *rig) awaitQuiet() {
 			}
 		}
 		if !wait(ctx, 100*time.Millisecond) {
+			r.askWhy("bot-worker", "delivery-worker")
 			require.FailNow(r.t, "not quiet", "within %s: %v, the status is %+v", quietWithin, err, status)
+		}
+	}
+}
+
+// askWhy has the processes of stages say in their logs what they are at, which
+// Go's programs do when they get SIGQUIT.
+func (r *rig) askWhy(stages ...string) {
+	for _, name := range r.order {
+		if slices.Contains(stages, strings.TrimRight(name, "-0123456789")) {
+			r.members[name].signal(syscall.SIGQUIT)
 		}
 	}
 }
