@@ -43,6 +43,9 @@ type Options struct {
 	// DrainTimeout bounds the wait for what is in flight at a hand-over;
 	// default 20 s.
 	DrainTimeout time.Duration
+	// ReconcileEvery is how often the lanes in memory are compared with those
+	// that are parked in the store; default 30 s.
+	ReconcileEvery time.Duration
 	// Open opens a partition's store.
 	Open func(ctx context.Context, partition int) (Store, error)
 	// Marks is the once-ledger; nil where the handler itself knows what it has
@@ -72,6 +75,9 @@ func New(o Options, h Handler) *Engine {
 	}
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = 20 * time.Second
+	}
+	if o.ReconcileEvery == 0 {
+		o.ReconcileEvery = 30 * time.Second
 	}
 	e := &Engine{
 		Options: o, handler: guarded{Handler: h, log: o.Log.With(zap.String("stage", string(o.Stage)))}, metrics: newMetrics(o.Metrics, o.Stage),

@@ -202,7 +202,7 @@ func (r *rig) start() {
 	owner, err := partition.NewSole(r.t.Context(), r.conn.JS, chat.StageBot, brokertest.Layout.Partitions, "test")
 	require.NoError(r.t, err)
 	r.engine = lane.New(lane.Options{
-		Stage: chat.StageBot, Marks: r.memory, Graveyard: r.memory, Log: log, Metrics: prometheus.NewRegistry(),
+		Stage: chat.StageBot, Marks: r.memory, Graveyard: r.memory, ReconcileEvery: 100 * time.Millisecond, Log: log, Metrics: prometheus.NewRegistry(),
 		Open: func(ctx context.Context, p int) (lane.Store, error) {
 			return lane.NewJetStream(ctx, r.conn, chat.StageBot, p)
 		},
@@ -500,5 +500,28 @@ func TestFullGraveyardHoldsTheLaneUntilItTakesTheLetter(t *testing.T) {
 	r.handler.await(t, func() bool { return r.handler.ended[chat.OutcomeDelivered] == 2 })
 	require.Len(t, r.memory.letters, 1)
 	require.Equal(t, []uint64{2}, r.handler.seen["e a"])
+	r.requireEmpty()
+}
+
+// What an owner before stored late is found and, as a copy of what was
+// delivered, removed.
+func TestStrayParkedMessageIsFound(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.publish("e", "a", 1)
+	r.publish("e", "a", 2)
+	r.handler.await(t, func() bool { return r.handler.ended[chat.OutcomeDelivered] == 2 })
+	key := chat.KeyOf("c", "a")
+	store, err := lane.NewJetStream(t.Context(), r.conn, chat.StageBot, key.Partition(brokertest.Layout.Partitions))
+	require.NoError(t, err)
+	_, err = store.Append(t.Context(), lane.ID{Group: "e", Key: key}, &lane.Message{Seq: 1, Time: time.Now(), Data: []byte("e a 1")})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		found, err := store.Lanes(t.Context())
+		return err == nil && len(found) == 0
+	}, 20*time.Second, 10*time.Millisecond)
+	r.publish("e", "a", 3)
+	r.handler.await(t, func() bool { return r.handler.ended[chat.OutcomeDelivered] == 3 })
+	require.Equal(t, upTo(3), r.handler.seen["e a"])
 	r.requireEmpty()
 }

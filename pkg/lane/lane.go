@@ -87,6 +87,11 @@ func (l *lane) hot() bool {
 	return !l.parked && len(l.queue) > 0 && l.queue[0].pending == nil
 }
 
+// idle reports whether the lane has nothing to do.
+func (l *lane) idle() bool {
+	return !l.active && !l.parked && !l.appending && len(l.queue) == 0 && l.dueAt < 0
+}
+
 // drained reports whether everything that stands in the parked stream is
 // settled, as far as it is known.
 func (l *lane) drained() bool { return l.headSeq == 0 || l.headSeq > l.tailSeq }

@@ -72,6 +72,7 @@ func (s *shard) run(ctx context.Context, source Source) error {
 	g.Go(func() error { return s.pump(ctx, source) })
 	g.Go(func() error { return s.runTimers(ctx) })
 	g.Go(func() error { return s.sweep(ctx) })
+	g.Go(func() error { return s.reconcile(ctx) })
 	return g.Wait()
 }
 
@@ -85,12 +86,46 @@ func (s *shard) adopt(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range found {
-		l := s.lane(p.ID)
-		l.parked, l.hasState = true, p.HasState
-		s.countParked(1)
-		s.schedule(l, time.Now())
+		s.take(p)
 	}
 	return nil
+}
+
+// take makes a lane of what was found parked; the mutex is held.
+func (s *shard) take(p ParkedLane) {
+	l := s.lane(p.ID)
+	l.parked, l.loaded, l.hasState = true, false, p.HasState
+	s.countParked(1)
+	s.schedule(l, time.Now())
+}
+
+// reconcile takes, now and then, the lanes that are parked in the store and
+// that this owner doesn't know of: an owner before that was stopped may have
+// stored something, when it went on, after the lanes were listed. That is a
+// second copy of what was still in the work queue; the lane's mark says so. A
+// lane that is at work is left for the next time.
+func (s *shard) reconcile(ctx context.Context) error {
+	tick := time.NewTicker(s.engine.ReconcileEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		found, err := s.store.Lanes(ctx)
+		if err != nil {
+			s.stalled(fmt.Errorf("listing parked lanes: %w", err))
+			continue
+		}
+		s.mu.Lock()
+		for _, p := range found {
+			if l := s.lanes[p.ID]; !s.closed && (l == nil || l.idle()) {
+				s.take(p)
+			}
+		}
+		s.mu.Unlock()
+	}
 }
 
 // pump delivers the work queue to the lanes, in order.
@@ -250,7 +285,7 @@ func (s *shard) forgetIdle() {
 	defer func() { s.forgetAt = len(s.lanes) + maxIdle/8 }()
 	n := maxIdle / 8
 	for id, l := range s.lanes {
-		if l.active || l.parked || len(l.queue) > 0 || l.dueAt >= 0 {
+		if !l.idle() {
 			continue
 		}
 		delete(s.lanes, id)
