@@ -358,7 +358,7 @@ func TestReport(t *testing.T) {
 	require.Contains(t, told, "seed 42")
 	require.Contains(t, told, "out of order: 1")
 	require.Contains(t, told, "the history of bad:")
-	require.Contains(t, told, "03:04:06.000 counter 1 (epoch 0) answers 1, id …idA, attempt 1: broken")
+	require.Contains(t, told, "03:04:06.000 counter 1 (epoch 0) answers 1, id …idA, attempt 1 of ?: broken")
 	require.Contains(t, told, "03:04:06.500 kill delivery-worker-1")
 	require.NotContains(t, told, "the history of good")
 	require.Contains(t, TableHead+r.Row(), "| 42 | no | 1 | 3 | 3 | 2 | 0 | 1 | 1 | 0 |")

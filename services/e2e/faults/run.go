@@ -14,6 +14,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/webhook/webhooktest"
 	"github.com/parleyhq/parley/services/e2e"
+	"github.com/parleyhq/parley/services/ops"
 )
 
 // Run is one run: a system, a load, and the faults of a seed.
@@ -152,11 +153,24 @@ func (r *rig) letters(channels ...string) []Letter {
 	r.t.Helper()
 	var all []Letter
 	for _, channel := range channels {
-		found, err := r.system.DeadLetters(r.t.Context(), channel)
+		found, err := r.deadLetters(channel)
 		require.NoError(r.t, err)
 		for _, l := range found {
 			all = append(all, Letter{Conversation: l.ConversationID, Counter: l.MessageCounter, ID: l.MessageID, Reason: l.Reason})
 		}
 	}
 	return all
+}
+
+// deadLetters lists a channel's dead letters. A stream's servers may still be
+// choosing their leader; the API then says to come again.
+func (r *rig) deadLetters(channel string) (found []ops.DeadLetter, err error) {
+	ctx, cancel := context.WithTimeout(r.t.Context(), quietWithin)
+	defer cancel()
+	for {
+		found, err = r.system.DeadLetters(ctx, channel)
+		if err == nil || !wait(ctx, time.Second) {
+			return found, err
+		}
+	}
 }
