@@ -121,3 +121,23 @@ func TestBench(t *testing.T) {
 		require.Positive(t, m.DeliveredRate, kind)
 	}
 }
+
+// More workers are measured one after another, on stores that are there.
+func TestBenchWorkers(t *testing.T) {
+	t.Parallel()
+	report := filepath.Join(t.TempDir(), "report.json")
+	out := binaries.Run(t, nil, "bench", "--workers", "1,2", "--nats-url", StartNATS(t, binaries).URL, "--redis-url", StartRedis(t).URL,
+		"--messages", "300", "--connections", "8", "--conversations", "64", "--rounds", "1", "--sink-delay", "5ms", "--report", report)
+	require.Contains(t, out, "workers")
+	data, err := os.ReadFile(report)
+	require.NoError(t, err)
+	var s bench.Scaling
+	require.NoError(t, json.Unmarshal(data, &s))
+	require.Len(t, s.Rows, 2)
+	for i, r := range s.Rows {
+		require.Equal(t, i+1, r.Workers)
+		require.Equal(t, 300, r.Delivered)
+		require.Zero(t, r.Lost+r.Duplicates+r.OrderViolations+r.Failed)
+		require.Positive(t, r.CPU["delivery-worker"])
+	}
+}

@@ -138,7 +138,7 @@ func (f *field) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := configure(ctx, f.sink.client, serve.ready, f.options.Bot, sink.ready.PublicURL+"/")
+	p, err := configure(ctx, f.sink.client, serve.ready, f.options.Bot, sink.ready.PublicURL+"/", 0)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func TestOptions(t *testing.T) {
 // sinkServer is a sink behind HTTP.
 func sinkServer(t *testing.T) (*Sink, *sinkClient) {
 	t.Helper()
-	sink := NewSink()
+	sink := NewSink(0)
 	s := httptest.NewServer(sink.Handler())
 	t.Cleanup(s.Close)
 	return sink, &sinkClient{base: s.URL, client: s.Client()}
@@ -165,7 +165,7 @@ func TestSinkJudges(t *testing.T) {
 		"a late repeat":    {[]int{0, 1, 2, 0}, SinkStats{Unique: 3, Duplicates: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := NewSink()
+			s := NewSink(0)
 			s.now = func() time.Time { return time.Unix(0, 1_000_000) }
 			s.begin(1, 2)
 			s.arrived(userMessage(nil, marker{1, 1, 0, 0}, 0)) // another conversation changes nothing
@@ -183,7 +183,7 @@ func TestSinkJudges(t *testing.T) {
 }
 
 func TestSinkKnowsStrangers(t *testing.T) {
-	s := NewSink()
+	s := NewSink(0)
 	s.begin(2, 1)
 	for _, body := range []string{"hello", string(userMessage(nil, marker{1, 0, 0, 0}, 0)), string(userMessage(nil, marker{2, 1, 0, 0}, 0)), string(userMessage(nil, marker{2, 0, maxSequence, 0}, 0))} {
 		s.arrived([]byte(body))

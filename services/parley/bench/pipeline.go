@@ -24,7 +24,7 @@ type pipeline struct {
 
 // configure registers the bot, the channel, the endpoint and a token through
 // the ops API.
-func configure(ctx context.Context, client *http.Client, at ready.File, botKind, sinkURL string) (*pipeline, error) {
+func configure(ctx context.Context, client *http.Client, at ready.File, botKind, sinkURL string, maxInFlight int) (*pipeline, error) {
 	ops := opsAPI{client: client, base: strings.TrimRight(at.AdminURL, "/") + "/ops/v1", token: at.OpsToken}
 	steps := []struct {
 		path string
@@ -32,7 +32,7 @@ func configure(ctx context.Context, client *http.Client, at ready.File, botKind,
 	}{
 		{"/bots", map[string]any{"id": benchID, "kind": botKind}},
 		{"/channels", map[string]any{"id": benchID, "botId": benchID}},
-		{"/channels/" + benchID + "/endpoints", map[string]any{"url": sinkURL, "verifyToken": "benchmark"}},
+		{"/channels/" + benchID + "/endpoints", map[string]any{"url": sinkURL, "verifyToken": "benchmark", "maxInFlight": maxInFlight}},
 	}
 	for _, s := range steps {
 		if err := ops.post(ctx, s.path, s.body, nil); err != nil {
@@ -58,11 +58,15 @@ type opsAPI struct {
 }
 
 func (o opsAPI) post(ctx context.Context, path string, body, answer any) error {
+	return o.do(ctx, http.MethodPost, path, body, answer)
+}
+
+func (o opsAPI) do(ctx context.Context, method, path string, body, answer any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return fmt.Errorf("ops API %s: %w", path, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, o.base+path, bytes.NewReader(data))
+	req, err := http.NewRequestWithContext(ctx, method, o.base+path, bytes.NewReader(data))
 	if err != nil {
 		return fmt.Errorf("ops API %s: %w", path, err)
 	}

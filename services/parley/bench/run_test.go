@@ -33,7 +33,7 @@ func fakeMain(args []string) {
 	if err := flags.Parse(args[1:]); err != nil {
 		panic(err)
 	}
-	handler := map[string]http.Handler{"bench-sink": NewSink().Handler(), "bench-relay": NewRelay(*target, 8), "serve": fakeServe()}[args[0]]
+	handler := map[string]http.Handler{"bench-sink": NewSink(0).Handler(), "bench-relay": NewRelay(*target, 8), "serve": fakeServe()}[args[0]]
 	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)

@@ -16,7 +16,8 @@ const maxBody = 1 << 20
 // Sink is the customer's endpoint of a benchmark: it counts what arrives and
 // judges its order.
 type Sink struct {
-	now func() time.Time
+	now   func() time.Time
+	delay time.Duration // of each answer
 
 	mu            sync.Mutex
 	stats         SinkStats
@@ -41,8 +42,9 @@ type seen struct {
 	last int // highest sequence; -1 before the first
 }
 
-// NewSink makes a sink that waits for its first round.
-func NewSink() *Sink { return &Sink{now: time.Now} }
+// NewSink makes a sink that waits for its first round, and takes a while for
+// each answer.
+func NewSink(delay time.Duration) *Sink { return &Sink{now: time.Now, delay: delay} }
 
 // Handler routes POST /round?number=N&conversations=M, which begins a round
 // anew, GET /stats, and for POST / the deliveries.
@@ -77,6 +79,12 @@ func (s *Sink) serveDelivery(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.arrived(body)
+	if s.delay > 0 {
+		select {
+		case <-time.After(s.delay):
+		case <-r.Context().Done():
+		}
+	}
 	w.WriteHeader(http.StatusOK)
 }
 
