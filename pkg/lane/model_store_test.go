@@ -3,17 +3,19 @@ package lane_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/lane"
 )
 
 var (
-	errRefused = errors.New("refused")
+	errRefused = fmt.Errorf("refused: %w", broker.ErrFull)
 	errCrashed = errors.New("the process is dead")
 )
 

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/partition"
 )
@@ -28,32 +29,65 @@ func (s *shard) step(ctx context.Context, l *lane) {
 	if s.fetching.Err() != nil {
 		return
 	}
-	if it := l.hand; it != nil {
-		s.wait(ctx, l, it, it.pending)
+	it := l.hand
+	if it != nil && !s.storeOrTry(ctx, l, it) {
 		return
 	}
 	policy := s.engine.handler.Policy(l.dest.name)
 	l.dest.setClosed(policy.Closed != "", time.Now())
-	if policy.Closed != "" {
+	switch {
+	case policy.Closed != "" && it != nil:
+		s.waitUntil(l, time.Now().Add(stallPause))
+		return
+	case policy.Closed != "":
 		s.shut(l)
 		return
 	}
 	l.dest.gate.resize(policy.inFlight())
+	if it == nil {
+		if it = s.next(ctx, l); it == nil {
+			return
+		}
+	}
+	s.handle(ctx, l, it, policy)
+}
+
+// next returns the head that is to be handled now; nil when there is none, or
+// it was settled before.
+func (s *shard) next(ctx context.Context, l *lane) *item {
 	it, err := s.head(ctx, l)
 	if err != nil {
 		s.stall(l, err)
-		return
+		return nil
 	}
 	if it == nil {
-		return
+		return nil
 	}
 	s.loadMark(ctx, l)
 	if it.msg.Replay == "" && l.marked && l.mark.Covers(it.Place) {
 		s.engine.metrics.covered.Inc()
 		s.settled(ctx, l, it)
-		return
+		return nil
 	}
-	s.handle(ctx, l, it, policy)
+	return it
+}
+
+// storeOrTry stores the state of a head that waits for that. Where the store is
+// full the head is to be tried again when it is due, though its state is not
+// stored: if every lane waited for room, nobody would make any.
+func (s *shard) storeOrTry(ctx context.Context, l *lane, it *item) (try bool) {
+	err := s.storeWaiting(ctx, l, it, it.pending)
+	switch {
+	case err == nil:
+		s.waitUntil(l, it.pending.Due)
+		it.pending = nil
+	case errors.Is(err, broker.ErrFull) && !time.Now().Before(it.pending.Due):
+		s.stalled(err)
+		return true
+	default:
+		s.stall(l, err)
+	}
+	return false
 }
 
 // handle makes one attempt at the head and acts on the verdict.
@@ -255,6 +289,9 @@ func (s *shard) settle(ctx context.Context, l *lane, it *item) {
 // settled removes the head from where it stands.
 func (s *shard) settled(ctx context.Context, l *lane, it *item) {
 	s.mu.Lock()
+	if l.hand == it { // settled before its state was stored
+		l.hand, it.pending = nil, nil
+	}
 	if !l.parked {
 		l.queue[0] = nil
 		l.queue = l.queue[1:]
@@ -271,6 +308,10 @@ func (s *shard) settled(ctx context.Context, l *lane, it *item) {
 		if err := s.removeSettled(ctx, l); err != nil {
 			s.stalled(err)
 		}
+	}
+	if it.hot != nil { // it was parked, and its state could not be stored
+		s.release(it.hot)
+		it.hot = nil
 	}
 }
 
