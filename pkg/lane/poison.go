@@ -110,7 +110,7 @@ func (c *care) write(ctx context.Context, done func() bool) error {
 // isSuspect reports whether a work may have ended the owners before, and
 // whether it surely has.
 func (s *shard) isSuspect(w partition.Work) (suspect, poison bool) {
-	suspect = slices.Contains(s.suspects, w)
+	suspect = s.suspects[w]
 	return suspect, suspect && s.sure
 }
 

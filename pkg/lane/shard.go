@@ -40,7 +40,7 @@ type shard struct {
 
 	// What may have ended the owners before; see care.
 	care     *care
-	suspects []partition.Work
+	suspects map[partition.Work]bool
 	sure     bool    // it is the only one, and has
 	turn     *lane   // whose turn it is to handle a suspect
 	line     []*lane // who waits for the turn
@@ -52,7 +52,11 @@ type shard struct {
 func newShard(ctx context.Context, e *Engine, lease partition.Lease, store Store, log *zap.Logger) *shard {
 	working, abort := context.WithCancelCause(context.WithoutCancel(ctx))
 	trying, cut := context.WithCancelCause(working)
-	suspects, vanished := lease.Suspects()
+	works, vanished := lease.Suspects()
+	suspects := make(map[partition.Work]bool, len(works))
+	for _, w := range works {
+		suspects[w] = true
+	}
 	return &shard{
 		engine: e, lease: lease, store: store, log: log,
 		fetching: ctx, trying: trying, working: working, cut: cut, abort: abort,
