@@ -197,7 +197,7 @@ func TestPoisonIsFoundAndNobodyElseIsHarmed(t *testing.T) {
 				for _, seen := range r.handler.seen {
 					places += len(firsts(seen))
 				}
-				return places == 2*(convs+1)*messages-test.lanes && r.handler.ended[chat.OutcomeDead]+len(r.memory.letters) > 0
+				return places == 2*(convs+1)*messages-test.lanes // the letter is written by the end of the drain
 			}) {
 				deaths++
 				require.LessOrEqual(t, deaths, 5, "two make the owner careful, the third leaves suspects, the fourth and fifth one of them")
