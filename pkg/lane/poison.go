@@ -15,12 +15,13 @@ import (
 
 // A message that makes its process exit can't be caught in the act: it is found
 // by what was in flight each time when an owner of the partition vanished. While
-// owners vanish (partition.Lease.Careful) each first attempt is noted in the
-// lease before it begins, many with one write. What was noted when an owner
+// owners vanish (partition.Lease.Careful) each attempt is noted in the lease
+// before it begins, many with one write. What was noted when an owner
 // vanished is suspected: the next owner handles that, and only that, one after
 // another. Who was in flight with three owners in a row, alone in the end, is
 // given up. A crash that has another cause hardly ever meets the same message
-// three times, and a message that has an attempt on record has been survived.
+// three times. An attempt that came to an end has been survived; the next one of
+// the same message may be what ends the process.
 
 const (
 	// poisonFrom is with how many vanished owners in a row a message must have
@@ -119,7 +120,7 @@ func (s *shard) isSuspect(w partition.Work) (suspect, poison bool) {
 func (s *shard) attemptWithCare(ctx context.Context, l *lane, t *Task) (Verdict, bool) {
 	w := partition.Work{Seq: t.Message.Seq, Lane: l.name}
 	suspect, poison := s.isSuspect(w)
-	if !suspect && (t.Number > 1 || !s.lease.Careful()) {
+	if !suspect && !s.lease.Careful() {
 		return s.attempt(s.trying, t), true //nolint:contextcheck // a child of ctx that ends earlier
 	}
 	if suspect && !s.takeTurn(l) {

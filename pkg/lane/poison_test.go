@@ -23,6 +23,7 @@ import (
 // holds lapses without being released.
 type mortal struct {
 	*handler
+	fails  bool // the poison's first attempt fails, those after it end the process
 	sole   *partition.Sole
 	died   chan struct{}
 	die    func()
@@ -82,6 +83,9 @@ func (m *mortal) Route(ctx context.Context, msg *lane.Message) ([]lane.Target, e
 // they are in flight then.
 func (m *mortal) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 	if t.ConversationID == "poison" && t.Place.Counter == 2 && t.Destination == "e1" {
+		if m.fails && t.Number == 1 {
+			return lane.Retry(0, errors.New("not yet"))
+		}
 		m.die()
 		<-ctx.Done()
 		return lane.Stall(ctx.Err())
@@ -113,9 +117,10 @@ func (l mortalLease) NoteInFlight(ctx context.Context, works []partition.Work) e
 
 // live runs an engine as a process of its own until it dies or the condition is
 // met, and reports whether it died.
-func (r *rig) live(marks lane.Marks, condition func() bool) (died bool) {
+func (r *rig) live(fails bool, marks lane.Marks, condition func() bool) (died bool) {
 	r.t.Helper()
 	m := newMortal(r.t, r)
+	m.fails = fails
 	engine := lane.New(lane.Options{
 		Stage: chat.StageBot, Marks: marks, Graveyard: r.memory, Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
 		Open: func(ctx context.Context, p int) (lane.Store, error) {
@@ -169,10 +174,12 @@ func TestPoisonIsFoundAndNobodyElseIsHarmed(t *testing.T) {
 		poison string // its endpoints
 		lanes  int    // that it doesn't get through
 		marks  bool
+		fails  bool // once, before it ends the process
 	}{
-		{"while it is handled", "e1,e2", 1, true},
-		{"while it is handled, without a ledger", "e1,e2", 1, false},
-		{"while it is routed", killer, 2, true},
+		{"while it is handled", "e1,e2", 1, true, false},
+		{"while it is handled, without a ledger", "e1,e2", 1, false, false},
+		{"while it is routed", killer, 2, true, false},
+		{"when it is tried again", "e1,e2", 1, true, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -192,7 +199,7 @@ func TestPoisonIsFoundAndNobodyElseIsHarmed(t *testing.T) {
 				marks = noMarks{}
 			}
 			deaths := 0
-			for r.live(marks, func() bool {
+			for r.live(test.fails, marks, func() bool {
 				places := 0
 				for _, seen := range r.handler.seen {
 					places += len(firsts(seen))

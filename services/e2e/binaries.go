@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -33,6 +36,28 @@ func Build(ctx context.Context, dir string) (*Binaries, error) {
 	return b, nil
 }
 
+// readSources opens every directory that the programs are built from. Go's test
+// cache notes what a test opens, and so runs the tests again when a program has
+// changed, of which it knows nothing else.
+var readSources = sync.OnceValue(func() error {
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output() //nolint:noctx // it is asked once, for all tests
+	if err != nil {
+		return fmt.Errorf("finding the module: %w", err)
+	}
+	for _, dir := range []string{"pkg", "proto", "services"} {
+		err := filepath.WalkDir(filepath.Join(strings.TrimSpace(string(root)), dir), func(_ string, _ fs.DirEntry, err error) error { return err })
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", dir, err)
+		}
+	}
+	return nil
+})
+
+func sources(t testing.TB) {
+	t.Helper()
+	require.NoError(t, readSources())
+}
+
 // Run runs a command of parley that ends by itself, requires that it succeeds,
 // and returns what it printed.
 func (b *Binaries) Run(t testing.TB, env []string, args ...string) string {
@@ -52,6 +77,7 @@ func (b *Binaries) Fail(t testing.TB, env []string, args ...string) string {
 
 func (b *Binaries) run(t testing.TB, env []string, args ...string) (out, errs string, err error) {
 	t.Helper()
+	sources(t)
 	cmd := exec.CommandContext(t.Context(), b.Parley, args...)
 	cmd.Env = append([]string{"HOME=" + t.TempDir()}, env...)
 	var stdout, stderr bytes.Buffer

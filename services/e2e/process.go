@@ -39,6 +39,7 @@ const (
 // PATH, HOME and TMPDIR, and what env adds.
 func NewProcess(t testing.TB, name, path string, env []string, args ...string) *Process {
 	t.Helper()
+	sources(t)
 	p := &Process{t: t, name: name, path: path, args: args, log: filepath.Join(t.TempDir(), name+".log")}
 	for _, key := range []string{"PATH", "HOME", "TMPDIR"} {
 		if v, ok := os.LookupEnv(key); ok {
