@@ -32,6 +32,7 @@ type Conn struct {
 	JS   jetstream.JetStream
 
 	publisher *publisher
+	disk      *disk // nil where the server answers for itself
 }
 
 // Connect dials a server outside; urls may list several, separated by commas.
@@ -41,7 +42,7 @@ func Connect(urls, name string, log *zap.Logger) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := dial(urls, name, log)
+	conn, err := dial(urls, name, log, nil)
 	if err != nil {
 		return nil, fmt.Errorf("NATS at %s: %w", hosts, err)
 	}
@@ -75,7 +76,7 @@ func hostsOf(urls string) (string, error) {
 	return strings.Join(hosts, ","), nil
 }
 
-func dial(urls, name string, log *zap.Logger, opts ...nats.Option) (*Conn, error) {
+func dial(urls, name string, log *zap.Logger, d *disk, opts ...nats.Option) (*Conn, error) {
 	p := &publisher{waiting: map[uint64]waiter{}}
 	opts = append([]nats.Option{
 		nats.Name(name),
@@ -105,7 +106,7 @@ func dial(urls, name string, log *zap.Logger, opts ...nats.Option) (*Conn, error
 		nc.Close()
 		return nil, fmt.Errorf("opening JetStream: %w", err)
 	}
-	return &Conn{NATS: nc, JS: js, publisher: p}, nil
+	return &Conn{NATS: nc, JS: js, publisher: p, disk: d}, nil
 }
 
 // Close drops the connection; what is unconfirmed fails.
@@ -118,6 +119,9 @@ func (c *Conn) Close() {
 func (c *Conn) Ready() error {
 	if s := c.NATS.Status(); s != nats.CONNECTED {
 		return fmt.Errorf("%w: the connection is %s", ErrUnavailable, s)
+	}
+	if c.disk != nil {
+		return c.disk.failure()
 	}
 	return nil
 }
@@ -135,10 +139,14 @@ type Message struct {
 	ExpectLast *uint64
 	// Rollup replaces all earlier messages of the subject.
 	Rollup bool
+	// Later doesn't wait until the message is on disk. What may only happen once
+	// it is there follows [Conn.Sync] or goes through [Conn.AfterSync].
+	Later bool
 }
 
 // Publish stores a message and returns its sequence. It is safe for concurrent
-// use: concurrent publishes share the connection and overlap.
+// use: concurrent publishes share the connection, overlap, and share the syncs
+// of a server in this process that syncs always.
 func (c *Conn) Publish(ctx context.Context, m Message) (uint64, error) {
 	msg := &nats.Msg{Subject: m.Subject, Data: m.Data}
 	for k, v := range m.Headers {
@@ -153,11 +161,57 @@ func (c *Conn) Publish(ctx context.Context, m Message) (uint64, error) {
 	if m.Rollup {
 		m.setHeader(msg, jetstream.MsgRollup, jetstream.MsgRollupSubject)
 	}
-	seq, err := c.publisher.publish(ctx, msg)
+	seq, stream, err := c.publisher.publish(ctx, msg)
 	if err != nil {
 		return 0, publishError(m.Subject, err)
 	}
+	if c.disk == nil {
+		return seq, nil
+	}
+	c.disk.stored(stream)
+	if m.Later {
+		return seq, nil
+	}
+	if err := c.disk.await(ctx, stream); err != nil {
+		return 0, publishError(m.Subject, err)
+	}
 	return seq, nil
+}
+
+// Sync returns when what was published before the call is on disk, where the
+// server is in this process and syncs always; else at once, since the server
+// answers for that itself.
+func (c *Conn) Sync(ctx context.Context) error {
+	if c.disk == nil {
+		return nil
+	}
+	done := make(chan struct{})
+	c.disk.after(func() { close(done) })
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return errors.Join(ErrUnavailable, context.Cause(ctx), c.disk.failure())
+	}
+}
+
+// SyncStream is Sync for one stream, whatever has written to it.
+func (c *Conn) SyncStream(ctx context.Context, stream string) error {
+	if c.disk == nil {
+		return nil
+	}
+	c.disk.stored(stream)
+	return c.disk.await(ctx, stream)
+}
+
+// AfterSync calls f when Sync would return: at once, or from another goroutine;
+// never, where the disk fails. f must not block.
+func (c *Conn) AfterSync(f func()) {
+	if c.disk == nil {
+		f()
+		return
+	}
+	c.disk.after(f)
 }
 
 func (Message) setHeader(msg *nats.Msg, key, value string) {

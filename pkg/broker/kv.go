@@ -42,12 +42,12 @@ func (k *KV) Get(ctx context.Context, key string) (value []byte, ok bool, err er
 }
 
 // Put stores the value and returns when that is confirmed, with the errors of
-// Publish. A key has letters, digits and any of -_=/. in it.
+// Publish; it is on disk later (see Message). A key has letters, digits and any of -_=/. in it.
 func (k *KV) Put(ctx context.Context, key string, value []byte) error {
 	if !validKey(key) {
 		return fmt.Errorf("writing %s%s: %w", k.prefix, key, jetstream.ErrInvalidKey)
 	}
-	_, err := k.conn.Publish(ctx, Message{Subject: k.prefix + key, Data: value})
+	_, err := k.conn.Publish(ctx, Message{Subject: k.prefix + key, Data: value, Later: true})
 	return err
 }
 

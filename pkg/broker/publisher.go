@@ -35,8 +35,9 @@ type waiter struct {
 }
 
 type outcome struct {
-	seq uint64
-	err error
+	seq    uint64
+	stream string
+	err    error
 }
 
 // publishTimeout is how long an answer may take, when the context has no
@@ -82,13 +83,13 @@ func (p *publisher) close() {
 	<-p.done
 }
 
-// publish sends a message and waits for its sequence.
-func (p *publisher) publish(ctx context.Context, msg *nats.Msg) (uint64, error) {
+// publish sends a message and waits for its place.
+func (p *publisher) publish(ctx context.Context, msg *nats.Msg) (seq uint64, stream string, err error) {
 	answer := make(chan outcome, 1)
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
-		return 0, errClosed
+		return 0, "", errClosed
 	}
 	p.last++
 	token := p.last
@@ -97,14 +98,14 @@ func (p *publisher) publish(ctx context.Context, msg *nats.Msg) (uint64, error) 
 	msg.Reply = p.prefix + strconv.FormatUint(token, 36)
 	if err := p.nc.PublishMsg(msg); err != nil {
 		p.take(token)
-		return 0, err
+		return 0, "", err
 	}
 	select {
 	case o := <-answer:
-		return o.seq, o.err
+		return o.seq, o.stream, o.err
 	case <-ctx.Done():
 		p.take(token)
-		return 0, context.Cause(ctx)
+		return 0, "", context.Cause(ctx)
 	}
 }
 
@@ -146,7 +147,7 @@ func decodeAck(m *nats.Msg) outcome {
 	case ack.Stream == "":
 		return outcome{err: errors.New("an acknowledgement that names no stream")}
 	}
-	return outcome{seq: ack.Seq}
+	return outcome{seq: ack.Seq, stream: ack.Stream}
 }
 
 // sweep fails what has waited for too long.

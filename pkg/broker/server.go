@@ -20,10 +20,12 @@ type ServerOptions struct {
 	Dir string
 	// MaxStore and MaxMemory bound JetStream, in bytes.
 	MaxStore, MaxMemory int64
-	// SyncAlways fsyncs before each acknowledgement; else SyncInterval says
-	// how much time a power loss may cost.
+	// SyncAlways brings what is published to the disk before Publish returns,
+	// see Message.Later; else SyncInterval says how much time a power loss may
+	// cost. The streams of Unsynced are never waited for.
 	SyncAlways   bool
 	SyncInterval time.Duration
+	Unsynced     []string
 	// Listen is an address such as "127.0.0.1:4222" where others may connect;
 	// empty: only this process.
 	Listen string
@@ -33,6 +35,7 @@ type ServerOptions struct {
 type Server struct {
 	srv  *server.Server
 	lock *flock.Flock
+	disk *disk // nil unless it syncs always
 }
 
 // ErrLocked means that another process uses the data directory.
@@ -62,18 +65,29 @@ func StartServer(o ServerOptions, log *zap.Logger) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Unlock())
 	}
-	return &Server{srv: srv, lock: lock}, nil
+	s := &Server{srv: srv, lock: lock}
+	if o.SyncAlways {
+		s.disk = newDisk(o.Dir, o.Unsynced, (*os.File).Sync)
+	}
+	return s, nil
 }
 
+// compactEvery is how often the server syncs by itself what it has rewritten,
+// where everything else is synced before.
+const compactEvery = time.Second
+
 func newServer(o ServerOptions, log *zap.Logger) (*server.Server, error) {
+	interval := o.SyncInterval
+	if o.SyncAlways {
+		interval = compactEvery
+	}
 	opts := &server.Options{
 		ServerName:         "parley",
 		JetStream:          true,
 		StoreDir:           o.Dir,
 		JetStreamMaxStore:  o.MaxStore,
 		JetStreamMaxMemory: o.MaxMemory,
-		SyncAlways:         o.SyncAlways,
-		SyncInterval:       o.SyncInterval,
+		SyncInterval:       interval,
 		MaxPayload:         MaxPayload,
 		NoSigs:             true,
 		DontListen:         o.Listen == "",
@@ -122,7 +136,7 @@ const MaxPayload = 1 << 20
 
 // Connect opens an in-process connection.
 func (s *Server) Connect(name string, log *zap.Logger) (*Conn, error) {
-	return dial("", name, log, nats.InProcessServer(s.srv))
+	return dial("", name, log, s.disk, nats.InProcessServer(s.srv))
 }
 
 // ClientURL is where others connect; empty when the server doesn't listen.
@@ -136,6 +150,10 @@ func (s *Server) ClientURL() string {
 // Close stops the server and lets go of the data directory. Connections should
 // be closed before.
 func (s *Server) Close(ctx context.Context) error {
+	var unsynced error
+	if s.disk != nil {
+		unsynced = s.disk.close()
+	}
 	s.srv.Shutdown()
 	done := make(chan struct{})
 	go func() {
@@ -144,7 +162,7 @@ func (s *Server) Close(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
-		return s.lock.Unlock()
+		return errors.Join(unsynced, s.lock.Unlock())
 	case <-ctx.Done():
 		return fmt.Errorf("stopping the embedded NATS server: %w", context.Cause(ctx))
 	}

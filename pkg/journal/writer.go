@@ -165,7 +165,7 @@ func (w *Writer) publish(ctx context.Context, e entry) {
 		return
 	}
 	if err == nil {
-		_, err = w.publisher.Publish(ctx, broker.Message{Subject: subject, Data: data})
+		_, err = w.publisher.Publish(ctx, broker.Message{Subject: subject, Data: data, Later: true})
 	}
 	if err != nil {
 		w.metrics.entries.WithLabelValues(kind, resultFailed).Inc()

@@ -105,14 +105,13 @@ func (s *benchStage) Next(ctx context.Context) (*lane.Delivery, error) {
 	return &lane.Delivery{Message: lane.Message{Seq: uint64(s.sent)}, Number: uint64(s.sent), Ack: s.ack}, nil
 }
 
-func (s *benchStage) ack() error {
+func (s *benchStage) ack() {
 	<-s.inHand
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.left--; s.left == 0 {
 		close(s.done)
 	}
-	return nil
 }
 
 func (s *benchStage) Route(_ context.Context, m *lane.Message) ([]lane.Target, error) {

@@ -21,9 +21,10 @@ import (
 	"github.com/parleyhq/parley/pkg/wire"
 )
 
-// ackWait is long: the engine knows what it has in hand, and rewinds when it
-// takes over.
-const ackWait = 2 * time.Minute
+// ackWait is how long a lost acknowledgement keeps a settled message in the work
+// queue. It has nothing to do with how long an attempt may take: the engine knows
+// what it has in hand, and rewinds when it takes over.
+const ackWait = 30 * time.Second
 
 // pullSize is how many deliveries are asked for at a time.
 const pullSize = 256
@@ -81,7 +82,7 @@ func (s *JetStream) consume(ctx context.Context, stream jetstream.Stream, name s
 	if err != nil {
 		return nil, fmt.Errorf("consuming %s: %w", name, err)
 	}
-	return &source{stream: stream, name: name, messages: messages}, nil
+	return &source{conn: s.conn, stream: stream, name: name, messages: messages}, nil
 }
 
 // deleteOlder deletes the consumers of this epoch (a former start of this
@@ -108,6 +109,7 @@ func deleteOlder(ctx context.Context, stream jetstream.Stream, epoch uint64) err
 }
 
 type source struct {
+	conn     *broker.Conn
 	stream   jetstream.Stream
 	name     string
 	messages jetstream.MessagesContext
@@ -147,7 +149,7 @@ func (s *source) Next(ctx context.Context) (*Delivery, error) {
 	d := &Delivery{
 		Message: Message{Seq: meta.Sequence.Stream, Time: meta.Timestamp, Data: msg.Data()},
 		Number:  meta.Sequence.Consumer,
-		Ack:     msg.Ack,
+		Ack:     func() { s.conn.AfterSync(func() { _ = msg.Ack() }) },
 	}
 	if h := msg.Headers(); h != nil {
 		d.Replay = h.Get(topology.HeaderReplay)
@@ -160,6 +162,9 @@ func (s *source) Close(ctx context.Context, release bool) error {
 	s.messages.Stop()
 	if !release {
 		return nil
+	}
+	if err := s.conn.Sync(ctx); err != nil { // acknowledgements may wait for that
+		return err
 	}
 	if err := s.stream.DeleteConsumer(ctx, s.name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return fmt.Errorf("deleting consumer %s: %w", s.name, err)
@@ -226,7 +231,7 @@ func (s *JetStream) Append(ctx context.Context, id ID, m *Message) (uint64, erro
 	if m.Replay != "" {
 		headers[topology.HeaderReplay] = m.Replay
 	}
-	return s.conn.Publish(ctx, broker.Message{Subject: subject, Data: m.Data, Headers: headers})
+	return s.conn.Publish(ctx, broker.Message{Subject: subject, Data: m.Data, Headers: headers, Later: true})
 }
 
 // Next implements Store.
@@ -269,6 +274,9 @@ func parkedMessage(raw *jetstream.RawStreamMsg, err error) (*ParkedMessage, erro
 
 // Remove implements Store.
 func (s *JetStream) Remove(ctx context.Context, id ID, upTo uint64) error {
+	if err := s.conn.Sync(ctx); err != nil { // what says that they are settled
+		return err
+	}
 	subject, _ := s.subjectsOf(id)
 	err := s.parked.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(upTo+1))
 	if err != nil {
@@ -297,12 +305,15 @@ func (s *JetStream) PutState(ctx context.Context, id ID, state *chat.LaneState) 
 	if err != nil {
 		return fmt.Errorf("encoding a lane's state: %w", err)
 	}
-	_, err = s.conn.Publish(ctx, broker.Message{Subject: subject, Data: data, Rollup: true})
+	_, err = s.conn.Publish(ctx, broker.Message{Subject: subject, Data: data, Rollup: true, Later: true})
 	return err
 }
 
 // DropState implements Store.
 func (s *JetStream) DropState(ctx context.Context, id ID) error {
+	if err := s.conn.Sync(ctx); err != nil {
+		return err
+	}
 	_, subject := s.subjectsOf(id)
 	if err := s.parked.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
 		return fmt.Errorf("removing a lane's state: %w", err)

@@ -79,7 +79,7 @@ func (it *item) waitedInVain(p Policy, d *destination, now time.Time) bool {
 type hot struct {
 	seq  uint64
 	open int // lanes that have not settled or parked it yet
-	ack  func() error
+	ack  func()
 }
 
 // hot reports whether the lane has messages and can be parked with them.

@@ -231,21 +231,20 @@ func (s *modelSource) next() (*lane.Delivery, error) {
 		if chance := w.rng.Float64(); chance < w.faults/200 || s.number == 1 && chance < w.faults/4 { // lost on its way
 			continue
 		}
-		return &lane.Delivery{Message: m, Number: s.number, Ack: func() error { return s.ack(m.Seq) }}, nil
+		return &lane.Delivery{Message: m, Number: s.number, Ack: func() { s.ack(m.Seq) }}, nil
 	}
 	return nil, nil //nolint:nilnil // nothing now
 }
 
-func (s *modelSource) ack(seq uint64) error {
+func (s *modelSource) ack(seq uint64) {
 	w := s.life.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if s.part.consumer != s || s.life.dead || w.rng.Float64() < w.faults/50 {
-		return nil // lost
+		return // lost
 	}
 	w.steps++
 	s.part.queue = slices.DeleteFunc(s.part.queue, func(m lane.Message) bool { return m.Seq == seq })
-	return nil
 }
 
 func (s *modelSource) Close(context.Context, bool) error { return nil }

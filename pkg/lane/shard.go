@@ -239,11 +239,7 @@ func (s *shard) release(h *hot) {
 	if !closed {
 		s.engine.metrics.inHand.Dec()
 	}
-	// An acknowledgement that is lost comes back as a redelivery, which the
-	// lane's mark covers.
-	if err := h.ack(); err != nil {
-		s.log.Debug("acknowledging", zap.Uint64("seq", h.seq), zap.Error(err))
-	}
+	h.ack()
 	<-s.slots
 }
 

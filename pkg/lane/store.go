@@ -51,8 +51,10 @@ type Delivery struct {
 	// Number counts the deliveries of this source's consumer, from 1; a gap
 	// means that one was lost on its way.
 	Number uint64
-	// Ack removes the message from the work queue; it does not wait.
-	Ack func() error
+	// Ack removes the message from the work queue, once what was written before
+	// is on disk; it does not wait. One that is lost comes back as a redelivery,
+	// which the lane's mark covers.
+	Ack func()
 }
 
 // ParkedLane is a lane found in the parked stream.

@@ -32,6 +32,9 @@ type Options struct {
 	// CheckEvery is how often the snapshot is compared with the leader's
 	// revision; 0 means 5 s.
 	CheckEvery time.Duration
+	// Sync, if any, returns when a stream is on disk. What is written counts only
+	// then.
+	Sync func(ctx context.Context, stream string) error
 	// OnlyWriter says that no other process writes the configuration, so that
 	// CatchUp needs no question to the leader.
 	OnlyWriter bool

@@ -241,6 +241,9 @@ func (r *Registry) publish(ctx context.Context, key string, value []byte, at uin
 		msg.Header.Set(topology.HeaderKVOperation, topology.KVDelete)
 	}
 	ack, err := r.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequence(at))
+	if err == nil && r.opts.Sync != nil {
+		err = r.opts.Sync(ctx, topology.BucketStream(topology.BucketConfig))
+	}
 	if err == nil {
 		return ack.Sequence, true, nil
 	}

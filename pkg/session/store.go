@@ -59,7 +59,7 @@ func (s *Store) Load(ctx context.Context, key chat.ConversationKey) (rec *chat.S
 }
 
 // Save stores the record over the expected revision (0: there is none) and
-// returns the new one. The error wraps broker.ErrConflict when another revision
+// returns the new one; it is on disk later (see broker.Message). The error wraps broker.ErrConflict when another revision
 // is there, ErrTooLarge, broker.ErrFull, or broker.ErrUnavailable.
 func (s *Store) Save(ctx context.Context, key chat.ConversationKey, rec *chat.Session, expected uint64) (uint64, error) {
 	data, err := wire.EncodeSession(rec)
@@ -69,7 +69,7 @@ func (s *Store) Save(ctx context.Context, key chat.ConversationKey, rec *chat.Se
 	if len(data) > MaxBytes {
 		return 0, fmt.Errorf("saving the session of conversation %s: it has %d bytes of %d: %w", key, len(data), MaxBytes, ErrTooLarge)
 	}
-	revision, err := s.conn.Publish(ctx, broker.Message{Subject: s.subject(key), Data: data, ExpectLast: &expected})
+	revision, err := s.conn.Publish(ctx, broker.Message{Subject: s.subject(key), Data: data, ExpectLast: &expected, Later: true})
 	if err != nil {
 		return 0, fmt.Errorf("saving the session of conversation %s: %w", key, err)
 	}

@@ -121,6 +121,12 @@ func SessionSubject(partition int, key chat.ConversationKey) string {
 // conditional on the whole bucket, which the key-value API doesn't offer.
 func ConfigSubject(key string) string { return "$KV." + BucketConfig + "." + key }
 
+// Unsynced are the streams that nothing accepted depends on: they may lose their
+// end in a power failure.
+func Unsynced() []string {
+	return []string{StreamJournal, BucketStream(BucketLeases), BucketStream(BucketMembers)}
+}
+
 // BucketStream is the stream behind a bucket, KeySubject where a key of it is
 // stored: for reads at the leader and writes with a condition and an age at
 // once, which the key-value API doesn't offer.

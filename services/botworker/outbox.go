@@ -36,7 +36,7 @@ func (h *handler) republish(ctx context.Context, key chat.ConversationKey, rec *
 func (h *handler) publish(ctx context.Context, key chat.ConversationKey, output []chat.BotMessage, encoded [][]byte) error {
 	for i := range output {
 		subject := topology.HotSubject(chat.StageBot, key.Partition(h.Partitions), output[i].ChannelID, key)
-		if _, err := h.Publisher.Publish(ctx, broker.Message{Subject: subject, Data: encoded[i]}); err != nil {
+		if _, err := h.Publisher.Publish(ctx, broker.Message{Subject: subject, Data: encoded[i], Later: true}); err != nil {
 			return err
 		}
 	}

@@ -142,7 +142,7 @@ func (p *platform) embedBroker(ctx context.Context) error {
 	}
 	srv, err := broker.StartServer(broker.ServerOptions{
 		Dir: filepath.Join(p.flags.dataDir, "nats"), MaxStore: p.layout.Store, MaxMemory: 256 << 20,
-		SyncAlways: always, SyncInterval: interval,
+		SyncAlways: always, SyncInterval: interval, Unsynced: topology.Unsynced(),
 	}, p.log)
 	if err != nil {
 		return err
@@ -165,7 +165,7 @@ func (p *platform) openRegistry(ctx context.Context) error {
 	}
 	p.registry, err = registry.Open(ctx, p.conn.JS, registry.Options{
 		Sealer: sealer, Log: p.log, URLCheck: p.guard.CheckURL, FlowCheck: checkFlow,
-		NewSecret: webhook.NewSecret, OnlyWriter: p.flags.natsURL == "",
+		NewSecret: webhook.NewSecret, OnlyWriter: p.flags.natsURL == "", Sync: p.conn.SyncStream,
 	})
 	if err != nil {
 		return fmt.Errorf("reading the configuration: %w", err)
