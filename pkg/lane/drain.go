@@ -24,7 +24,9 @@ func (s *shard) drain(ctx context.Context) {
 		}
 	}
 	s.engine.metrics.inHand.Sub(float64(len(s.inHand)))
+	next := s.engine.Alone.leaveAll(s)
 	s.mu.Unlock()
+	wakeForTurn(next)
 	done := make(chan struct{})
 	go func() {
 		s.workers.Wait()

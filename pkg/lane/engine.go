@@ -46,6 +46,8 @@ type Options struct {
 	// ReconcileEvery is how often the lanes in memory are compared with those
 	// that are parked in the store; default 30 s.
 	ReconcileEvery time.Duration
+	// Alone is shared by all engines of the process; default one of its own.
+	Alone *Alone
 	// Open opens a partition's store.
 	Open func(ctx context.Context, partition int) (Store, error)
 	// Marks is the once-ledger; nil where the handler itself knows what it has
@@ -78,6 +80,9 @@ func New(o Options, h Handler) *Engine {
 	}
 	if o.ReconcileEvery == 0 {
 		o.ReconcileEvery = 30 * time.Second
+	}
+	if o.Alone == nil {
+		o.Alone = new(Alone)
 	}
 	e := &Engine{
 		Options: o, handler: guarded{Handler: h, log: o.Log.With(zap.String("stage", string(o.Stage)))}, metrics: newMetrics(o.Metrics, o.Stage),

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -18,7 +17,7 @@ import (
 // owners vanish (partition.Lease.Careful) each attempt is noted in the lease
 // before it begins, many with one write. What was noted when an owner
 // vanished is suspected: the next owner handles that, and only that, one after
-// another. Who was in flight with three owners in a row, alone in the end, is
+// another (see Alone). Who was in flight with three owners in a row, alone in the end, is
 // given up. A crash that has another cause hardly ever meets the same message
 // three times. An attempt that came to an end has been survived; the next one of
 // the same message may be what ends the process.
@@ -141,43 +140,6 @@ func (s *shard) attemptWithCare(ctx context.Context, l *lane, t *Task) (Verdict,
 	return s.attempt(s.trying, t), true //nolint:contextcheck // as above
 }
 
-// takeTurn reports whether it is this lane's turn to handle a suspect; if not,
-// the lane stands in line and waits until it is.
-func (s *shard) takeTurn(l *lane) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.turn == nil {
-		s.turn = l
-	}
-	if s.turn == l {
-		return true
-	}
-	if !slices.Contains(s.line, l) {
-		s.line = append(s.line, l)
-	}
-	l.due = time.Now().Add(closedPoll)
-	return false
-}
-
-// passTurn gives a lane's turn, if it has it, to the next in line; the mutex is
-// held.
-func (s *shard) passTurn(l *lane) {
-	if s.turn != l {
-		return
-	}
-	s.turn = nil
-	if len(s.line) == 0 {
-		return
-	}
-	s.turn, s.line = s.line[0], s.line[1:]
-	if s.turn == &s.routing {
-		s.routingTurn <- struct{}{}
-		return
-	}
-	s.turn.due = time.Time{}
-	s.activate(s.turn)
-}
-
 // awaitRoutingTurn waits until it is the turn of a suspect that is routed.
 func (s *shard) awaitRoutingTurn(ctx context.Context) error {
 	if s.takeTurn(&s.routing) {
@@ -187,14 +149,9 @@ func (s *shard) awaitRoutingTurn(ctx context.Context) error {
 	case <-s.routingTurn:
 		return nil
 	case <-ctx.Done():
+		wakeForTurn(s.engine.Alone.leave(&s.routing))
 		return ctx.Err()
 	}
-}
-
-func (s *shard) passRoutingTurn() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.passTurn(&s.routing)
 }
 
 // routeWithCare finds a message's targets, or what is wrong with the message.
@@ -206,7 +163,7 @@ func (s *shard) routeWithCare(ctx context.Context, d *Delivery) (r routed, err e
 		if err := s.awaitRoutingTurn(ctx); err != nil {
 			return routed{}, err
 		}
-		defer s.passRoutingTurn()
+		defer func() { wakeForTurn(s.engine.Alone.pass(&s.routing)) }()
 	}
 	if suspect || d.Number <= firstRead && s.lease.Careful() {
 		if err := s.care.begin(ctx, w); err != nil {

@@ -41,9 +41,7 @@ type shard struct {
 	// What may have ended the owners before; see care.
 	care     *care
 	suspects map[partition.Work]bool
-	sure     bool    // it is the only one, and has
-	turn     *lane   // whose turn it is to handle a suspect
-	line     []*lane // who waits for the turn
+	sure     bool // it is the only one, and has
 	// routing stands in line for the suspects that are not in a lane yet.
 	routing     lane
 	routingTurn chan struct{}
@@ -57,7 +55,7 @@ func newShard(ctx context.Context, e *Engine, lease partition.Lease, store Store
 	for _, w := range works {
 		suspects[w] = true
 	}
-	return &shard{
+	s := &shard{
 		engine: e, lease: lease, store: store, log: log,
 		fetching: ctx, trying: trying, working: working, cut: cut, abort: abort,
 		slots: make(chan struct{}, window),
@@ -65,6 +63,8 @@ func newShard(ctx context.Context, e *Engine, lease partition.Lease, store Store
 		care: newCare(lease), routingTurn: make(chan struct{}, 1),
 		suspects: suspects, sure: len(suspects) == 1 && vanished >= poisonFrom,
 	}
+	s.routing.shard = s
+	return s
 }
 
 // run adopts the parked lanes and pulls until the source fails or ctx ends.
@@ -350,10 +350,14 @@ func (s *shard) leave(l *lane) {
 
 // rest decides what a lane does after a step.
 func (s *shard) rest(l *lane) {
+	var next *lane
+	defer func() { wakeForTurn(next) }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.active, l.atWork = false, false
-	s.passTurn(l)
+	if len(s.suspects) > 0 {
+		next = s.engine.Alone.pass(l)
+	}
 	switch {
 	case s.closed:
 		s.finish(l)

@@ -42,7 +42,7 @@ type Journal interface {
 	Turn(t *chat.Turn)
 }
 
-// Options are what a Service is made of. All but the bounds are required.
+// Options are what a Service is made of. All but the bounds and Alone are required.
 type Options struct {
 	Partitions int
 	// Timeout bounds one run of a bot; 0 means 30 s.
@@ -53,6 +53,8 @@ type Options struct {
 	// DrainTimeout bounds the wait for turns under way at the end; 0 means the
 	// engine's default.
 	DrainTimeout time.Duration
+	// Alone is shared with the process's other stage; may be nil.
+	Alone *lane.Alone
 
 	Owner     partition.Owner
 	Open      func(ctx context.Context, partition int) (lane.Store, error)
@@ -100,7 +102,7 @@ func New(o Options) (*Service, error) {
 	}
 	h := newHandler(o)
 	engine := lane.New(lane.Options{
-		Stage: chat.StageUser, Open: h.open, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
+		Stage: chat.StageUser, Alone: o.Alone, Open: h.open, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
 		DrainTimeout: o.DrainTimeout,
 	}, h)
 	return &Service{engine: engine, owner: o.Owner}, nil

@@ -16,6 +16,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/journal"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/ledger"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/telemetry"
@@ -36,6 +37,7 @@ type platform struct {
 	marks    ledger.Ledger
 	journal  *journal.Writer
 	admin    *telemetry.Admin
+	alone    lane.Alone
 
 	closers []func() // in the order of opening
 }
