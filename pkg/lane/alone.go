@@ -79,11 +79,11 @@ func (a *Alone) next() *lane {
 func (s *shard) takeTurn(l *lane) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	mine := s.engine.Alone.take(l)
-	if !mine {
-		l.due = time.Now().Add(closedPoll)
+	if !s.closed && s.engine.Alone.take(l) {
+		return true
 	}
-	return mine
+	l.due = time.Now().Add(closedPoll)
+	return false
 }
 
 // wakeForTurn lets a lane, of whichever shard, take its turn; none where it is

@@ -96,6 +96,13 @@ func (l *lane) idle() bool {
 // settled, as far as it is known.
 func (l *lane) drained() bool { return l.headSeq == 0 || l.headSeq > l.tailSeq }
 
+// isBehind reports whether a message was settled before the head that the stored
+// state is of: it is a copy, left by an append whose answer was lost. The times
+// tell it from one of a work queue that was made anew and counts from 1 again.
+func (l *lane) isBehind(m *Message) bool {
+	return l.state != nil && m.Seq < l.state.HeadSeq && m.Time.Before(l.state.FirstFailure)
+}
+
 // stateOf returns the state record of a head, nil if it has none.
 func (l *lane) stateOf(it *item) *chat.LaneState {
 	if it.pending != nil {

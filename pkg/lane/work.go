@@ -64,7 +64,7 @@ func (s *shard) next(ctx context.Context, l *lane) *item {
 		return nil
 	}
 	s.loadMark(ctx, l)
-	if it.msg.Replay == "" && l.marked && l.mark.Covers(it.Place) {
+	if it.msg.Replay == "" && l.marked && l.mark.Covers(it.Place) || l.isBehind(it.msg) {
 		s.engine.metrics.covered.Inc()
 		s.settled(ctx, l, it)
 		return nil
