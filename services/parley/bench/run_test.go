@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -25,15 +27,20 @@ import (
 const fakeBinary = "BENCH_TEST_FAKE_BINARY"
 
 func fakeMain(args []string) {
+	if filepath.Base(os.Args[0]) == "redis-server" {
+		fakeRedis(args)
+		return
+	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	readyFile, target := flags.String("ready-file", "", ""), flags.String("target", "", "")
-	for _, name := range []string{"connections", "public-addr", "admin-addr", "data-dir", "sync", "allow-cidrs", "allow-ports", "log-level", "redis-url"} {
+	for _, name := range []string{"connections", "public-addr", "admin-addr", "data-dir", "sync", "allow-cidrs", "allow-ports", "log-level", "redis-url", "journal", "delay", "errors", "store-max", "channel-backlog-bytes", "endpoint-backlog-bytes"} {
 		flags.String(name, "", "")
 	}
+	flags.Bool("paused", false, "")
 	if err := flags.Parse(args[1:]); err != nil {
 		panic(err)
 	}
-	handler := map[string]http.Handler{"bench-sink": NewSink(0).Handler(), "bench-relay": NewRelay(*target, 8), "serve": fakeServe()}[args[0]]
+	handler := map[string]http.Handler{"bench-sink": NewSink(0, 0).Handler(), "bench-relay": NewRelay(*target, 8), "serve": fakeServe()}[args[0]]
 	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)
@@ -51,6 +58,26 @@ func fakeMain(args []string) {
 	go func() { _ = srv.Serve(l) }()
 	<-ctx.Done()
 	_ = srv.Close()
+}
+
+// fakeRedis answers every connection with a PONG.
+func fakeRedis(args []string) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	port := args[slices.Index(args, "--port")+1]
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:"+port)
+	if err != nil {
+		panic(err)
+	}
+	context.AfterFunc(ctx, func() { _ = l.Close() })
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = conn.Write([]byte("+PONG\r\n"))
+		_ = conn.Close()
+	}
 }
 
 // fakeServe relays to the endpoint that the ops API was given.
@@ -72,6 +99,7 @@ func fakeServe() http.Handler {
 		w.WriteHeader(http.StatusCreated)
 		_, _ = w.Write([]byte(`{"token":"pat_1"}`))
 	}
+	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
 	for _, path := range []string{"/bots", "/channels", "/channels/bench/endpoints", "/tokens"} {
 		mux.HandleFunc("POST /ops/v1"+path, answer)
 	}
@@ -117,6 +145,31 @@ func TestRun(t *testing.T) {
 	left, err := os.ReadDir(tmp)
 	require.NoError(t, err)
 	require.Empty(t, left, "nothing stays behind")
+}
+
+func TestRunWithARedisOfItsOwn(t *testing.T) {
+	t.Setenv(fakeBinary, "works")
+	o := runOptions(t)
+	bin := t.TempDir()
+	require.NoError(t, os.Symlink(o.Binary, filepath.Join(bin, "redis-server")))
+	t.Setenv("PATH", bin)
+	o.Redis, o.Rounds, o.Paused = true, 1, true
+
+	r, err := Run(t.Context(), o, io.Discard)
+
+	require.NoError(t, err)
+	require.Len(t, r.Rounds, 1, "nothing to compare with")
+	require.Contains(t, r.Rounds[0].CPU, "redis")
+	require.Contains(t, r.Rounds[0].CPU, "serve")
+	require.InDelta(t, r.Rounds[0].CPU["serve"]+r.Rounds[0].CPU["redis"], r.Rounds[0].CPU[KindPipeline], 1e-6)
+	var table bytes.Buffer
+	require.NoError(t, r.WriteTable(&table))
+	require.Contains(t, table.String(), "CPU µs/message, redis")
+	require.NotContains(t, table.String(), "delivered")
+
+	t.Setenv("PATH", t.TempDir())
+	_, err = Run(t.Context(), o, io.Discard)
+	require.ErrorContains(t, err, "--redis starts a redis-server: install one")
 }
 
 func TestRunSaysWhyAProcessDidNotStart(t *testing.T) {
