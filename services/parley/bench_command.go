@@ -20,7 +20,7 @@ import (
 
 func newBenchCommand() *cobra.Command {
 	var o bench.Options
-	var report string
+	var b benchFlags
 	var scaling bench.ScalingOptions
 	cmd := &cobra.Command{
 		Use:   "bench",
@@ -36,7 +36,7 @@ func newBenchCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			workers := len(scaling.Workers) > 0
 			settleBench(cmd, &o, workers)
-			return runBench(cmd, &o.Setup, report, func(ctx context.Context, progress io.Writer) (benchReport, error) {
+			return b.run(cmd, &o.Setup, func(ctx context.Context, progress io.Writer) (benchReport, error) {
 				if workers {
 					scaling.Options = o
 					return bench.RunScaling(ctx, scaling, progress)
@@ -57,7 +57,8 @@ func newBenchCommand() *cobra.Command {
 	f.IntSliceVar(&scaling.Workers, "workers", nil, "numbers of workers of each stage to measure one after another, such as 1,2,4")
 	f.StringVar(&scaling.NATSURL, "nats-url", "", "with --workers: `URL` of the NATS that the processes use")
 	f.IntVar(&scaling.MaxInFlight, "in-flight", 8, "with --workers: POSTs under way of each worker")
-	addBenchSetup(cmd, &o.Setup, &report)
+	b.addTo(cmd, &o.Setup)
+	cmd.AddCommand(newBenchBacklogCommand(), newBenchParkedCommand(), newBenchIdleCommand())
 	return cmd
 }
 
@@ -75,8 +76,13 @@ func settleBench(cmd *cobra.Command, o *bench.Options, workers bool) {
 	}
 }
 
-// addBenchSetup declares the flags of every measurement.
-func addBenchSetup(cmd *cobra.Command, s *bench.Setup, report *string) {
+// benchFlags are what every measurement has, beside its setup.
+type benchFlags struct {
+	report string
+	within time.Duration
+}
+
+func (b *benchFlags) addTo(cmd *cobra.Command, s *bench.Setup) {
 	f := cmd.Flags()
 	f.IntVar(&s.Body, "body", 300, "bytes of a message's body")
 	f.StringVar(&s.Sync, "sync", "always", "when the pipeline fsyncs: always, or an interval such as 1s")
@@ -86,7 +92,8 @@ func addBenchSetup(cmd *cobra.Command, s *bench.Setup, report *string) {
 	f.StringVar(&s.Bot, "bot", "echo", "kind of the pipeline's bot: echo or flow")
 	f.DurationVar(&s.SinkDelay, "sink-delay", 0, "how long the sink takes for an answer (with --workers 20ms)")
 	f.Float64Var(&s.SinkErrors, "sink-errors", 0, "share of the requests that the sink answers 500, such as 0.05")
-	f.StringVar(report, "report", "", "JSON `FILE` for the whole report")
+	f.StringVar(&b.report, "report", "", "JSON `FILE` for the whole report")
+	f.DurationVar(&b.within, "within", time.Hour, "how long all of it may take")
 }
 
 // benchReport is what a measurement came to.
@@ -95,21 +102,23 @@ type benchReport interface {
 	WriteJSON(w io.Writer) error
 }
 
-// runBench measures with this binary, prints the report, and writes it as JSON
-// where a file is named.
-func runBench(cmd *cobra.Command, s *bench.Setup, reportFile string, measure func(ctx context.Context, progress io.Writer) (benchReport, error)) (err error) {
+// run measures with this binary, prints the report, and writes it as JSON where
+// a file is named.
+func (b *benchFlags) run(cmd *cobra.Command, s *bench.Setup, measure func(ctx context.Context, progress io.Writer) (benchReport, error)) (err error) {
 	s.Version = version
 	if s.Binary, err = os.Executable(); err != nil {
 		return fmt.Errorf("finding this binary: %w", err)
 	}
-	report, err := measure(cmd.Context(), cmd.OutOrStdout())
+	ctx, cancel := context.WithTimeoutCause(cmd.Context(), b.within, fmt.Errorf("not done within --within %s", b.within))
+	defer cancel()
+	report, err := measure(ctx, cmd.OutOrStdout())
 	if err != nil {
 		return err
 	}
-	if err := report.WriteTable(cmd.OutOrStdout()); err != nil || reportFile == "" {
+	if err := report.WriteTable(cmd.OutOrStdout()); err != nil || b.report == "" {
 		return err
 	}
-	f, err := os.Create(reportFile)
+	f, err := os.Create(b.report)
 	if err != nil {
 		return fmt.Errorf("--report: %w", err)
 	}

@@ -23,7 +23,10 @@ type field struct {
 	sinkProc *child
 	redis    *child // nil unless the run has one of its own
 	redisURL string
+	rounds   int // that scenarios have sent: their messages' round
 }
+
+const serveName = "serve"
 
 func newField(s Setup) (*field, error) {
 	dir, err := os.MkdirTemp("", "parley-bench-")
@@ -95,6 +98,29 @@ func (s *serving) target() target {
 	return t
 }
 
+// usages are what the processes have used: all, and each by its name.
+func (s *serving) usages() map[string]usage {
+	processes := s.target().processes
+	all := map[string]usage{KindPipeline: usageOfAll(processes)}
+	for _, c := range processes {
+		all[c.name] = c.usage()
+	}
+	return all
+}
+
+func (s *serving) allAlive() error { return allAlive(s.target().processes) }
+
+// pipelineProcesses are the names of the processes that figures are of, serve
+// before redis.
+func pipelineProcesses(figures map[string]float64) (names []string) {
+	for _, name := range []string{serveName, redisName} {
+		if _, ok := figures[name]; ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // unbounded are arguments of serve for more messages than its default quotas
 // and store let wait.
 var unbounded = []string{"--store-max", "30GiB", "--channel-backlog-bytes", "0", "--endpoint-backlog-bytes", "0"}
@@ -138,7 +164,7 @@ func (f *field) startServe(ctx context.Context, args ...string) (*serving, error
 		all = append(all, "--redis-url", f.redisURL)
 	}
 	started := time.Now()
-	c, err := f.child(ctx, "serve", append(all, args...)...)
+	c, err := f.child(ctx, serveName, append(all, args...)...)
 	if err != nil {
 		return nil, err
 	}

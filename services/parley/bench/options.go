@@ -3,7 +3,6 @@ package bench
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 )
 
@@ -143,9 +142,4 @@ func (r SetupReport) line() string {
 		line += fmt.Sprintf(", and answers %g of the requests with 500", r.SinkErrors)
 	}
 	return line
-}
-
-// machine says what the figures were measured on.
-func machine() string {
-	return fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 }

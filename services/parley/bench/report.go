@@ -4,17 +4,30 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
+// Origin is where figures come from.
+type Origin struct {
+	At      time.Time `json:"at"`
+	Version string    `json:"version"`
+	Machine string    `json:"machine"`
+}
+
+func newOrigin(s Setup) Origin {
+	return Origin{
+		At: time.Now().UTC().Truncate(time.Second), Version: s.Version,
+		Machine: fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
+	}
+}
+
 // Report is what a run came to.
 type Report struct {
-	At      time.Time          `json:"at"`
-	Version string             `json:"version"`
-	Machine string             `json:"machine"`
+	Origin
 	Options ReportOptions      `json:"options"`
 	Rounds  []Round            `json:"rounds"`
 	Median  map[string]Summary `json:"median"` // by kind
@@ -60,7 +73,7 @@ type Ratio struct {
 
 func newReport(o Options) *Report {
 	r := &Report{
-		At: time.Now().UTC().Truncate(time.Second), Version: o.Version, Machine: machine(),
+		Origin: newOrigin(o.Setup),
 		Options: ReportOptions{
 			Connections: o.Connections, Conversations: o.Conversations, Messages: o.Messages,
 			Rate: o.Rate, Batch: o.Batch, Paused: o.Paused, SetupReport: o.report(),
@@ -134,7 +147,7 @@ func medianLatency(rounds []Round, of func(Round) Latency) Latency {
 }
 
 // median of an even number is the mean of the middle two.
-func median[T float64 | time.Duration](rounds []Round, of func(Round) T) T {
+func median[R any, T float64 | time.Duration](rounds []R, of func(R) T) T {
 	values := make([]T, len(rounds))
 	for i, r := range rounds {
 		values[i] = of(r)
@@ -198,7 +211,7 @@ func (r *Report) kinds() (kinds []string) {
 func (r *Report) processes() []string {
 	names := []string{""}
 	if _, ok := r.Median[KindPipeline].CPU[redisName]; ok {
-		names = append(names, ", serve", ", "+redisName)
+		names = append(names, ", "+serveName, ", "+redisName)
 	}
 	return append(names, ", "+sinkName, ", "+generatorName)
 }

@@ -42,7 +42,7 @@ func (f *field) round(ctx context.Context, l load, t target, paused bool) (*Roun
 		},
 		alive: func() error { return allAlive(append(t.processes, f.sinkProc)) },
 	}
-	if len(t.processes) > 1 {
+	if t.kind == KindPipeline {
 		for _, c := range t.processes {
 			m.processes[c.name] = c.usage
 		}

@@ -46,7 +46,7 @@ func (o ScalingOptions) Validate() error {
 
 // Scaling is a table of rows with more and more workers.
 type Scaling struct {
-	Machine     string        `json:"machine"`
+	Origin
 	SinkDelay   time.Duration `json:"sinkDelayNanoseconds"`
 	MaxInFlight int           `json:"maxInFlightOfEachWorker"`
 	Rows        []ScalingRow  `json:"rows"`
@@ -73,7 +73,7 @@ func RunScaling(ctx context.Context, o ScalingOptions, progress io.Writer) (tabl
 	if err := f.start(ctx); err != nil {
 		return nil, err
 	}
-	table = &Scaling{Machine: machine(), SinkDelay: o.SinkDelay, MaxInFlight: o.MaxInFlight}
+	table = &Scaling{Origin: newOrigin(o.Setup), SinkDelay: o.SinkDelay, MaxInFlight: o.MaxInFlight}
 	number := 0
 	for _, workers := range o.Workers {
 		if err := f.grow(ctx, workers); err != nil {

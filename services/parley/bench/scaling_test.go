@@ -40,7 +40,7 @@ func TestScalingOptionsAreChecked(t *testing.T) {
 }
 
 func TestScalingTable(t *testing.T) {
-	s := Scaling{Machine: "a machine", SinkDelay: 20 * time.Millisecond, MaxInFlight: 8, Rows: []ScalingRow{
+	s := Scaling{Origin: Origin{Machine: "a machine"}, SinkDelay: 20 * time.Millisecond, MaxInFlight: 8, Rows: []ScalingRow{
 		{Workers: 1, Round: Round{DeliveredRate: 400}}, {Workers: 2, Round: Round{DeliveredRate: 780}},
 	}}
 	var out bytes.Buffer

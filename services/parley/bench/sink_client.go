@@ -91,3 +91,12 @@ func (s *sinkClient) drain(ctx context.Context, accepted int, alive func() error
 		}
 	}
 }
+
+// await waits until so many have arrived.
+func (s *sinkClient) await(ctx context.Context, n int, alive func() error) (SinkStats, error) {
+	stats, err := s.drain(ctx, n, alive)
+	if err == nil && stats.Unique < n {
+		err = fmt.Errorf("only %d of %d messages arrived, and none for %s", stats.Unique, n, s.stall)
+	}
+	return stats, err
+}
