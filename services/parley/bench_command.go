@@ -45,6 +45,17 @@ func newBenchCommand() *cobra.Command {
 			})
 		},
 	}
+	addBenchLoad(cmd, &o)
+	f := cmd.Flags()
+	f.IntSliceVar(&scaling.Workers, "workers", nil, "numbers of workers of each stage to measure one after another, such as 1,2,4")
+	f.StringVar(&scaling.NATSURL, "nats-url", "", "with --workers: `URL` of the NATS that the processes use")
+	f.IntVar(&scaling.MaxInFlight, "in-flight", 8, "with --workers: POSTs under way of each worker")
+	b.addTo(cmd, &o.Setup)
+	cmd.AddCommand(newBenchBacklogCommand(), newBenchParkedCommand(), newBenchIdleCommand())
+	return cmd
+}
+
+func addBenchLoad(cmd *cobra.Command, o *bench.Options) {
 	f := cmd.Flags()
 	f.IntVar(&o.Connections, "connections", 64, "requests under way at once (with --batch 8)")
 	f.IntVar(&o.Conversations, "conversations", 64, "conversations of a round")
@@ -54,12 +65,6 @@ func newBenchCommand() *cobra.Command {
 	f.IntVar(&o.Rate, "rate", 0, "messages a second, sent when they are due; 0: a closed loop")
 	f.IntVar(&o.Batch, "batch", 0, "messages of a request, as NDJSON; 0: one, as JSON")
 	f.BoolVar(&o.Paused, "paused", false, "without workers: measure accepting alone")
-	f.IntSliceVar(&scaling.Workers, "workers", nil, "numbers of workers of each stage to measure one after another, such as 1,2,4")
-	f.StringVar(&scaling.NATSURL, "nats-url", "", "with --workers: `URL` of the NATS that the processes use")
-	f.IntVar(&scaling.MaxInFlight, "in-flight", 8, "with --workers: POSTs under way of each worker")
-	b.addTo(cmd, &o.Setup)
-	cmd.AddCommand(newBenchBacklogCommand(), newBenchParkedCommand(), newBenchIdleCommand())
-	return cmd
 }
 
 // settleBench sets what was left to its default and hangs on other flags.

@@ -51,6 +51,7 @@ type BacklogRound struct {
 	WaitingRSS      map[string]int64   `json:"waitingRSSBytes"` // at the end of the filling
 	Measured        int                `json:"measured"`        // deliveries
 	Handled         int                `json:"handled"`         // by the bot stage in the same time
+	Parked          int                `json:"parked"`          // at the end of it
 	DeliveredRate   float64            `json:"deliveredPerSecond"`
 	CPU             map[string]float64 `json:"cpuMicrosecondsPerMessage"` // each stage's share of a message counts half
 	PeakRSS         map[string]int64   `json:"peakRSSBytes"`              // since that start
@@ -188,6 +189,7 @@ type moment struct {
 	at        time.Time
 	delivered int
 	waiting   int // in front of the bot stage
+	parked    int // in front of both
 	used      map[string]usage
 }
 
@@ -211,6 +213,7 @@ func (f *field) measureDrain(ctx context.Context, s *serving, n int, r *BacklogR
 		return err
 	}
 	r.Measured, r.Handled = end.delivered-begin.delivered, begin.waiting-end.waiting
+	r.Parked = end.parked
 	r.DeliveredRate = rate(r.Measured, end.at.Sub(begin.at))
 	r.CPU, r.PeakRSS = map[string]float64{}, map[string]int64{}
 	for name, used := range end.used {
@@ -224,12 +227,15 @@ func (f *field) measureDrain(ctx context.Context, s *serving, n int, r *BacklogR
 }
 
 func (f *field) moment(ctx context.Context, s *serving) (m moment, stats SinkStats, err error) {
-	user, _, err := s.status(ctx)
+	user, bot, err := s.status(ctx)
 	if err != nil {
 		return m, stats, errors.Join(err, s.allAlive())
 	}
 	if stats, err = f.sink.stats(ctx); err != nil {
 		return m, stats, err
 	}
-	return moment{at: time.Now(), delivered: stats.Unique, waiting: user.Waiting + user.Parked.Messages, used: s.usages()}, stats, nil
+	return moment{
+		at: time.Now(), delivered: stats.Unique, waiting: user.Waiting + user.Parked.Messages,
+		parked: user.Parked.Messages + bot.Parked.Messages, used: s.usages(),
+	}, stats, nil
 }

@@ -13,7 +13,7 @@ type Backlog struct {
 	Conversations int            `json:"conversations"`
 	Sessions      int            `json:"sessions"`
 	Rounds        []BacklogRound `json:"rounds"`
-	Median        []BacklogRound `json:"median"` // of each backlog; counts are sums, memory the most
+	Median        []BacklogRound `json:"median"` // of each backlog; counts are sums, memory and what is parked the most
 	Ratio         float64        `json:"ratio"`  // of the CPU a message: the last backlog's to the first one's
 }
 
@@ -54,6 +54,7 @@ func medianBacklog(rounds []BacklogRound) BacklogRound {
 	for _, r := range rounds {
 		m.Measured += r.Measured
 		m.Handled += r.Handled
+		m.Parked = max(m.Parked, r.Parked)
 		m.Duplicates += r.Duplicates
 		m.OrderViolations += r.OrderViolations
 	}
@@ -70,30 +71,34 @@ func (b *Backlog) WriteTable(w io.Writer) error {
 		titles = append(titles, strconv.Itoa(m.Waiting))
 	}
 	t := newSheet("messages that wait", titles...)
-	figures := func(name string, of func(BacklogRound) (float64, bool)) {
+	figures := func(name string, of func(BacklogRound) float64) {
 		var cells []cell
 		for _, m := range b.Median {
-			value, ok := of(m)
-			cells = append(cells, cell{value, ok})
+			cells = append(cells, cell{of(m), true})
 		}
 		t.figures(name, "%.0f", cells)
 	}
-	of := func(value func(BacklogRound) float64) func(BacklogRound) (float64, bool) {
-		return func(m BacklogRound) (float64, bool) { return value(m), true }
-	}
-	figures("accepted/s in batches, paused", of(func(m BacklogRound) float64 { return m.AcceptedRate }))
+	figures("accepted/s in batches, paused", func(m BacklogRound) float64 { return m.AcceptedRate })
 	for _, name := range pipelineProcesses(b.Median[0].CPU) {
-		figures("RSS MiB, all waiting, "+name, of(func(m BacklogRound) float64 { return mib(m.WaitingRSS[name]) }))
+		figures("RSS MiB, all waiting, "+name, func(m BacklogRound) float64 { return mib(m.WaitingRSS[name]) })
 	}
-	figures("start to ready, ms", of(func(m BacklogRound) float64 { return ms(m.Start) }))
-	figures("delivered/s", of(func(m BacklogRound) float64 { return m.DeliveredRate }))
-	figures("CPU µs/message", of(func(m BacklogRound) float64 { return m.CPU[KindPipeline] }))
+	figures("start to ready, ms", func(m BacklogRound) float64 { return ms(m.Start) })
+	figures("delivered/s", func(m BacklogRound) float64 { return m.DeliveredRate })
+	figures("CPU µs/message", func(m BacklogRound) float64 { return m.CPU[KindPipeline] })
 	for _, name := range pipelineProcesses(b.Median[0].CPU) {
-		figures("peak RSS MiB, "+name, of(func(m BacklogRound) float64 { return mib(m.PeakRSS[name]) }))
+		figures("peak RSS MiB, "+name, func(m BacklogRound) float64 { return mib(m.PeakRSS[name]) })
 	}
-	figures("deliveries measured", of(func(m BacklogRound) float64 { return float64(m.Measured) }))
-	figures("turns in the same time", of(func(m BacklogRound) float64 { return float64(m.Handled) }))
-	figures("duplicates", of(func(m BacklogRound) float64 { return float64(m.Duplicates) }))
-	figures("out of order", of(func(m BacklogRound) float64 { return float64(m.OrderViolations) }))
+	count := func(name string, of func(BacklogRound) int) {
+		var texts []string
+		for _, m := range b.Median {
+			texts = append(texts, strconv.Itoa(of(m)))
+		}
+		t.row(name, texts...)
+	}
+	count("deliveries measured", func(m BacklogRound) int { return m.Measured })
+	count("turns in the same time", func(m BacklogRound) int { return m.Handled })
+	count("parked at the end of it", func(m BacklogRound) int { return m.Parked })
+	count("duplicates", func(m BacklogRound) int { return m.Duplicates })
+	count("out of order", func(m BacklogRound) int { return m.OrderViolations })
 	return t.write(w, b.Machine+"; "+strconv.Itoa(b.Conversations)+" conversations, "+strconv.Itoa(b.Sessions)+" sessions before; "+b.line())
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -127,9 +128,16 @@ func rate(n int, took time.Duration) float64 {
 }
 
 func (r *Round) line() string {
-	if r.Delivered == 0 {
-		return fmt.Sprintf("%.0f accepted/s, %.0f µs CPU a message", r.AcceptedRate, r.CPU[r.Kind])
+	var parts []string
+	if r.AcceptedRate > 0 {
+		parts = append(parts, fmt.Sprintf("%.0f accepted/s", r.AcceptedRate))
 	}
-	return fmt.Sprintf("%.0f accepted/s, %.0f delivered/s, %.0f µs CPU a message, %d duplicates, %d out of order, %d lost",
-		r.AcceptedRate, r.DeliveredRate, r.CPU[r.Kind], r.Duplicates, r.OrderViolations, r.Lost)
+	if r.Delivered > 0 {
+		parts = append(parts, fmt.Sprintf("%.0f delivered/s", r.DeliveredRate))
+	}
+	parts = append(parts, fmt.Sprintf("%.0f µs CPU a message", r.CPU[r.Kind]))
+	if r.Delivered > 0 {
+		parts = append(parts, fmt.Sprintf("%d duplicates, %d out of order, %d lost", r.Duplicates, r.OrderViolations, r.Lost))
+	}
+	return strings.Join(parts, ", ")
 }
