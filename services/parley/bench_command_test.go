@@ -8,8 +8,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
 	"github.com/parleyhq/parley/services/parley/bench"
@@ -66,4 +70,52 @@ func post(t *testing.T, url, body string) *http.Request {
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, io.NopCloser(bytes.NewBufferString(body)))
 	require.NoError(t, err)
 	return req
+}
+
+func TestBenchScenariosRefuseWhatCannotWork(t *testing.T) {
+	for command, want := range map[string]string{
+		"backlog --backlog 0": "--backlog has 0",
+		"parked --lanes 1":    "--lanes is 1",
+		"idle --for 0s":       "--for is 0s",
+		"--batch 1001":        "--batch is 1001",
+	} {
+		r := parley(t, nil, "", append([]string{"bench"}, strings.Fields(command)...)...)
+		require.Equal(t, exitFailed, r.code)
+		require.Contains(t, r.stderr, want)
+	}
+}
+
+// The commands that docs/performance.md tells to run exist, with their flags.
+func TestDocumentedBenchCommands(t *testing.T) {
+	page, err := os.ReadFile("../../docs/performance.md")
+	require.NoError(t, err)
+	commands := regexp.MustCompile("`bin/parley (bench[^`]*)`").FindAllSubmatch(page, -1)
+	require.Len(t, commands, 11)
+	for _, c := range commands {
+		cmd, args, err := newRoot().Find(strings.Fields(string(c[1])))
+		require.NoError(t, err)
+		require.NoError(t, cmd.ParseFlags(args), "%s", c[1])
+		require.Empty(t, cmd.Flags().Args(), "%s", c[1])
+	}
+}
+
+func TestBenchDefaultsThatHangOnOthers(t *testing.T) {
+	for args, want := range map[string]bench.Options{
+		"":                  {Connections: 64, Duration: 10 * time.Second},
+		"--messages 5":      {Connections: 64, Messages: 5},
+		"--batch 10":        {Connections: 8, Batch: 10, Duration: 10 * time.Second},
+		"--connections 3":   {Connections: 3, Duration: 10 * time.Second},
+		"--sink-delay 0s":   {Connections: 64, Duration: 10 * time.Second},
+		"--duration 1s":     {Connections: 64, Duration: time.Second},
+		"--sink-delay 11ms": {Connections: 64, Duration: 10 * time.Second, Setup: bench.Setup{SinkDelay: 11 * time.Millisecond}},
+	} {
+		var o bench.Options
+		cmd := &cobra.Command{Use: "test"}
+		addBenchLoad(cmd, &o)
+		cmd.Flags().DurationVar(&o.SinkDelay, "sink-delay", 0, "")
+		require.NoError(t, cmd.ParseFlags(strings.Fields(args)))
+		settleBench(cmd, &o, false)
+		o.Conversations, o.Rounds = 0, 0
+		require.Equal(t, want, o, args)
+	}
 }

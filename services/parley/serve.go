@@ -8,12 +8,14 @@ import (
 
 func newServeCommand() *cobra.Command {
 	f := &serviceFlags{}
+	paused := false
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run everything in one process",
 		Long: "Run everything in one process: NATS with JetStream in --data-dir (unless --nats-url is given), the\n" +
 			"once-ledger beside it (unless --redis-url is given), ingest, both workers and the ops API. The token of\n" +
-			"the ops API is in the file ops-token of the data directory.",
+			"the ops API is in the file ops-token of the data directory.\n\n" +
+			"With --paused it takes user messages and runs no workers: they wait, in order, for a start without it.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			token, err := f.ensureOpsToken()
@@ -21,9 +23,14 @@ func newServeCommand() *cobra.Command {
 				return err
 			}
 			f.opsToken = token.Reveal()
-			return runProcess(cmd.Context(), f, []role{addOps, addIngest, addBotWorker, addDeliveryWorker}, nil)
+			roles := []role{addOps, addIngest, addBotWorker, addDeliveryWorker}
+			if paused {
+				roles = []role{addOps, addIngest}
+			}
+			return runProcess(cmd.Context(), f, roles, nil)
 		},
 	}
+	cmd.Flags().BoolVar(&paused, "paused", false, "take messages and run no workers: they wait until a start without this")
 	f.addTo(cmd)
 	f.addServeTo(cmd)
 	f.addPublicTo(cmd)

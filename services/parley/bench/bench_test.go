@@ -25,7 +25,10 @@ func TestMain(m *testing.M) {
 }
 
 func good() Options {
-	return Options{Connections: 4, Conversations: 8, Messages: 100, Rounds: 1, Body: 300, Sync: "always", Bot: "echo"}
+	return Options{
+		Setup:       Setup{Body: 300, Sync: "always", Journal: "all", Bot: "echo"},
+		Connections: 4, Conversations: 8, Messages: 100, Rounds: 1,
+	}
 }
 
 func TestOptions(t *testing.T) {
@@ -38,6 +41,15 @@ func TestOptions(t *testing.T) {
 		"--messages and --duration are": func(o *Options) { o.Messages = 0 },
 		"--rounds is 0":                 func(o *Options) { o.Rounds = 0 },
 		"--body is 10 bytes":            func(o *Options) { o.Body = 10 },
+		"--rate is -1":                  func(o *Options) { o.Rate = -1 },
+		"--batch is 1001":               func(o *Options) { o.Batch = 1001 },
+		"--batch and --rate are":        func(o *Options) { o.Batch, o.Rate = 1, 1 },
+		"--connections is 17":           func(o *Options) { o.Batch, o.Connections, o.Conversations = 1, 17, 17 },
+		"--redis and --redis-url are":   func(o *Options) { o.Redis, o.RedisURL = true, "redis://h" },
+		`--bot is "rasa"`:               func(o *Options) { o.Bot = "rasa" },
+		`--journal is ""`:               func(o *Options) { o.Journal = "" },
+		"--sink-delay is -1s":           func(o *Options) { o.SinkDelay = -time.Second },
+		"--sink-errors is 1":            func(o *Options) { o.SinkErrors = 1 },
 	} {
 		o := good()
 		change(&o)
@@ -48,10 +60,18 @@ func TestOptions(t *testing.T) {
 // sinkServer is a sink behind HTTP.
 func sinkServer(t *testing.T) (*Sink, *sinkClient) {
 	t.Helper()
-	sink := NewSink(0)
+	sink := NewSink(0, 0)
 	s := httptest.NewServer(sink.Handler())
 	t.Cleanup(s.Close)
-	return sink, &sinkClient{base: s.URL, client: s.Client()}
+	return sink, &sinkClient{base: s.URL, client: s.Client(), stall: drainStall}
+}
+
+// measurementOf measures a load as the relay's, with this process for all.
+func measurementOf(l load, client *sinkClient) measurement {
+	return measurement{
+		kind: KindRelay, load: l, sink: client, alive: func() error { return nil },
+		processes: map[string]func() usage{KindRelay: ownUsage},
+	}
 }
 
 func TestLoadThroughRelayToSink(t *testing.T) {
@@ -59,9 +79,8 @@ func TestLoadThroughRelayToSink(t *testing.T) {
 	relay := httptest.NewServer(NewRelay(client.base+"/", 8))
 	defer relay.Close()
 	l := load{target: relay.URL, round: 1, connections: 8, conversations: 20, messages: 500, size: 300}
-	self := map[string]func() usage{KindRelay: func() usage { return usageOf(os.Getpid()) }}
 
-	r, err := measure(t.Context(), KindRelay, l, client, self, func() error { return nil })
+	r, err := measurementOf(l, client).run(t.Context())
 
 	require.NoError(t, err)
 	require.Equal(t, 500, r.Accepted)
@@ -132,7 +151,7 @@ func TestDrainGivesUpWhenAProcessEnds(t *testing.T) {
 func TestUserMessage(t *testing.T) {
 	m := marker{Round: 3, Conversation: 12, Sequence: 7, SentAt: 1234}
 	for _, size := range []int{0, 300, 5000} {
-		body := userMessage(nil, m, size)
+		body := appendMessage(nil, m, size)
 		require.GreaterOrEqual(t, len(body), size)
 		var in struct {
 			ConversationID string `json:"conversationId"`
@@ -141,12 +160,13 @@ func TestUserMessage(t *testing.T) {
 			} `json:"message"`
 		}
 		require.NoError(t, json.Unmarshal(body, &in))
-		require.Equal(t, "bench-3-12", in.ConversationID)
+		require.Equal(t, "bench-3-12", in.ConversationID, "each round's conversations are its own")
 		found, ok := findMarker(body)
 		require.True(t, ok)
 		require.Equal(t, m, found)
 	}
-	require.Len(t, userMessage(nil, m, 300), 300)
+	require.Len(t, appendMessage(nil, m, 300), 300)
+	require.Len(t, appendMessage(make([]byte, 50), m, 300), 350)
 	for _, bad := range []string{"", "parleybench/1/2/3", "parleybench/1/2/x/4/", "parleybench/-1/2/3/4/"} {
 		_, ok := findMarker([]byte(bad))
 		require.False(t, ok, bad)
@@ -165,27 +185,28 @@ func TestSinkJudges(t *testing.T) {
 		"a late repeat":    {[]int{0, 1, 2, 0}, SinkStats{Unique: 3, Duplicates: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := NewSink(0)
+			s := NewSink(0, 0)
 			s.now = func() time.Time { return time.Unix(0, 1_000_000) }
 			s.begin(1, 2)
-			s.arrived(userMessage(nil, marker{1, 1, 0, 0}, 0)) // another conversation changes nothing
+			s.arrived(appendMessage(nil, marker{1, 1, 0, 0}, 0)) // another conversation changes nothing
 			for _, n := range tc.sequences {
-				s.arrived(userMessage(nil, marker{1, 0, n, 0}, 0))
+				s.arrived(appendMessage(nil, marker{1, 0, n, 0}, 0))
 			}
 			got := s.Stats()
 			require.Equal(t, Latency{time.Millisecond, time.Millisecond, time.Millisecond, time.Millisecond}, got.Latency)
+			require.EqualValues(t, 1_000_000, got.FirstAt)
 			require.EqualValues(t, 1_000_000, got.LastAt)
 			tc.want.Unique++
-			tc.want.Round, tc.want.Latency, tc.want.LastAt = 1, got.Latency, got.LastAt
+			tc.want.Round, tc.want.Latency, tc.want.FirstAt, tc.want.LastAt = 1, got.Latency, got.FirstAt, got.LastAt
 			require.Equal(t, tc.want, got)
 		})
 	}
 }
 
 func TestSinkKnowsStrangers(t *testing.T) {
-	s := NewSink(0)
+	s := NewSink(0, 0)
 	s.begin(2, 1)
-	for _, body := range []string{"hello", string(userMessage(nil, marker{1, 0, 0, 0}, 0)), string(userMessage(nil, marker{2, 1, 0, 0}, 0)), string(userMessage(nil, marker{2, 0, maxSequence, 0}, 0))} {
+	for _, body := range []string{"hello", string(appendMessage(nil, marker{1, 0, 0, 0}, 0)), string(appendMessage(nil, marker{2, 1, 0, 0}, 0)), string(appendMessage(nil, marker{2, 0, maxSequence, 0}, 0))} {
 		s.arrived([]byte(body))
 	}
 	require.Equal(t, SinkStats{Round: 2, Strangers: 4}, s.Stats())
@@ -214,10 +235,12 @@ func TestHistogram(t *testing.T) {
 func TestProc(t *testing.T) {
 	stat := []byte("42 (par ley) x) S 1 42 42 0 -1 4194304 100 0 0 0 150 50 0 0 20 0 8 0 100 1000 10\n")
 	require.Equal(t, 2*time.Second, parseStat(stat))
-	require.EqualValues(t, 2048<<10, parsePeak([]byte("Name:\tx\nVmPeak:\t  9 kB\nVmHWM:\t    2048 kB\nVmRSS:\t1 kB\n")))
+	status := []byte("Name:\tx\nVmPeak:\t  9 kB\nVmHWM:\t    2048 kB\nVmRSS:\t1 kB\n")
+	require.EqualValues(t, 1<<10, parseMemory(status, "VmRSS"))
+	require.EqualValues(t, 2048<<10, parseMemory(status, "VmHWM"))
 	for _, bad := range []string{"", "1 (x) S", "1 (x) S 1 2 3 4 5 6 7 8 9 10 a b c"} {
 		require.Zero(t, parseStat([]byte(bad)))
-		require.Zero(t, parsePeak([]byte(bad)))
+		require.Zero(t, parseMemory([]byte(bad), "VmHWM"))
 	}
 	require.Zero(t, usageOf(-1))
 }

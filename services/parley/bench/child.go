@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +15,8 @@ import (
 	"github.com/parleyhq/parley/services/parley/ready"
 )
 
-// child is a process of the benchmark: the binary itself with another command.
+// child is a process of the benchmark: the binary itself with another command,
+// or a redis-server.
 type child struct {
 	name   string
 	cmd    *exec.Cmd
@@ -25,21 +27,39 @@ type child struct {
 
 const (
 	readyWithin = 2 * time.Minute
-	stopWithin  = 20 * time.Second
-	logTail     = 2 << 10 // bytes of a child's log that an error shows
+	stopWithin  = 30 * time.Second // more than the services' --shutdown-timeout
+	logTail     = 2 << 10          // bytes of a child's log that an error shows
 )
 
 // startChild starts the binary with --ready-file and waits until it is ready.
-// Its environment has no PARLEY_ variables, which are the benchmark's own.
 func startChild(ctx context.Context, dir, binary, name string, args ...string) (*child, error) {
+	readyFile := filepath.Join(dir, name+".ready")
+	if err := os.Remove(readyFile); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a former one
+		return nil, fmt.Errorf("the ready file of %s: %w", name, err)
+	}
+	c, err := spawn(ctx, dir, name, binary, append(args, "--ready-file", readyFile)...)
+	if err != nil {
+		return nil, err
+	}
+	waitCtx, cancel := context.WithTimeoutCause(ctx, readyWithin, fmt.Errorf("%s was not ready within %s", name, readyWithin))
+	defer cancel()
+	if c.ready, err = ready.Wait(waitCtx, readyFile, c.exited); err != nil {
+		err = fmt.Errorf("%s: %w; its log ends: %s", name, err, c.tail())
+		return nil, errors.Join(err, c.stop())
+	}
+	return c, nil
+}
+
+// spawn starts a program whose outputs go to a log in the directory. Its
+// environment has no PARLEY_ variables, which are the benchmark's own.
+func spawn(ctx context.Context, dir, name, path string, args ...string) (*child, error) {
 	c := &child{name: name, log: filepath.Join(dir, name+".log"), exited: make(chan struct{})}
 	log, err := os.Create(c.log)
 	if err != nil {
 		return nil, fmt.Errorf("the log of %s: %w", name, err)
 	}
 	defer func() { _ = log.Close() }()
-	readyFile := filepath.Join(dir, name+".ready")
-	c.cmd = exec.CommandContext(ctx, binary, append(args, "--ready-file", readyFile)...)
+	c.cmd = exec.CommandContext(ctx, path, args...)
 	c.cmd.Cancel = func() error { return c.cmd.Process.Signal(syscall.SIGTERM) }
 	c.cmd.WaitDelay = stopWithin
 	c.cmd.Stdout, c.cmd.Stderr = log, log
@@ -51,12 +71,6 @@ func startChild(ctx context.Context, dir, binary, name string, args ...string) (
 		_ = c.cmd.Wait() // how it ended stands in its log
 		close(c.exited)
 	}()
-	waitCtx, cancel := context.WithTimeoutCause(ctx, readyWithin, fmt.Errorf("%s was not ready within %s", name, readyWithin))
-	defer cancel()
-	if c.ready, err = ready.Wait(waitCtx, readyFile, c.exited); err != nil {
-		err = fmt.Errorf("%s: %w; its log ends: %s", name, err, c.tail())
-		return nil, errors.Join(err, c.stop())
-	}
 	return c, nil
 }
 

@@ -1,19 +1,16 @@
 package bench
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"net/http"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 )
 
-// load is a closed loop: each connection has one request under way, and the
-// conversations are shared out among the connections, so that each one's
-// messages are sent in order.
+// load is what is sent in a round. A closed loop has one request under way on
+// each connection; the conversations are shared out among the connections, so
+// that each one's messages are sent in order. An open loop sends at a rate.
 type load struct {
 	target, token string
 	round         int
@@ -21,116 +18,104 @@ type load struct {
 	conversations int
 	messages      int           // in all; 0: until the duration is over
 	duration      time.Duration // 0: until the messages are sent
-	size          int           // of a body, in bytes
+	size          int           // of a message's body, in bytes
+	rate          int           // messages a second; 0: closed loop
+	batch         int           // messages of a request; 0: one, and not as a batch
 }
 
 // sent is what a load came to.
 type sent struct {
 	Accepted int // 202
-	Refused  int // 429 and 503
+	Refused  int // 429, 502 and 503; lines of a batch that were not accepted
 	Failed   int // no answer: may or may not have been accepted
+	Unsent   int // of an open loop: due, and no room to send them
 	Start    time.Time
 	Took     time.Duration
 	Latency  Latency // of the answers
 }
 
-// refusedPause is how long a connection waits after a refusal.
+// refusedPause is how long a connection of a closed loop waits after a refusal.
 const refusedPause = 50 * time.Millisecond
 
-// run sends the load. An answer other than 202, 429 or 503 ends it with an
-// error.
+// run sends the load. An answer that makes no sense ends it with an error.
 func (l load) run(ctx context.Context) (sent, error) {
 	client := newClient(l.connections)
 	defer client.CloseIdleConnections()
-	start := time.Now()
-	var left atomic.Int64
-	left.Store(int64(l.messages))
-	more := func() bool {
-		if l.messages > 0 && left.Add(-1) < 0 {
-			return false
+	senders := make([]*sender, l.connections)
+	for i := range senders {
+		s, err := newSender(ctx, l, client)
+		if err != nil {
+			return sent{}, err
 		}
-		return l.duration <= 0 || time.Since(start) < l.duration
+		senders[i] = s
 	}
-	workers := make([]worker, l.connections)
-	group, ctx := errgroup.WithContext(ctx)
-	for i := range workers {
-		w := &workers[i]
-		w.load, w.client = l, client
-		for c := i; c < l.conversations; c += l.connections {
-			w.conversations = append(w.conversations, c)
-		}
-		group.Go(func() error { return w.loop(ctx, more) })
+	total := sent{Start: time.Now()}
+	var err error
+	if l.rate > 0 {
+		total.Unsent, err = l.open(ctx, senders)
+	} else {
+		err = l.closed(ctx, senders)
 	}
-	err := group.Wait()
-	total := sent{Start: start, Took: time.Since(start)}
+	total.Took = time.Since(total.Start)
 	var latency histogram
-	for i := range workers {
-		total.Accepted += workers[i].sent.Accepted
-		total.Refused += workers[i].sent.Refused
-		total.Failed += workers[i].sent.Failed
-		latency.merge(&workers[i].latency)
+	for _, s := range senders {
+		total.Accepted += s.accepted
+		total.Refused += s.refused
+		total.Failed += s.failed
+		latency.merge(&s.latency)
 	}
 	total.Latency = latency.summary()
 	return total, err
 }
 
-// worker is one connection's loop.
-type worker struct {
-	load          load
-	client        *http.Client
-	conversations []int
-	sent          sent
-	latency       histogram
-	body          []byte
+// closed runs a loop on each connection.
+func (l load) closed(ctx context.Context, senders []*sender) error {
+	start := time.Now()
+	var left atomic.Int64
+	left.Store(int64(l.messages))
+	take := func(n int) int {
+		if l.duration > 0 && time.Since(start) >= l.duration {
+			return 0
+		}
+		if l.messages == 0 {
+			return n
+		}
+		return max(0, min(n, n+int(left.Add(int64(-n)))))
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for i, s := range senders {
+		group.Go(func() error { return l.loop(ctx, s, i, take) })
+	}
+	return group.Wait()
 }
 
-func (w *worker) loop(ctx context.Context, more func() bool) error {
-	for sequence := 0; ; sequence++ {
-		for _, c := range w.conversations {
-			if !more() {
-				return nil
-			}
-			if err := w.send(ctx, c, sequence); err != nil {
-				return err
+// loop sends the messages of every conversation whose number is first plus a
+// multiple of the connections, in turn. take says how many may be sent.
+func (l load) loop(ctx context.Context, s *sender, first int, take func(n int) int) error {
+	conversation, sequence := first, 0
+	for n := take(max(1, l.batch)); n > 0; n = take(max(1, l.batch)) {
+		at := time.Now()
+		s.body = s.body[:0]
+		for range n {
+			s.add(conversation, sequence, at)
+			if conversation += l.connections; conversation >= l.conversations {
+				conversation, sequence = first, sequence+1
 			}
 		}
+		refused, err := s.send(ctx, n, at)
+		if err == nil && refused {
+			err = pause(ctx, refusedPause)
+		}
+		if err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
-func (w *worker) send(ctx context.Context, conversation, sequence int) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	at := time.Now()
-	w.body = userMessage(w.body, marker{w.load.round, conversation, sequence, at.UnixNano()}, w.load.size)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.load.target, bytes.NewReader(w.body))
-	if err != nil {
-		return fmt.Errorf("the request: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if w.load.token != "" {
-		req.Header.Set("Authorization", "Bearer "+w.load.token)
-	}
-	status, err := do(w.client, req)
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil:
-		w.sent.Failed++
-		return pause(ctx)
-	case status == http.StatusAccepted:
-		w.sent.Accepted++
-		w.latency.add(time.Since(at))
-		return nil
-	case status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable:
-		w.sent.Refused++
-		return pause(ctx)
-	}
-	return fmt.Errorf("%s answered %d: only 202, 429 and 503 make sense in a benchmark", w.load.target, status)
-}
-
-func pause(ctx context.Context) error {
-	t := time.NewTimer(refusedPause)
+// pause returns an error when the context ends before.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():

@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -18,7 +19,7 @@ type marker struct {
 
 func (m marker) append(b []byte) []byte {
 	b = append(b, markerPrefix...)
-	for _, n := range []int64{int64(m.Round), int64(m.Conversation), int64(m.Sequence), m.SentAt} {
+	for _, n := range [...]int64{int64(m.Round), int64(m.Conversation), int64(m.Sequence), m.SentAt} {
 		b = strconv.AppendInt(b, n, 10)
 		b = append(b, '/')
 	}
@@ -46,22 +47,23 @@ func findMarker(body []byte) (m marker, ok bool) {
 	return marker{int(fields[0]), int(fields[1]), int(fields[2]), fields[3]}, true
 }
 
-// conversationID is unique over rounds, so that each round's sessions begin
-// anew.
-func conversationID(round, conversation int) string {
-	return "bench-" + strconv.Itoa(round) + "-" + strconv.Itoa(conversation)
-}
+// padding fills bodies up.
+var padding = strings.Repeat("x", maxBodySize)
 
-// userMessage builds a user message's body, padded to size bytes where it is
-// shorter.
-func userMessage(b []byte, m marker, size int) []byte {
-	b = append(b[:0], `{"conversationId":"`...)
-	b = append(b, conversationID(m.Round, m.Conversation)...)
+// appendMessage appends a user message's body, padded to size bytes where it
+// is shorter. Its conversation is the round's own, so that each round's
+// sessions begin anew.
+func appendMessage(b []byte, m marker, size int) []byte {
+	start := len(b)
+	b = append(b, `{"conversationId":"bench-`...)
+	b = strconv.AppendInt(b, int64(m.Round), 10)
+	b = append(b, '-')
+	b = strconv.AppendInt(b, int64(m.Conversation), 10)
 	b = append(b, `","message":{"textMessage":{"text":"`...)
 	b = m.append(b)
 	const end = `"}}}`
-	for len(b)+len(end) < size {
-		b = append(b, 'x')
+	if missing := size - len(end) - (len(b) - start); missing > 0 {
+		b = append(b, padding[:missing]...)
 	}
 	return append(b, end...)
 }

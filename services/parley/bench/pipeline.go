@@ -7,48 +7,95 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/parleyhq/parley/services/parley/ready"
 )
 
-// benchID names the benchmark's bot and channel.
+// benchID names the benchmark's bot, channel and endpoint.
 const benchID = "bench"
 
-// pipeline is a running `parley serve` with a channel whose endpoint is the
-// sink.
+// flowBot says back what it is told, as the echo bot does, by way of an intent
+// and a template.
+const flowBot = `bot: Bench
+intro: welcome
+not_understood: welcome
+intents:
+  message:
+    patterns: ['` + markerPrefix + `']
+    goto: say
+dialogs:
+  welcome: [Hello]
+  say: ["{{ input.text }}"]
+`
+
+// pipeline is where a running Parley takes messages and its operator's wishes.
 type pipeline struct {
-	target, token string
+	url, token string // of the channel's messages
+	ops        opsAPI
 }
 
-// configure registers the bot, the channel, the endpoint and a token through
-// the ops API.
-func configure(ctx context.Context, client *http.Client, at ready.File, botKind, sinkURL string, maxInFlight int) (*pipeline, error) {
-	ops := opsAPI{client: client, base: strings.TrimRight(at.AdminURL, "/") + "/ops/v1", token: at.OpsToken}
-	steps := []struct {
+func pipelineAt(client *http.Client, at ready.File) pipeline {
+	return pipeline{url: channelURL(at), ops: opsAPI{client: client, base: at.AdminURL + "/ops/v1", token: at.OpsToken}}
+}
+
+// configure registers the bot, the channel and the endpoint, and returns a
+// token for the channel.
+func (p pipeline) configure(ctx context.Context, botKind, sinkURL string, maxInFlight int) (token string, err error) {
+	bot := map[string]any{"id": benchID, "kind": botKind}
+	if botKind == "flow" {
+		bot["flow"] = flowBot
+	}
+	for _, step := range []struct {
 		path string
 		body map[string]any
 	}{
-		{"/bots", map[string]any{"id": benchID, "kind": botKind}},
+		{"/bots", bot},
 		{"/channels", map[string]any{"id": benchID, "botId": benchID}},
-		{"/channels/" + benchID + "/endpoints", map[string]any{"url": sinkURL, "verifyToken": "benchmark", "maxInFlight": maxInFlight}},
-	}
-	for _, s := range steps {
-		if err := ops.post(ctx, s.path, s.body, nil); err != nil {
-			return nil, err
+		{"/channels/" + benchID + "/endpoints", map[string]any{"id": benchID, "url": sinkURL, "verifyToken": "benchmark", "maxInFlight": maxInFlight}},
+	} {
+		if err := p.ops.post(ctx, step.path, step.body, nil); err != nil {
+			return "", err
 		}
 	}
 	var made struct {
 		Token string `json:"token"`
 	}
-	if err := ops.post(ctx, "/tokens", map[string]any{"channelId": benchID}, &made); err != nil {
-		return nil, err
+	err = p.ops.post(ctx, "/tokens", map[string]any{"channelId": benchID}, &made)
+	return made.Token, err
+}
+
+// disable stops deliveries; enable lets them go on.
+func (p pipeline) disable(ctx context.Context) error {
+	return p.ops.post(ctx, "/endpoints/"+benchID+"/disable", map[string]any{"reason": "benchmark"}, nil)
+}
+
+func (p pipeline) enable(ctx context.Context) error {
+	return p.ops.post(ctx, "/endpoints/"+benchID+"/enable", map[string]any{}, nil)
+}
+
+// waiting is how many messages stand in front of a stage, without and with
+// those that are parked.
+type waiting struct {
+	Stage   string `json:"stage"`
+	Waiting int    `json:"waiting"`
+	Parked  struct {
+		Messages int `json:"messages"`
+	} `json:"parked"`
+}
+
+// status asks what waits, by stage: user, then bot.
+func (p pipeline) status(ctx context.Context) (user, bot waiting, err error) {
+	var s struct {
+		Stages []waiting `json:"stages"`
 	}
-	return &pipeline{
-		target: strings.TrimRight(at.PublicURL, "/") + "/v1/channels/webhook/" + url.PathEscape(benchID) + "/messages",
-		token:  made.Token,
-	}, nil
+	if err := p.ops.do(ctx, http.MethodGet, "/status", nil, &s); err != nil {
+		return user, bot, err
+	}
+	if len(s.Stages) != 2 {
+		return user, bot, fmt.Errorf("ops API /status has %d stages, not 2", len(s.Stages))
+	}
+	return s.Stages[0], s.Stages[1], nil
 }
 
 // opsAPI is as much of the ops API as the benchmark needs.

@@ -9,10 +9,22 @@ import (
 )
 
 // usage is what a process has used: CPU (user and system) since its start, and
-// the most memory that it ever had resident, in bytes.
+// the memory that it has resident and the most that it ever had, in bytes.
 type usage struct {
-	CPU     time.Duration
-	PeakRSS int64
+	CPU          time.Duration
+	RSS, PeakRSS int64
+}
+
+func (u usage) plus(other usage) usage {
+	return usage{CPU: u.CPU + other.CPU, RSS: u.RSS + other.RSS, PeakRSS: u.PeakRSS + other.PeakRSS}
+}
+
+// usageOfAll adds up what processes have used.
+func usageOfAll(processes []*child) (sum usage) {
+	for _, c := range processes {
+		sum = sum.plus(c.usage())
+	}
+	return sum
 }
 
 // clockTick is the unit of CPU times in /proc: USER_HZ is 100 on every Linux.
@@ -25,7 +37,7 @@ func usageOf(pid int) usage {
 		u.CPU = parseStat(stat)
 	}
 	if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)); err == nil {
-		u.PeakRSS = parsePeak(status)
+		u.RSS, u.PeakRSS = parseMemory(status, "VmRSS"), parseMemory(status, "VmHWM")
 	}
 	return u
 }
@@ -45,9 +57,9 @@ func parseStat(stat []byte) time.Duration {
 	return time.Duration(user+system) * clockTick
 }
 
-// parsePeak reads the line VmHWM of /proc/<pid>/status.
-func parsePeak(status []byte) int64 {
-	_, rest, ok := bytes.Cut(status, []byte("\nVmHWM:"))
+// parseMemory reads a line of /proc/<pid>/status.
+func parseMemory(status []byte, name string) int64 {
+	_, rest, ok := bytes.Cut(status, []byte("\n"+name+":"))
 	if !ok {
 		return 0
 	}

@@ -40,12 +40,17 @@ func post(r *http.Request, client *http.Client, target string, body []byte) (sta
 // do sends a request and reads its answer away, so that the connection can be
 // used again.
 func do(client *http.Client, req *http.Request) (status int, err error) {
+	return exchange(client, req, io.Discard)
+}
+
+// exchange sends a request and copies its answer's body.
+func exchange(client *http.Client, req *http.Request, to io.Writer) (status int, err error) {
 	resp, err := client.Do(req)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, maxBody)); err != nil {
+	if _, err := io.Copy(to, io.LimitReader(resp.Body, maxBody)); err != nil {
 		return resp.StatusCode, fmt.Errorf("reading the answer: %w", err)
 	}
 	return resp.StatusCode, nil

@@ -4,20 +4,34 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
-	"text/tabwriter"
+	"strconv"
+	"strings"
 	"time"
 )
 
+// Origin is where figures come from.
+type Origin struct {
+	At      time.Time `json:"at"`
+	Version string    `json:"version"`
+	Machine string    `json:"machine"`
+}
+
+func newOrigin(s Setup) Origin {
+	return Origin{
+		At: time.Now().UTC().Truncate(time.Second), Version: s.Version,
+		Machine: fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
+	}
+}
+
 // Report is what a run came to.
 type Report struct {
-	At      time.Time          `json:"at"`
-	Version string             `json:"version"`
-	Machine string             `json:"machine"`
+	Origin
 	Options ReportOptions      `json:"options"`
 	Rounds  []Round            `json:"rounds"`
 	Median  map[string]Summary `json:"median"` // by kind
-	Ratio   Ratio              `json:"ratio"`  // pipeline to relay
+	Ratio   Ratio              `json:"ratio"`  // pipeline to relay; zeros without a relay
 }
 
 // ReportOptions are the options that the figures depend on.
@@ -26,10 +40,10 @@ type ReportOptions struct {
 	Conversations int    `json:"conversations"`
 	Messages      int    `json:"messages,omitempty"`
 	Duration      string `json:"duration,omitempty"`
-	Body          int    `json:"bodyBytes"`
-	Sync          string `json:"sync"`
-	Redis         bool   `json:"redis"`
-	Bot           string `json:"bot"`
+	Rate          int    `json:"ratePerSecond,omitempty"`
+	Batch         int    `json:"batch,omitempty"`
+	Paused        bool   `json:"paused,omitempty"`
+	SetupReport
 }
 
 // Summary is the medians of the rounds of one kind; counts are sums, and
@@ -44,6 +58,7 @@ type Summary struct {
 	Delivered       int                `json:"delivered"`
 	Refused         int                `json:"refused"`
 	Failed          int                `json:"failed"`
+	Unsent          int                `json:"unsent"`
 	Duplicates      int                `json:"duplicates"`
 	OrderViolations int                `json:"orderViolations"`
 	Lost            int                `json:"lost"`
@@ -58,10 +73,10 @@ type Ratio struct {
 
 func newReport(o Options) *Report {
 	r := &Report{
-		At: time.Now().UTC().Truncate(time.Second), Version: o.Version, Machine: machine(),
+		Origin: newOrigin(o.Setup),
 		Options: ReportOptions{
 			Connections: o.Connections, Conversations: o.Conversations, Messages: o.Messages,
-			Body: o.Body, Sync: o.Sync, Redis: o.RedisURL != "", Bot: o.Bot,
+			Rate: o.Rate, Batch: o.Batch, Paused: o.Paused, SetupReport: o.report(),
 		},
 		Median: map[string]Summary{},
 	}
@@ -79,7 +94,9 @@ func (r *Report) summarise() {
 				rounds = append(rounds, round)
 			}
 		}
-		r.Median[kind] = summaryOf(rounds)
+		if len(rounds) > 0 {
+			r.Median[kind] = summaryOf(rounds)
+		}
 	}
 	relay, pipeline := r.Median[KindRelay], r.Median[KindPipeline]
 	r.Ratio = Ratio{
@@ -91,13 +108,11 @@ func (r *Report) summarise() {
 
 func summaryOf(rounds []Round) Summary {
 	s := Summary{CPU: map[string]float64{}, PeakRSS: map[string]int64{}}
-	if len(rounds) == 0 {
-		return s
-	}
 	for _, r := range rounds {
 		s.Delivered += r.Delivered
 		s.Refused += r.Refused
 		s.Failed += r.Failed
+		s.Unsent += r.Unsent
 		s.Duplicates += r.Duplicates
 		s.OrderViolations += r.OrderViolations
 		s.Lost += r.Lost
@@ -132,7 +147,7 @@ func medianLatency(rounds []Round, of func(Round) Latency) Latency {
 }
 
 // median of an even number is the mean of the middle two.
-func median[T float64 | time.Duration](rounds []Round, of func(Round) T) T {
+func median[R any, T float64 | time.Duration](rounds []R, of func(R) T) T {
 	values := make([]T, len(rounds))
 	for i, r := range rounds {
 		values[i] = of(r)
@@ -153,50 +168,106 @@ func quotient(a, b float64) float64 {
 }
 
 // WriteJSON writes the whole report.
-func (r *Report) WriteJSON(w io.Writer) error {
+func (r *Report) WriteJSON(w io.Writer) error { return writeJSON(w, r) }
+
+func writeJSON(w io.Writer, report any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
-	return enc.Encode(r)
+	return enc.Encode(report)
 }
 
 // WriteTable writes the medians side by side.
 func (r *Report) WriteTable(w io.Writer) error {
-	relay, pipeline := r.Median[KindRelay], r.Median[KindPipeline]
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	row := func(name, a, b, c string) { fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t\n", name, a, b, c) }
-	figure := func(name, form string, a, b float64) {
-		row(name, fmt.Sprintf(form, a), fmt.Sprintf(form, b), fmt.Sprintf("%.2f", quotient(b, a)))
+	t := newSheet("median of the rounds", r.kinds()...)
+	r.rates(t)
+	for _, name := range r.processes() {
+		t.figures("CPU µs/message"+name, "%.0f", r.each(func(kind string, s Summary) (float64, bool) {
+			f, ok := s.CPU[processOf(kind, name)]
+			return f, ok
+		}))
 	}
-	count := func(name string, of func(Summary) int) {
-		row(name, fmt.Sprint(of(relay)), fmt.Sprint(of(pipeline)), "")
+	for _, name := range r.processes() {
+		t.figures("peak RSS MiB"+name, "%.0f", r.each(func(kind string, s Summary) (float64, bool) {
+			bytes, ok := s.PeakRSS[processOf(kind, name)]
+			return mib(bytes), ok
+		}))
 	}
-	times := func(name string, of func(Summary) Latency) {
-		row(name, of(relay).line(), of(pipeline).line(), "")
+	r.counts(t)
+	return t.write(w, r.Machine+"; "+r.Options.line())
+}
+
+// kinds are those that there were rounds of.
+func (r *Report) kinds() (kinds []string) {
+	for _, kind := range []string{KindRelay, KindPipeline} {
+		if _, ok := r.Median[kind]; ok {
+			kinds = append(kinds, kind)
+		}
 	}
-	row("median of the rounds", KindRelay, KindPipeline, "ratio")
-	figure("accepted/s", "%.0f", relay.AcceptedRate, pipeline.AcceptedRate)
-	figure("delivered/s", "%.0f", relay.DeliveredRate, pipeline.DeliveredRate)
-	figure("CPU µs/message", "%.0f", relay.CPU[KindRelay], pipeline.CPU[KindPipeline])
-	figure("CPU µs/message, sink", "%.0f", relay.CPU["sink"], pipeline.CPU["sink"])
-	figure("CPU µs/message, generator", "%.0f", relay.CPU["generator"], pipeline.CPU["generator"])
-	figure("peak RSS MiB", "%.0f", mib(relay.PeakRSS[KindRelay]), mib(pipeline.PeakRSS[KindPipeline]))
-	times("answer ms p50/p90/p99/max", func(s Summary) Latency { return s.AcceptLatency })
-	times("arrival ms p50/p90/p99/max", func(s Summary) Latency { return s.Latency })
-	count("delivered", func(s Summary) int { return s.Delivered })
-	count("refused", func(s Summary) int { return s.Refused })
-	count("no answer", func(s Summary) int { return s.Failed })
-	count("duplicates", func(s Summary) int { return s.Duplicates })
-	count("out of order", func(s Summary) int { return s.OrderViolations })
-	count("lost", func(s Summary) int { return s.Lost })
-	if err := tw.Flush(); err != nil {
-		return fmt.Errorf("printing the table: %w", err)
+	return kinds
+}
+
+// processes are the ends of the names of the rows of a process each: of the
+// kind itself first.
+func (r *Report) processes() []string {
+	names := []string{""}
+	if _, ok := r.Median[KindPipeline].CPU[redisName]; ok {
+		names = append(names, ", "+serveName, ", "+redisName)
 	}
-	return nil
+	return append(names, ", "+sinkName, ", "+generatorName)
+}
+
+func processOf(kind, name string) string {
+	if name == "" {
+		return kind
+	}
+	return strings.TrimPrefix(name, ", ")
+}
+
+func (r *Report) each(of func(kind string, s Summary) (float64, bool)) (cells []cell) {
+	for _, kind := range r.kinds() {
+		value, ok := of(kind, r.Median[kind])
+		cells = append(cells, cell{value, ok})
+	}
+	return cells
+}
+
+func (r *Report) rates(t *sheet) {
+	t.figures("accepted/s", "%.0f", r.each(func(_ string, s Summary) (float64, bool) { return s.AcceptedRate, true }))
+	if !r.Options.Paused {
+		t.figures("delivered/s", "%.0f", r.each(func(_ string, s Summary) (float64, bool) { return s.DeliveredRate, true }))
+	}
+}
+
+func (r *Report) counts(t *sheet) {
+	texts := func(name string, of func(Summary) string) {
+		var row []string
+		for _, kind := range r.kinds() {
+			row = append(row, of(r.Median[kind]))
+		}
+		t.row(name, row...)
+	}
+	texts("answer ms p50/p90/p99/max", func(s Summary) string { return s.AcceptLatency.line() })
+	if !r.Options.Paused {
+		texts("arrival ms p50/p90/p99/max", func(s Summary) string { return s.Latency.line() })
+		texts("delivered", func(s Summary) string { return strconv.Itoa(s.Delivered) })
+	}
+	texts("refused", func(s Summary) string { return strconv.Itoa(s.Refused) })
+	texts("no answer", func(s Summary) string { return strconv.Itoa(s.Failed) })
+	if r.Options.Rate > 0 {
+		texts("due, not sent", func(s Summary) string { return strconv.Itoa(s.Unsent) })
+	}
+	if r.Options.Paused {
+		return
+	}
+	texts("duplicates", func(s Summary) string { return strconv.Itoa(s.Duplicates) })
+	texts("out of order", func(s Summary) string { return strconv.Itoa(s.OrderViolations) })
+	texts("lost", func(s Summary) string { return strconv.Itoa(s.Lost) })
 }
 
 func (l Latency) line() string {
-	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 	return fmt.Sprintf("%.1f/%.1f/%.1f/%.1f", ms(l.P50), ms(l.P90), ms(l.P99), ms(l.Max))
 }
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -21,10 +20,9 @@ import (
 // Redis that are there, to which more workers are added from row to row.
 type ScalingOptions struct {
 	Options
-	Workers     []int         // of each stage, row by row; ascending
-	NATSURL     string        // a NATS without data of Parley's
-	SinkDelay   time.Duration // that the sink takes for an answer
-	MaxInFlight int           // POSTs under way to the sink, for each worker
+	Workers     []int  // of each stage, row by row; ascending
+	NATSURL     string // a NATS without data of Parley's
+	MaxInFlight int    // POSTs under way to the sink, for each worker
 }
 
 const maxWorkers = 64
@@ -38,8 +36,8 @@ func (o ScalingOptions) Validate() error {
 		return errors.New("--nats-url is missing: workers are processes, so give the URL of a NATS server with JetStream and no data of Parley's")
 	case o.RedisURL == "":
 		return errors.New("--redis-url is missing: workers are processes, so give the URL of a Redis")
-	case o.SinkDelay < 0 || o.SinkDelay > time.Minute:
-		return fmt.Errorf("--sink-delay is %s: set it to 0..1m", o.SinkDelay)
+	case o.Redis || o.Paused:
+		return errors.New("--redis and --paused are not for --workers: they are about a serve that the benchmark starts")
 	case o.MaxInFlight < 1 || o.MaxInFlight > 1000:
 		return fmt.Errorf("--in-flight is %d: set it to 1..1000", o.MaxInFlight)
 	}
@@ -48,7 +46,7 @@ func (o ScalingOptions) Validate() error {
 
 // Scaling is a table of rows with more and more workers.
 type Scaling struct {
-	Machine     string        `json:"machine"`
+	Origin
 	SinkDelay   time.Duration `json:"sinkDelayNanoseconds"`
 	MaxInFlight int           `json:"maxInFlightOfEachWorker"`
 	Rows        []ScalingRow  `json:"rows"`
@@ -66,17 +64,16 @@ func RunScaling(ctx context.Context, o ScalingOptions, progress io.Writer) (tabl
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "parley-bench-")
+	base, err := newField(o.Setup)
 	if err != nil {
-		return nil, fmt.Errorf("a directory for the run: %w", err)
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	f := &crew{field: field{options: o.Options, dir: dir}, options: o, stages: map[string][]*child{}}
-	defer func() { err = errors.Join(err, f.stop()) }()
+	f := &crew{field: *base, options: o, stages: map[string][]*child{}}
+	defer f.close(&err)
 	if err := f.start(ctx); err != nil {
 		return nil, err
 	}
-	table = &Scaling{Machine: machine(), SinkDelay: o.SinkDelay, MaxInFlight: o.MaxInFlight}
+	table = &Scaling{Origin: newOrigin(o.Setup), SinkDelay: o.SinkDelay, MaxInFlight: o.MaxInFlight}
 	number := 0
 	for _, workers := range o.Workers {
 		if err := f.grow(ctx, workers); err != nil {
@@ -105,8 +102,7 @@ type crew struct {
 	field
 	options ScalingOptions
 	env     []string
-	api     opsAPI
-	target  *pipeline
+	target  pipeline
 	stages  map[string][]*child // the processes by what they run
 }
 
@@ -117,10 +113,9 @@ const (
 )
 
 func (f *crew) start(ctx context.Context) (err error) {
-	if f.sinkProc, err = f.child(ctx, "bench-sink", "--delay", f.options.SinkDelay.String()); err != nil {
+	if err := f.startSink(ctx); err != nil {
 		return err
 	}
-	f.sink = &sinkClient{base: f.sinkProc.ready.PublicURL, client: newClient(1)}
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails
 	token := rand.Text() + rand.Text()
@@ -137,19 +132,18 @@ func (f *crew) start(ctx context.Context) (err error) {
 		return err
 	}
 	at := ready.File{AdminURL: ops.ready.AdminURL, PublicURL: ingest.ready.PublicURL, OpsToken: token}
-	f.api = opsAPI{client: f.sink.client, base: at.AdminURL + "/ops/v1", token: token}
-	f.target, err = configure(ctx, f.sink.client, at, f.options.Bot, f.sinkProc.ready.PublicURL+"/", f.options.MaxInFlight)
+	f.target = pipelineAt(f.sink.client, at)
+	f.target.token, err = f.target.configure(ctx, f.options.Bot, f.sinkURL(), f.options.MaxInFlight)
 	return err
 }
 
 // process starts one more process of a service.
 func (f *crew) process(ctx context.Context, command string, args ...string) (*child, error) {
 	name := fmt.Sprintf("%s-%d", command, len(f.stages[command])+1)
-	c, err := startChild(ctx, f.dir, f.field.options.Binary, name, slices.Concat([]string{command}, f.env, args)...)
+	c, err := f.named(ctx, name, slices.Concat([]string{command}, f.env, args)...)
 	if err != nil {
 		return nil, err
 	}
-	f.children = append(f.children, c)
 	f.stages[command] = append(f.stages[command], c)
 	return c, nil
 }
@@ -195,7 +189,7 @@ func (f *crew) spread(ctx context.Context, workers int) (bool, error) {
 			Partitions []json.RawMessage `json:"partitions"`
 		} `json:"owners"`
 	}
-	if err := f.api.do(ctx, http.MethodGet, "/status", nil, &status); err != nil {
+	if err := f.target.ops.do(ctx, http.MethodGet, "/status", nil, &status); err != nil {
 		return false, err
 	}
 	for _, stage := range status.Owners {
@@ -212,31 +206,16 @@ func (f *crew) spread(ctx context.Context, workers int) (bool, error) {
 }
 
 func (f *crew) round(ctx context.Context, number int) (*Round, error) {
-	processes := map[string]func() usage{
-		"sink": f.sinkProc.usage, "generator": func() usage { return usageOf(os.Getpid()) },
-	}
+	processes := map[string]func() usage{sinkName: f.sinkProc.usage, generatorName: ownUsage}
 	for command, children := range f.stages {
-		processes[command] = func() (sum usage) {
-			for _, c := range children {
-				u := c.usage()
-				sum.CPU += u.CPU
-				sum.PeakRSS = max(sum.PeakRSS, u.PeakRSS)
-			}
-			return sum
-		}
+		processes[command] = func() usage { return usageOfAll(children) }
 	}
-	alive := func() (err error) {
-		for _, c := range f.children {
-			err = errors.Join(err, c.alive())
-		}
-		return err
-	}
-	o := f.options
-	l := load{
-		target: f.target.target, token: f.target.token, round: number, connections: o.Connections,
-		conversations: o.Conversations, messages: o.Messages, duration: o.Duration, size: o.Body,
-	}
-	return measure(ctx, deliveryCommand, l, f.sink, processes, alive)
+	l := f.options.load(number)
+	l.target, l.token = f.target.url, f.target.token
+	return measurement{
+		kind: deliveryCommand, load: l, sink: f.sink, processes: processes,
+		alive: func() error { return allAlive(f.children) },
+	}.run(ctx)
 }
 
 // WriteTable prints the table.
@@ -257,8 +236,4 @@ func (s *Scaling) WriteTable(w io.Writer) error {
 }
 
 // WriteJSON writes the table as JSON.
-func (s *Scaling) WriteJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(s)
-}
+func (s *Scaling) WriteJSON(w io.Writer) error { return writeJSON(w, s) }

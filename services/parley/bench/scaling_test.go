@@ -11,9 +11,10 @@ import (
 func scalingOptions() ScalingOptions {
 	return ScalingOptions{
 		Options: Options{
-			Connections: 4, Conversations: 8, Messages: 100, Rounds: 1, Body: 300, RedisURL: "redis://127.0.0.1:1",
+			Setup:       Setup{Body: 300, Journal: "all", Bot: "echo", RedisURL: "redis://127.0.0.1:1", SinkDelay: time.Millisecond},
+			Connections: 4, Conversations: 8, Messages: 100, Rounds: 1,
 		},
-		Workers: []int{1, 2}, NATSURL: "nats://127.0.0.1:1", SinkDelay: time.Millisecond, MaxInFlight: 8,
+		Workers: []int{1, 2}, NATSURL: "nats://127.0.0.1:1", MaxInFlight: 8,
 	}
 }
 
@@ -27,6 +28,7 @@ func TestScalingOptionsAreChecked(t *testing.T) {
 		"--nats-url is missing":   func(o *ScalingOptions) { o.NATSURL = "" },
 		"--redis-url is missing":  func(o *ScalingOptions) { o.RedisURL = "" },
 		"--sink-delay is -1s":     func(o *ScalingOptions) { o.SinkDelay = -time.Second },
+		"--redis and --paused":    func(o *ScalingOptions) { o.Paused = true },
 		"--in-flight is 0":        func(o *ScalingOptions) { o.MaxInFlight = 0 },
 		"--connections is 0":      func(o *ScalingOptions) { o.Connections = 0 },
 		"--conversations is 1000": func(o *ScalingOptions) { o.Connections, o.Conversations = 1001, 1000 },
@@ -38,7 +40,7 @@ func TestScalingOptionsAreChecked(t *testing.T) {
 }
 
 func TestScalingTable(t *testing.T) {
-	s := Scaling{Machine: "a machine", SinkDelay: 20 * time.Millisecond, MaxInFlight: 8, Rows: []ScalingRow{
+	s := Scaling{Origin: Origin{Machine: "a machine"}, SinkDelay: 20 * time.Millisecond, MaxInFlight: 8, Rows: []ScalingRow{
 		{Workers: 1, Round: Round{DeliveredRate: 400}}, {Workers: 2, Round: Round{DeliveredRate: 780}},
 	}}
 	var out bytes.Buffer

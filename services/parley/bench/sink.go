@@ -1,9 +1,10 @@
 package bench
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"sync"
@@ -16,8 +17,11 @@ const maxBody = 1 << 20
 // Sink is the customer's endpoint of a benchmark: it counts what arrives and
 // judges its order.
 type Sink struct {
-	now   func() time.Time
-	delay time.Duration // of each answer
+	now    func() time.Time
+	delay  time.Duration // of each answer
+	errors float64       // share of the requests that are answered 500
+	chance func() float64
+	bodies sync.Pool // of *bytes.Buffer
 
 	mu            sync.Mutex
 	stats         SinkStats
@@ -32,7 +36,9 @@ type SinkStats struct {
 	Duplicates      int     `json:"duplicates"`
 	OrderViolations int     `json:"orderViolations"` // first arrivals behind a later message of their conversation
 	Strangers       int     `json:"strangers"`       // of another round, or without a marker
-	LastAt          int64   `json:"lastAt"`          // Unix nanoseconds of the last first arrival
+	Errors          int     `json:"errors"`          // answered 500, as told
+	FirstAt         int64   `json:"firstAt"`         // Unix nanoseconds of the first arrival
+	LastAt          int64   `json:"lastAt"`          // and of the last that was no duplicate
 	Latency         Latency `json:"latency"`         // from sending to first arrival
 }
 
@@ -42,9 +48,14 @@ type seen struct {
 	last int // highest sequence; -1 before the first
 }
 
-// NewSink makes a sink that waits for its first round, and takes a while for
-// each answer.
-func NewSink(delay time.Duration) *Sink { return &Sink{now: time.Now, delay: delay} }
+// NewSink makes a sink that waits for its first round. It takes a while for
+// each answer, and answers a share of the requests with 500.
+func NewSink(delay time.Duration, errors float64) *Sink {
+	return &Sink{
+		now: time.Now, delay: delay, errors: errors, chance: rand.Float64,
+		bodies: sync.Pool{New: func() any { return new(bytes.Buffer) }},
+	}
+}
 
 // Handler routes POST /round?number=N&conversations=M, which begins a round
 // anew, GET /stats, and for POST / the deliveries.
@@ -73,19 +84,30 @@ func (s *Sink) serveStats(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Sink) serveDelivery(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
+	body := s.bodies.Get().(*bytes.Buffer)
+	defer s.bodies.Put(body)
+	body.Reset()
+	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
 		http.Error(w, fmt.Sprintf("reading the body: %v", err), http.StatusBadRequest)
 		return
 	}
-	s.arrived(body)
-	if s.delay > 0 {
-		select {
-		case <-time.After(s.delay):
-		case <-r.Context().Done():
-		}
+	status := http.StatusOK
+	if s.errors > 0 && s.chance() < s.errors {
+		status = http.StatusInternalServerError
+		s.failed()
+	} else {
+		s.arrived(body.Bytes())
 	}
-	w.WriteHeader(http.StatusOK)
+	if s.delay > 0 {
+		_ = pause(r.Context(), s.delay) // whoever asked has gone
+	}
+	w.WriteHeader(status)
+}
+
+func (s *Sink) failed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.Errors++
 }
 
 func (s *Sink) begin(round, conversations int) {
@@ -121,7 +143,9 @@ func (s *Sink) arrived(body []byte) {
 		s.stats.Duplicates++
 		return
 	}
-	s.stats.Unique++
+	if s.stats.Unique++; s.stats.Unique == 1 {
+		s.stats.FirstAt = now.UnixNano()
+	}
 	s.stats.LastAt = now.UnixNano()
 	s.latency.add(sentAgo(m, now))
 	if m.Sequence < c.last {
