@@ -23,6 +23,8 @@ const (
 	// stuck is how long a full window may stand still before the lanes that
 	// hold it up are parked.
 	stuck = 100 * time.Millisecond
+	// stuckWhenShort is how many times as long while the process is short of CPU.
+	stuckWhenShort = 10
 	// patience is how long a lane waits for its destination before it is parked.
 	patience = time.Second
 	// maxIdle is how many idle lanes a partition remembers the marks of.
@@ -61,9 +63,10 @@ type Options struct {
 // Engine runs one stage's partitions.
 type Engine struct {
 	Options
-	handler Handler
-	metrics *metrics
-	gate    gate
+	handler   Handler
+	metrics   *metrics
+	gate      gate
+	processor processor
 
 	mu           sync.Mutex
 	destinations map[string]*destination

@@ -13,6 +13,11 @@ type gate struct {
 	busy    int
 	waiting []*lane
 	pass    func(*lane)
+
+	// How many have passed since when, and whether they took long before that.
+	passed int
+	since  time.Time
+	slow   bool
 }
 
 func (g *gate) enter(l *lane) {
@@ -23,6 +28,7 @@ func (g *gate) enter(l *lane) {
 		return
 	}
 	g.busy++
+	g.passed++
 	g.mu.Unlock()
 	g.pass(l)
 }
@@ -37,6 +43,7 @@ func (g *gate) leave() {
 	l := g.waiting[0]
 	g.waiting[0] = nil
 	g.waiting = g.waiting[1:]
+	g.passed++
 	g.mu.Unlock()
 	g.pass(l)
 }
@@ -57,6 +64,18 @@ func (g *gate) resize(limit int) {
 	for _, l := range pass {
 		g.pass(l)
 	}
+}
+
+// isSlow reports whether those who pass take a second and more, on the whole: so
+// much says that it is the destination, however short the process is of CPU.
+func (g *gate) isSlow(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if took := now.Sub(g.since); took >= time.Second {
+		g.slow = float64(g.passed) < float64(g.limit)*took.Seconds()
+		g.passed, g.since = 0, now
+	}
+	return g.slow
 }
 
 func (g *gate) empty() bool {

@@ -154,8 +154,9 @@ func (s *shard) pump(ctx context.Context, source Source) error {
 }
 
 // waitForSlot waits for a place in the window. The window is everyone's: when
-// it stands still, every lane that holds it up is parked. While it moves,
-// waiting in the work queue is cheaper than parking.
+// it stands still, every lane that holds it up is parked; after a longer time
+// where it may be the processor that is short. While it moves, waiting in the work
+// queue is cheaper than parking.
 func (s *shard) waitForSlot(ctx context.Context) error {
 	select {
 	case s.slots <- struct{}{}:
@@ -164,24 +165,27 @@ func (s *shard) waitForSlot(ctx context.Context) error {
 	}
 	tick := time.NewTicker(stuck)
 	defer tick.Stop()
-	for {
+	for stands := 1; ; stands++ {
 		select {
 		case s.slots <- struct{}{}:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		case now := <-tick.C:
-			s.makeRoom(now)
+			if stands%stuckWhenShort == 0 || !s.engine.processor.isShort() {
+				s.makeRoom(now)
+			}
 		}
 	}
 }
 
-// makeRoom parks the hot lanes that don't move.
+// makeRoom parks the hot lanes that don't move: whose head takes long, or has
+// stalled. Those that wait for their destination are left to parkSlow.
 func (s *shard) makeRoom(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.lanes {
-		if l.hot() && (!l.active || now.Sub(l.since) >= stuck) {
+		if l.hot() && (!l.active || l.atWork && now.Sub(l.since) >= stuck) {
 			s.park(l, parkedOverflow)
 		}
 	}
@@ -256,9 +260,9 @@ func (s *shard) push(it *item) {
 	case l.parked:
 		s.startAppending(l)
 	case l.queue[0].pending != nil: // it waits to be parked with its state
-	case len(l.queue) > maxShare && len(s.slots) == window: // it holds much of what is everyone's
+	case len(l.queue) > maxShare && len(s.slots) == window && !s.engine.processor.isShort(): // it holds much of what is everyone's
 		s.park(l, parkedOverflow)
-	case !l.active && len(l.queue) == 1 && s.destinationOf(l).isCongested():
+	case !l.active && len(l.queue) == 1 && s.destinationOf(l).isCongested() && !s.engine.processor.isShort():
 		s.park(l, parkedCongested)
 	case l.dueAt < 0: // else its head has stalled
 		s.activate(l)
@@ -394,8 +398,9 @@ func (s *shard) sweep(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-tick.C:
-			s.parkSlow(time.Now())
+		case now := <-tick.C:
+			s.engine.processor.judge(now)
+			s.parkSlow(now)
 		}
 	}
 }
@@ -403,8 +408,9 @@ func (s *shard) sweep(ctx context.Context) error {
 func (s *shard) parkSlow(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	short := s.engine.processor.isShort()
 	for _, l := range s.lanes {
-		if l.hot() && l.active && !l.through.Load() && now.Sub(l.since) >= patience {
+		if l.hot() && l.active && !l.through.Load() && now.Sub(l.since) >= patience && (!short || l.dest.gate.isSlow(now)) {
 			l.dest.setCongested()
 			s.park(l, parkedCongested)
 		}
