@@ -77,7 +77,7 @@ func hostsOf(urls string) (string, error) {
 }
 
 func dial(urls, name string, log *zap.Logger, d *disk, opts ...nats.Option) (*Conn, error) {
-	p := &publisher{waiting: map[uint64]waiter{}}
+	p := &publisher{}
 	opts = append([]nats.Option{
 		nats.Name(name),
 		nats.MaxReconnects(-1),

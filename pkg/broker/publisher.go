@@ -1,11 +1,14 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,30 +17,42 @@ import (
 )
 
 // publisher publishes with awaited acknowledgement: all publishes of a
-// connection share one inbox and wait in one table. (That of nats.go sets a
-// timer a message, fails nothing when the connection closes, and may leave a
-// goroutine behind then.)
+// connection share one inbox. (That of nats.go sets a timer a message, fails
+// nothing when the connection closes, and may leave a goroutine behind then.)
+//
+// A publish under way has a seat, and a seat its subject for the answer. Seats
+// are used again, so that the server meets few subjects, which it caches; but
+// only after an answer, so that a late one never reaches the next to sit there.
 type publisher struct {
 	nc     *nats.Conn
-	prefix string // of the reply subjects
+	prefix string // of the answers' subjects
 	stop   chan struct{}
 	done   chan struct{}
 
-	mu      sync.Mutex
-	last    uint64
-	waiting map[uint64]waiter
-	closed  bool
+	mu     sync.Mutex
+	lives  uint64
+	life   string // of the connection; answers of an earlier one are void
+	seats  []*seat
+	free   []*seat
+	closed bool
+	// names are the streams' names, as strings that are there already; for
+	// answered alone.
+	names map[string]string
 }
 
-type waiter struct {
-	since  time.Time
-	answer chan outcome // takes one
+type seat struct {
+	life      string
+	reply     string
+	since     time.Time    // when its publish began; zero where it has ended
+	abandoned bool         // nobody waits for the answer any more
+	answer    chan outcome // takes one
 }
 
 type outcome struct {
 	seq    uint64
 	stream string
 	err    error
+	lost   bool // there was no answer, and the seat can't be used again
 }
 
 // publishTimeout is how long an answer may take, when the context has no
@@ -56,9 +71,9 @@ var (
 
 // start subscribes to the answers.
 func (p *publisher) start(nc *nats.Conn) error {
-	p.nc, p.prefix = nc, nats.NewInbox()+"."
+	p.nc, p.prefix, p.life, p.names = nc, nats.NewInbox()+".", "0", map[string]string{}
 	p.stop, p.done = make(chan struct{}), make(chan struct{})
-	sub, err := nc.Subscribe(p.prefix+"*", p.answered)
+	sub, err := nc.Subscribe(p.prefix+"*.*", p.answered)
 	if err != nil {
 		return fmt.Errorf("subscribing to acknowledgements: %w", err)
 	}
@@ -74,59 +89,115 @@ func (p *publisher) close() {
 	p.mu.Lock()
 	again := p.closed
 	p.closed = true
+	p.failBefore(time.Time{}, errClosed)
 	p.mu.Unlock()
 	if again {
 		return
 	}
-	p.failBefore(time.Time{}, errClosed)
 	close(p.stop)
 	<-p.done
 }
 
 // publish sends a message and waits for its place.
 func (p *publisher) publish(ctx context.Context, msg *nats.Msg) (seq uint64, stream string, err error) {
-	answer := make(chan outcome, 1)
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		return 0, "", errClosed
-	}
-	p.last++
-	token := p.last
-	p.waiting[token] = waiter{since: time.Now(), answer: answer}
-	p.mu.Unlock()
-	msg.Reply = p.prefix + strconv.FormatUint(token, 36)
-	if err := p.nc.PublishMsg(msg); err != nil {
-		p.take(token)
+	s, err := p.sit()
+	if err != nil {
 		return 0, "", err
 	}
-	select {
-	case o := <-answer:
-		return o.seq, o.stream, o.err
-	case <-ctx.Done():
-		p.take(token)
-		return 0, "", context.Cause(ctx)
+	msg.Reply = s.reply
+	err = p.nc.PublishMsg(msg)
+	if err == nil {
+		select {
+		case o := <-s.answer:
+			if !o.lost {
+				p.release(s)
+			}
+			return o.seq, o.stream, o.err
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	p.abandon(s)
+	return 0, "", err
+}
+
+// sit takes a seat that is free, or a new one.
+func (p *publisher) sit() (*seat, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, errClosed
+	}
+	var s *seat
+	if n := len(p.free); n > 0 {
+		s, p.free = p.free[n-1], p.free[:n-1]
+	} else {
+		s = &seat{life: p.life, reply: p.prefix + p.life + "." + strconv.Itoa(len(p.seats)), answer: make(chan outcome, 1)}
+		p.seats = append(p.seats, s)
+	}
+	s.since = time.Now()
+	return s, nil
+}
+
+// release frees a seat whose answer was taken.
+func (p *publisher) release(s *seat) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s.life == p.life {
+		p.free = append(p.free, s)
 	}
 }
 
-// take removes and returns a waiter.
-func (p *publisher) take(token uint64) (waiter, bool) {
+// abandon leaves a seat to the answer that may still come.
+func (p *publisher) abandon(s *seat) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	w, ok := p.waiting[token]
-	delete(p.waiting, token)
-	return w, ok
+	s.abandoned = !s.since.IsZero()
+	answered := !s.abandoned
+	p.mu.Unlock()
+	if answered { // in this very moment
+		if o := <-s.answer; !o.lost {
+			p.release(s)
+		}
+	}
 }
 
 // answered passes an answer on to who waits for it.
 func (p *publisher) answered(m *nats.Msg) {
-	token, err := strconv.ParseUint(m.Subject[len(p.prefix):], 36, 64)
+	life, number, _ := strings.Cut(m.Subject[len(p.prefix):], ".")
+	n, err := strconv.Atoi(number)
 	if err != nil {
 		return
 	}
-	if w, ok := p.take(token); ok {
-		w.answer <- decodeAck(m)
+	o := p.decode(m)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n >= len(p.seats) || life != p.life {
+		return
 	}
+	s := p.seats[n]
+	switch {
+	case s.since.IsZero(): // it was given up
+	case s.abandoned:
+		s.since, s.abandoned = time.Time{}, false
+		p.free = append(p.free, s)
+	default:
+		s.since = time.Time{}
+		s.answer <- o
+	}
+}
+
+// decode is decodeAck without making a string of the same name each time.
+func (p *publisher) decode(m *nats.Msg) outcome {
+	name, seq, ok := plainAck(m.Data)
+	if !ok {
+		return decodeAck(m)
+	}
+	stream, known := p.names[string(name)]
+	if !known {
+		stream = string(name)
+		p.names[stream] = stream
+	}
+	return outcome{seq: seq, stream: stream}
 }
 
 // decodeAck reads a publish acknowledgement.
@@ -150,6 +221,26 @@ func decodeAck(m *nats.Msg) outcome {
 	return outcome{seq: ack.Seq, stream: ack.Stream}
 }
 
+// plainAck reads an acknowledgement that says no more than where the message is
+// stored, as nearly all do: {"stream":"NAME","seq":1}.
+func plainAck(data []byte) (stream []byte, seq uint64, ok bool) {
+	rest, ok := bytes.CutPrefix(data, []byte(`{"stream":"`))
+	if !ok {
+		return nil, 0, false
+	}
+	name, number, ok := bytes.Cut(rest, []byte(`","seq":`))
+	if !ok || len(name) == 0 || len(number) < 2 || number[len(number)-1] != '}' || bytes.ContainsAny(name, `"\\`) {
+		return nil, 0, false
+	}
+	for _, c := range number[:len(number)-1] {
+		if c < '0' || c > '9' || seq > math.MaxUint64/10-1 {
+			return nil, 0, false
+		}
+		seq = 10*seq + uint64(c-'0')
+	}
+	return name, seq, true
+}
+
 // sweep fails what has waited for too long.
 func (p *publisher) sweep() {
 	defer close(p.done)
@@ -160,22 +251,34 @@ func (p *publisher) sweep() {
 		case <-p.stop:
 			return
 		case now := <-tick.C:
+			p.mu.Lock()
 			p.failBefore(now.Add(-publishTimeout), errNoAnswer)
+			p.mu.Unlock()
 		}
 	}
 }
 
-// disconnected fails what is unanswered: its answer may have been lost.
-func (p *publisher) disconnected() { p.failBefore(time.Time{}, errDisconnected) }
-
-// failBefore fails what waits since before a time; the zero time means all.
-func (p *publisher) failBefore(limit time.Time, reason error) {
+// disconnected fails what is unanswered: its answer may have been lost. It begins
+// with new seats.
+func (p *publisher) disconnected() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for token, w := range p.waiting {
-		if limit.IsZero() || w.since.Before(limit) {
-			delete(p.waiting, token)
-			w.answer <- outcome{err: reason}
+	p.failBefore(time.Time{}, errDisconnected)
+	p.lives++
+	p.life = strconv.FormatUint(p.lives, 36)
+	p.seats, p.free = nil, nil
+}
+
+// failBefore fails what waits since before a time; the zero time means all. The
+// mutex is held.
+func (p *publisher) failBefore(limit time.Time, reason error) {
+	for _, s := range p.seats {
+		if s.since.IsZero() || !limit.IsZero() && !s.since.Before(limit) {
+			continue
+		}
+		s.since = time.Time{}
+		if !s.abandoned {
+			s.answer <- outcome{err: reason, lost: true}
 		}
 	}
 }
