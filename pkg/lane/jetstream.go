@@ -238,20 +238,23 @@ func (s *JetStream) Append(ctx context.Context, id ID, m *Message) (uint64, erro
 func (s *JetStream) Next(ctx context.Context, id ID, from uint64) (*ParkedMessage, error) {
 	subject, _ := s.subjectsOf(id)
 	// The server takes a start of 0 for "no start given".
-	return parkedMessage(s.parked.GetMsg(ctx, max(from, 1), jetstream.WithGetMsgSubject(subject)))
+	raw, err := s.parked.GetMsg(ctx, max(from, 1), jetstream.WithGetMsgSubject(subject))
+	return s.parkedMessage(ctx, raw, err)
 }
 
 // Last implements Store.
 func (s *JetStream) Last(ctx context.Context, id ID) (*ParkedMessage, error) {
 	subject, _ := s.subjectsOf(id)
-	return parkedMessage(s.parked.GetLastMsgForSubject(ctx, subject))
+	raw, err := s.parked.GetLastMsgForSubject(ctx, subject)
+	return s.parkedMessage(ctx, raw, err)
 }
 
-func parkedMessage(raw *jetstream.RawStreamMsg, err error) (*ParkedMessage, error) {
+func (s *JetStream) parkedMessage(ctx context.Context, raw *jetstream.RawStreamMsg, err error) (*ParkedMessage, error) {
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil //nolint:nilnil // documented: none
 	}
 	if err != nil {
+		_, _ = s.parked.Info(ctx) // how the stream may be read can have changed
 		return nil, fmt.Errorf("reading the parked stream: %w", err)
 	}
 	seq, err := strconv.ParseUint(raw.Header.Get(topology.HeaderSeq), 10, 64)

@@ -33,8 +33,8 @@ func New(ctx context.Context, conn *broker.Conn, partitions int) (*Store, error)
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w", topology.StreamSessions, err)
 	}
-	if stream.CachedInfo().Config.AllowDirect {
-		return nil, fmt.Errorf("stream %s allows direct reads, which may be stale: turn allow_direct off", topology.StreamSessions)
+	if c := stream.CachedInfo().Config; c.AllowDirect && c.Replicas > 1 {
+		return nil, fmt.Errorf("stream %s has replicas and allows direct reads, which may be stale: turn allow_direct off", topology.StreamSessions)
 	}
 	return &Store{conn: conn, stream: stream, partitions: partitions}, nil
 }
@@ -49,6 +49,7 @@ func (s *Store) Load(ctx context.Context, key chat.ConversationKey) (rec *chat.S
 		return nil, 0, nil
 	}
 	if err != nil {
+		_, _ = s.stream.Info(ctx) // how the stream may be read can have changed
 		return nil, 0, fmt.Errorf("loading the session of conversation %s: %w: %w", key, broker.ErrUnavailable, err)
 	}
 	rec, err = wire.DecodeSession(msg.Data)

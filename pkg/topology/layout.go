@@ -115,7 +115,7 @@ func (l Layout) Streams() []jetstream.StreamConfig {
 		},
 		jetstream.StreamConfig{
 			Name: StreamSessions, Subjects: []string{"session.*.*"}, Discard: jetstream.DiscardNew,
-			MaxMsgsPerSubject: 1, MaxBytes: l.bytes(shareSessions),
+			MaxMsgsPerSubject: 1, MaxBytes: l.bytes(shareSessions), AllowDirect: l.direct(),
 			MaxAge:     orDefault(l.SessionTTL, 30*24*time.Hour),
 			Duplicates: 10 * time.Second, Replicas: l.Replicas,
 		},
@@ -136,12 +136,16 @@ func (l Layout) ownership(bucket string, share int64) jetstream.StreamConfig {
 	}
 }
 
-// parked: no direct reads, which lag on replicas; a state record replaces the
-// one before by rollup.
+// direct says whether sessions and parked messages are read directly, which is
+// cheaper, instead of by a request to the leader: where there are replicas these
+// reads lag.
+func (l Layout) direct() bool { return l.Replicas == 1 }
+
+// parked: a state record replaces the one before by rollup.
 func (l Layout) parked(stage chat.Stage, share int64) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: ParkedStream(stage), Subjects: []string{fmt.Sprintf("parked.%s.*.*.*", stage), fmt.Sprintf("lane.%s.*.*.*", stage)},
-		Discard: jetstream.DiscardNew, MaxBytes: l.bytes(share), AllowRollup: true,
+		Discard: jetstream.DiscardNew, MaxBytes: l.bytes(share), AllowRollup: true, AllowDirect: l.direct(),
 		Duplicates: 10 * time.Second, Replicas: l.Replicas,
 	}
 }

@@ -76,7 +76,20 @@ func TestStreamsRefuseInsteadOfForgetting(t *testing.T) {
 			continue
 		}
 		require.Equal(t, jetstream.DiscardNew, s.Discard, s.Name)
-		require.False(t, s.AllowDirect, s.Name)
+	}
+}
+
+// Reads at a replica lag, so only what has none may be read directly.
+func TestDirectReads(t *testing.T) {
+	direct := map[string]bool{
+		topology.StreamSessions: true, topology.ParkedStream(chat.StageUser): true, topology.ParkedStream(chat.StageBot): true,
+	}
+	for _, replicas := range []int{1, 3, 5} {
+		l := brokertest.Layout
+		l.Replicas = replicas
+		for _, s := range l.Streams() {
+			require.Equal(t, replicas == 1 && direct[s.Name], s.AllowDirect, "%s, %d copies", s.Name, replicas)
+		}
 	}
 }
 
