@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"runtime"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -52,6 +53,7 @@ func (r *Redis) collect() {
 		case <-r.closed:
 			return
 		}
+		runtime.Gosched() // who is about to call may do so first
 		for more := true; more && len(batch) < pipelineSize; {
 			select {
 			case c := <-r.queue:

@@ -39,11 +39,9 @@ type Redis struct {
 	group   sync.WaitGroup
 }
 
-// Pipelines: how many are under way at once, and how many calls one takes.
-const (
-	pipelines    = 2
-	pipelineSize = 512
-)
+// pipelineSize is how many calls one pipeline takes. One is under way at a time:
+// with two each would be half as full, and cost nearly as much.
+const pipelineSize = 512
 
 // NewRedis makes a ledger on a client, which stays the caller's to close, after
 // the ledger. [Connect] makes a client with fitting time-outs.
@@ -55,9 +53,7 @@ func NewRedis(client redis.UniversalClient, o RedisOptions) *Redis {
 		o.Timeout = time.Second
 	}
 	r := &Redis{client: client, options: o, queue: make(chan *call, pipelineSize), closed: make(chan struct{})}
-	for range pipelines {
-		r.group.Go(r.collect)
-	}
+	r.group.Go(r.collect)
 	return r
 }
 
