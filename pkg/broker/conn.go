@@ -185,14 +185,10 @@ func (c *Conn) Sync(ctx context.Context) error {
 	if c.disk == nil {
 		return nil
 	}
-	done := make(chan struct{})
-	c.disk.after(func() { close(done) })
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return errors.Join(ErrUnavailable, context.Cause(ctx), c.disk.failure())
+	if err := c.disk.awaitAll(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
+	return nil
 }
 
 // SyncStream is Sync for one stream, whatever has written to it.

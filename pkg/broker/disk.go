@@ -32,9 +32,10 @@ type disk struct {
 
 	mu      sync.Mutex
 	streams map[string]*onDisk
-	later   []func() // to be called once what is dirty now is on disk
-	failed  error    // what was not synced may never be: nothing is promised any more
-	hurry   chan struct{}
+	later   []func()      // to be called once what is dirty now is on disk
+	failed  error         // what was not synced may never be: nothing is promised any more
+	hurry   chan struct{} // somebody waits for a stream
+	all     chan struct{} // somebody waits for all of them
 	stop    chan struct{}
 	done    sync.WaitGroup
 }
@@ -51,13 +52,13 @@ type onDisk struct {
 }
 
 // lazily is how long what nobody waits for may stay unsynced.
-const lazily = 20 * time.Millisecond
+const lazily = 100 * time.Millisecond
 
 func newDisk(storeDir string, exempt []string, sync func(*os.File) error) *disk {
 	d := &disk{
 		dir:    filepath.Join(storeDir, "jetstream", "$G", "streams"),
 		exempt: map[string]bool{}, sync: sync, streams: map[string]*onDisk{},
-		hurry: make(chan struct{}, 1), stop: make(chan struct{}),
+		hurry: make(chan struct{}, 1), all: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	for _, stream := range exempt {
 		d.exempt[stream] = true
@@ -102,10 +103,7 @@ func (d *disk) await(ctx context.Context, stream string) error {
 	s := d.stream(stream)
 	s.waiting = append(s.waiting, done)
 	d.mu.Unlock()
-	select {
-	case d.hurry <- struct{}{}:
-	default: // it is to look already
-	}
+	wake(d.hurry)
 	select {
 	case err := <-done:
 		return err
@@ -113,6 +111,27 @@ func (d *disk) await(ctx context.Context, stream string) error {
 		return context.Cause(ctx)
 	case <-d.stop:
 		return errClosed
+	}
+}
+
+// wake has a loop look again; it may be told so already.
+func wake(loop chan struct{}) {
+	select {
+	case loop <- struct{}{}:
+	default:
+	}
+}
+
+// awaitAll returns when all that was stored before the call is on disk.
+func (d *disk) awaitAll(ctx context.Context) error {
+	done := make(chan struct{})
+	d.after(func() { close(done) })
+	wake(d.all)
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return errors.Join(context.Cause(ctx), d.failure())
 	}
 }
 
@@ -144,6 +163,8 @@ func (d *disk) commitLater() {
 	for {
 		select {
 		case <-tick.C:
+			d.commitAll()
+		case <-d.all:
 			d.commitAll()
 		case <-d.stop:
 			return
