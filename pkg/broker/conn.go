@@ -32,6 +32,7 @@ type Conn struct {
 	JS   jetstream.JetStream
 
 	publisher *publisher
+	batches   *batches
 	disk      *disk // nil where the server answers for itself
 }
 
@@ -102,11 +103,15 @@ func dial(urls, name string, log *zap.Logger, d *disk, opts ...nats.Option) (*Co
 	if err == nil {
 		err = p.start(nc)
 	}
+	b := &batches{}
+	if err == nil {
+		err = b.start(nc)
+	}
 	if err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("opening JetStream: %w", err)
 	}
-	return &Conn{NATS: nc, JS: js, publisher: p, disk: d}, nil
+	return &Conn{NATS: nc, JS: js, publisher: p, batches: b, disk: d}, nil
 }
 
 // Close drops the connection; what is unconfirmed fails.

@@ -235,11 +235,38 @@ func (s *JetStream) Append(ctx context.Context, id ID, m *Message) (uint64, erro
 }
 
 // Next implements Store.
-func (s *JetStream) Next(ctx context.Context, id ID, from uint64) (*ParkedMessage, error) {
+func (s *JetStream) Next(ctx context.Context, id ID, from uint64) ([]ParkedMessage, error) {
 	subject, _ := s.subjectsOf(id)
+	if s.parked.CachedInfo().Config.AllowDirect {
+		return s.nextDirect(ctx, subject, from)
+	}
 	// The server takes a start of 0 for "no start given".
 	raw, err := s.parked.GetMsg(ctx, max(from, 1), jetstream.WithGetMsgSubject(subject))
-	return s.parkedMessage(ctx, raw, err)
+	m, err := s.parkedMessage(ctx, raw, err)
+	if m == nil || err != nil {
+		return nil, err
+	}
+	return []ParkedMessage{*m}, nil
+}
+
+func (s *JetStream) nextDirect(ctx context.Context, subject string, from uint64) ([]ParkedMessage, error) {
+	found, err := s.conn.ReadNext(ctx, topology.ParkedStream(s.stage), subject, from, readAhead)
+	if err != nil {
+		_, err = s.parkedMessage(ctx, nil, err)
+		return nil, err
+	}
+	out := make([]ParkedMessage, 0, len(found))
+	for i := range found {
+		m, err := s.parkedMessage(ctx, &found[i], nil)
+		if err != nil {
+			if i > 0 { // it is another's turn first
+				break
+			}
+			return nil, err
+		}
+		out = append(out, *m)
+	}
+	return out, nil
 }
 
 // Last implements Store.

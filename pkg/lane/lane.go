@@ -33,6 +33,7 @@ type lane struct {
 	tailSeq   uint64
 	tail      chat.Ordinal
 	// The head's goroutine only:
+	ahead    []ParkedMessage // what was read behind the head, during one step
 	lagging  int             // settled messages that are not removed yet
 	hasState bool            // a state record is stored
 	state    *chat.LaneState // that record

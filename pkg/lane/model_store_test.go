@@ -120,12 +120,12 @@ func (s *modelStore) Append(ctx context.Context, id lane.ID, m *lane.Message) (s
 	return seq, nil
 }
 
-func (s *modelStore) Next(ctx context.Context, id lane.ID, from uint64) (found *lane.ParkedMessage, err error) {
+func (s *modelStore) Next(ctx context.Context, id lane.ID, from uint64) (found []lane.ParkedMessage, err error) {
+	most := 1 + s.life.world.roll(5)
 	err = s.life.call(ctx, func() {
 		for _, m := range s.part.parked[id] {
-			if m.ParkedSeq >= from {
-				found = &m
-				return
+			if m.ParkedSeq >= from && len(found) < most {
+				found = append(found, m)
 			}
 		}
 	})

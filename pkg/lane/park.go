@@ -13,6 +13,13 @@ import (
 // stream before they are removed: its mark says meanwhile that they are done.
 const removeEvery = 16
 
+// readAhead is how many messages of a parked lane are read, and handled, in one
+// step, and stint for how long at most: a step holds places at the gates.
+const (
+	readAhead = removeEvery
+	stint     = 100 * time.Millisecond
+)
+
 // park turns a hot lane into a parked one: everything in its queue is appended
 // to the parked stream, the head too if it is being handled. The mutex is held.
 func (s *shard) park(l *lane, reason string) {
@@ -308,7 +315,7 @@ func (s *shard) head(ctx context.Context, l *lane) (*item, error) {
 
 // readHead reads the head of a parked lane, between two places, from the store.
 func (s *shard) readHead(ctx context.Context, l *lane, from, to uint64) (*item, error) {
-	m, err := s.store.Next(ctx, l.id, from)
+	m, err := s.nextParked(ctx, l, from)
 	if err != nil {
 		return nil, err
 	}
@@ -327,6 +334,31 @@ func (s *shard) readHead(ctx context.Context, l *lane, from, to uint64) (*item, 
 		return nil, nil //nolint:nilnil // not due yet
 	}
 	return it, nil
+}
+
+// nextParked returns a lane's first message at or after a sequence; nil where
+// there is none.
+func (s *shard) nextParked(ctx context.Context, l *lane, from uint64) (*ParkedMessage, error) {
+	for len(l.ahead) > 0 && l.ahead[0].ParkedSeq < from {
+		l.ahead = l.ahead[1:]
+	}
+	if len(l.ahead) == 0 {
+		found, err := s.store.Next(ctx, l.id, from)
+		if err != nil || len(found) == 0 {
+			return nil, err
+		}
+		l.ahead = found
+	}
+	return &l.ahead[0], nil
+}
+
+// goesOn reports whether a parked lane has more in hand that can be handled now.
+func (s *shard) goesOn(l *lane, until time.Time) bool {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	advanced := len(l.ahead) > 1 && l.headSeq > l.ahead[0].ParkedSeq
+	return l.parked && advanced && !l.drained() && l.hand == nil && l.due.IsZero() && now.Before(until) && s.fetching.Err() == nil
 }
 
 // load reads the tail and the state of a lane that was found parked; the caller

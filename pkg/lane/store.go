@@ -20,9 +20,10 @@ type Store interface {
 	// Append puts a message behind a lane's others and returns its sequence in
 	// the parked stream.
 	Append(ctx context.Context, id ID, m *Message) (uint64, error)
-	// Next returns the lane's first message at or after a sequence, Last its
-	// last; nil where there is none.
-	Next(ctx context.Context, id ID, from uint64) (*ParkedMessage, error)
+	// Next returns the lane's first messages at or after a sequence, in order, at
+	// least one where there is one; it may leave it at that. Last returns its last,
+	// nil where there is none.
+	Next(ctx context.Context, id ID, from uint64) ([]ParkedMessage, error)
 	Last(ctx context.Context, id ID) (*ParkedMessage, error)
 	// Remove deletes the lane's messages up to and including a sequence.
 	Remove(ctx context.Context, id ID, upTo uint64) error

@@ -24,8 +24,18 @@ const (
 	keptAttempts = 20
 )
 
-// step takes a lane one message further, or does what it needs before that.
+// step takes a lane one message further, or does what it needs before that; a
+// parked one by as many messages as were read together.
 func (s *shard) step(ctx context.Context, l *lane) {
+	until := time.Now().Add(stint)
+	s.stepOnce(ctx, l)
+	for s.goesOn(l, until) {
+		s.stepOnce(ctx, l)
+	}
+	l.ahead = nil
+}
+
+func (s *shard) stepOnce(ctx context.Context, l *lane) {
 	if s.fetching.Err() != nil {
 		return
 	}
