@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -128,5 +129,13 @@ func benchmarkHandler(b *testing.B, content, body string, status int) {
 		if rec.Code != status {
 			b.Fatal(rec.Body)
 		}
+	}
+}
+
+func TestAppendJSON(t *testing.T) {
+	for _, s := range []string{"", "c1", `a"b\c`, "<&>", "é", "\u2028", "a\x7f\tb", "\xff"} {
+		want, err := json.Marshal(s)
+		require.NoError(t, err)
+		require.Equal(t, "x"+string(want), string(appendJSON([]byte("x"), s)))
 	}
 }
