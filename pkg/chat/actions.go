@@ -21,9 +21,9 @@ func DecodeActions(body []byte) (actions *Actions, channelID string, err error) 
 		return nil, "", p.Err()
 	}
 	actions = &Actions{}
-	doc.fields(func(key string, v value) {
-		at := "/" + escapePointer(key)
-		switch key {
+	doc.fields(func(key []byte, v value) {
+		at := "/" + escapePointer(string(key))
+		switch string(key) {
 		case "sendMessages":
 			actions.SendMessages = decodeMessages(v, at, &p)
 		case "nextDialogstate":

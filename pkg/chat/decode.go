@@ -45,8 +45,8 @@ func DecodeInput(body []byte) (*Incoming, error) {
 		return nil, p.Err()
 	}
 	var id, message, user value
-	doc.fields(func(key string, v value) {
-		switch key {
+	doc.fields(func(key []byte, v value) {
+		switch string(key) {
 		case "conversationId":
 			id = v
 		case "user":
@@ -79,8 +79,8 @@ func DecodeInput(body []byte) (*Incoming, error) {
 func decodeConversation(id, user value, p *Problems) string {
 	var userID value
 	if user != nil && user[0] == '{' {
-		user.fields(func(key string, v value) {
-			if key == "id" {
+		user.fields(func(key []byte, v value) {
+			if string(key) == "id" {
 				userID = v
 			}
 		})

@@ -12,12 +12,10 @@ const kindNames = "textMessage, postbackMessage, introMessage, fileMessage, loca
 // decodeMessage reads the one kind of message that must stand in "message".
 func decodeMessage(message value, p *Problems) Input {
 	var in Input
-	message.fields(func(key string, v value) {
-		pointer := "/message/" + escapePointer(key)
-		kind := InputKind(key)
-		check, known := bodyCheck(kind)
-		if !known {
-			p.Add(pointer, "is no kind of message: send one of "+kindNames)
+	message.fields(func(key []byte, v value) {
+		pointer, kind, check := bodyCheck(key)
+		if check == nil {
+			p.Add("/message/"+escapePointer(string(key)), "is no kind of message: send one of "+kindNames)
 			return
 		}
 		if in.Kind != "" {
@@ -35,40 +33,45 @@ func decodeMessage(message value, p *Problems) Input {
 	return in
 }
 
-// bodyCheck returns what checks the body of a kind.
-func bodyCheck(kind InputKind) (check func(v value, pointer string, p *Problems), known bool) {
-	switch kind {
+// bodyCheck returns a kind's place and name, and what checks its body; nil for
+// what is no kind.
+func bodyCheck(key []byte) (pointer string, kind InputKind, check func(v value, pointer string, p *Problems)) {
+	switch InputKind(key) {
 	case InputText:
-		return checkText, true
+		return "/message/" + string(InputText), InputText, checkText
 	case InputPostback:
-		return checkPostback, true
+		return "/message/" + string(InputPostback), InputPostback, checkPostback
 	case InputIntro:
-		return func(value, string, *Problems) {}, true
+		return "/message/" + string(InputIntro), InputIntro, func(value, string, *Problems) {}
 	case InputFile:
-		return checkFile, true
+		return "/message/" + string(InputFile), InputFile, checkFile
 	case InputLocation:
-		return checkLocation, true
+		return "/message/" + string(InputLocation), InputLocation, checkLocation
 	default:
-		return nil, false
+		return "", "", nil
 	}
 }
 
 func checkText(v value, pointer string, p *Problems) {
 	found := false
-	v.fields(func(key string, v value) {
-		if key == "text" {
+	v.fields(func(key []byte, v value) {
+		if string(key) == "text" {
 			found = true
-			v.text(pointer+"/text", 1, MaxText, p)
+			if !v.isText(1, MaxText) {
+				v.text(pointer+"/text", 1, MaxText, p)
+			}
 		}
 	})
-	missing(found, pointer+"/text", "the user's text", p)
+	if !found {
+		missing(found, pointer+"/text", "the user's text", p)
+	}
 }
 
 func checkPostback(v value, pointer string, p *Problems) {
 	found := false
-	v.fields(func(key string, v value) {
-		at := pointer + "/" + key
-		switch key {
+	v.fields(func(key []byte, v value) {
+		at := pointer + "/" + string(key)
+		switch string(key) {
 		case "title":
 			found = true
 			v.text(at, 1, MaxPostbackTitle, p)
@@ -101,8 +104,8 @@ func decodePairs(v value, pointer string, p *Problems) []KeyValue {
 		}
 		pair := KeyValue{Value: json.RawMessage("null")}
 		found := false
-		item.fields(func(key string, v value) {
-			switch key {
+		item.fields(func(key []byte, v value) {
+			switch string(key) {
 			case "key":
 				found = true
 				pair.Key, _ = v.text(at+"/key", 1, MaxSessionDataKey, p)
@@ -119,8 +122,8 @@ func decodePairs(v value, pointer string, p *Problems) []KeyValue {
 func checkFile(v value, pointer string, p *Problems) {
 	found := false
 	pointer += "/urls"
-	v.fields(func(key string, v value) {
-		if key != "urls" {
+	v.fields(func(key []byte, v value) {
+		if string(key) != "urls" {
 			return
 		}
 		found = true
@@ -144,8 +147,8 @@ func checkFile(v value, pointer string, p *Problems) {
 
 func checkLocation(v value, pointer string, p *Problems) {
 	lat, long := false, false
-	v.fields(func(key string, v value) {
-		switch key {
+	v.fields(func(key []byte, v value) {
+		switch string(key) {
 		case "lat":
 			lat = true
 			v.number(pointer+"/lat", -90, 90, p)

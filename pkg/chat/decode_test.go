@@ -277,13 +277,24 @@ func FuzzDecodeLegacy(f *testing.F) {
 }
 
 func BenchmarkDecodeInput(b *testing.B) {
-	in := []byte(`{"conversationId":"default-b94215f0-0c7e-11ea-9c43-7174cba76","user":{"id":"default-b94215f0-0c7e-11ea-9c43-7174cba76","firstName":"Ada"},` +
-		`"message":{"textMessage":{"text":"I would like a large pizza margherita, please"}},"sessionData":{"cart":[1,2,3]},"locale":"nl-BE"}`)
-	b.ReportAllocs()
-	b.SetBytes(int64(len(in)))
-	for b.Loop() {
-		if _, err := chat.DecodeInput(in); err != nil {
-			b.Fatal(err)
-		}
+	for name, in := range map[string]string{
+		"all": `{"conversationId":"default-b94215f0-0c7e-11ea-9c43-7174cba76","user":{"id":"default-b94215f0-0c7e-11ea-9c43-7174cba76","firstName":"Ada"},` +
+			`"message":{"textMessage":{"text":"I would like a large pizza margherita, please"}},"sessionData":{"cart":[1,2,3]},"locale":"nl-BE"}`,
+		"text": `{"conversationId":"user-4711","message":{"textMessage":{"text":"A large pizza with mushrooms, please"}}}`,
+		"indented": `{
+  "conversationId": "user-4711",
+  "message": {"textMessage": {"text": "A large pizza with \u00e9 and mushrooms, please"}}
+}`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			body := []byte(in)
+			b.ReportAllocs()
+			b.SetBytes(int64(len(body)))
+			for b.Loop() {
+				if _, err := chat.DecodeInput(body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

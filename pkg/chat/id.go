@@ -98,16 +98,18 @@ func messageID(ms uint64, key ConversationKey, suffix uint64) string {
 	copy(raw[:6], t[2:])
 	copy(raw[6:22], key[:])
 	binary.BigEndian.PutUint64(raw[22:], suffix)
-	return messageIDPrefix + idEncoding.EncodeToString(raw[:])
+	var id [len(messageIDPrefix) + messageIDBytes*8/5]byte
+	copy(id[:], messageIDPrefix)
+	idEncoding.Encode(id[len(messageIDPrefix):], raw[:])
+	return string(id[:])
 }
 
 func suffix(parts ...string) uint64 {
-	h := sha256.New()
+	buf := make([]byte, 0, 512)
 	for _, p := range parts {
-		var n [4]byte
-		binary.BigEndian.PutUint32(n[:], uint32(len(p)))
-		h.Write(n[:])
-		h.Write([]byte(p))
+		buf = binary.BigEndian.AppendUint32(buf, uint32(len(p)))
+		buf = append(buf, p...)
 	}
-	return binary.BigEndian.Uint64(h.Sum(nil))
+	sum := sha256.Sum256(buf)
+	return binary.BigEndian.Uint64(sum[:])
 }

@@ -117,3 +117,23 @@ func TestValidateID(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkPartition(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if chat.KeyOf("webshop", "user-4711").Partition(64) > 63 {
+			b.Fatal("out of range")
+		}
+	}
+}
+
+func BenchmarkBotMessageID(b *testing.B) {
+	at, key := time.UnixMilli(1785240000123), chat.KeyOf("webshop", "user-4711")
+	input := chat.NewMessageID(at, key, 42)
+	b.ReportAllocs()
+	for b.Loop() {
+		if chat.BotMessageID(at, key, input, 0) == input {
+			b.Fatal("the input's own id")
+		}
+	}
+}

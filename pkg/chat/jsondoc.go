@@ -18,9 +18,17 @@ const MaxDepth = 64
 type value []byte
 
 // parse checks a body (UTF-8, one JSON value, no duplicate keys, bounded
-// depth) and compacts it. The body is read twice: by encoding/json for its
-// syntax, and by check.
+// depth) and compacts it. The value may alias the body.
 func parse(body []byte, p *Problems) value {
+	if v, ok := plain(body); ok {
+		return v
+	}
+	return parseAny(body, p)
+}
+
+// parseAny is parse for what plain doesn't know. The body is read twice: by
+// encoding/json for its syntax, and by checker.
+func parseAny(body []byte, p *Problems) value {
 	if len(bytes.TrimSpace(body)) == 0 {
 		p.Add("", "the body is empty: send a JSON object")
 		return nil
@@ -190,6 +198,14 @@ func unquote(quoted []byte) string {
 	return s
 }
 
+// unquoted is unquote without a copy where none is needed.
+func unquoted(quoted []byte) []byte {
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return quoted[1 : len(quoted)-1]
+	}
+	return []byte(unquote(quoted))
+}
+
 // kind names the value's type as errors do.
 func (v value) kind() string {
 	switch v[0] {
@@ -208,8 +224,9 @@ func (v value) kind() string {
 	}
 }
 
-// fields calls fn for each member of an object whose value is not null.
-func (v value) fields(fn func(key string, member value)) {
+// fields calls fn for each member of an object whose value is not null. The key
+// is its text, which may alias v.
+func (v value) fields(fn func(key []byte, member value)) {
 	for i := 1; v[i] != '}'; {
 		if v[i] == ',' {
 			i++
@@ -218,7 +235,7 @@ func (v value) fields(fn func(key string, member value)) {
 		key := v[i:end]
 		i = skip(v, end+1)
 		if member := v[end+1 : i]; member[0] != 'n' {
-			fn(unquote(key), member)
+			fn(unquoted(key), member)
 		}
 	}
 }
@@ -267,6 +284,19 @@ func (v value) text(pointer string, minimum, limit int, p *Problems) (s string, 
 		return "", false
 	}
 	return s, true
+}
+
+// isText reports whether text would return one.
+func (v value) isText(minimum, limit int) bool {
+	if v[0] != '"' {
+		return false
+	}
+	s := unquoted(v)
+	n := len(s)
+	if n > limit {
+		n = utf8.RuneCount(s)
+	}
+	return n >= minimum && n <= limit
 }
 
 func (v value) number(pointer string, low, high float64, p *Problems) float64 {

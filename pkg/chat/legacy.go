@@ -21,8 +21,8 @@ func DecodeLegacy(body []byte) (in *Incoming, verifyToken Secret, err error) {
 	}
 	in = &Incoming{}
 	var text, sender value
-	doc.fields(func(key string, v value) {
-		switch key {
+	doc.fields(func(key []byte, v value) {
+		switch string(key) {
 		case "text":
 			text = v
 		case "sender":
@@ -52,8 +52,8 @@ func decodeSender(sender value, p *Problems) string {
 		if !sender.object("/sender", p) {
 			return ""
 		}
-		sender.fields(func(key string, v value) {
-			if key == "id" {
+		sender.fields(func(key []byte, v value) {
+			if string(key) == "id" {
 				id = v
 			}
 		})
@@ -106,8 +106,8 @@ func decodePayload(s string, p *Problems) (payload PostbackPayload, isPayload bo
 	if doc == nil || doc[0] != '{' {
 		return payload, false
 	}
-	doc.fields(func(key string, v value) {
-		switch key {
+	doc.fields(func(key []byte, v value) {
+		switch string(key) {
 		case "nextDialogstateId":
 			isPayload = true
 			payload.NextDialogstateID, _ = v.text("/nextDialogstateId", 0, MaxDialogstate, p)

@@ -39,6 +39,35 @@ func BenchmarkBotMessage(b *testing.B) {
 	bench(b, &benchBot, wire.EncodeBotMessage, wire.DecodeBotMessage)
 }
 
+func BenchmarkSession(b *testing.B) {
+	bench(b, &chat.Session{
+		ChannelID: "webshop", ConversationID: "user-4711", Epoch: 1785240000000, Counter: 8, LastInputSeq: 4711,
+		LastInputAt: 1785240000123, LastInputID: benchUser.ID, LastOutput: []chat.BotMessage{benchBot}, BotID: "pizza",
+		Variables: json.RawMessage(`{"cart":3}`), Locale: "en-GB",
+	}, wire.EncodeSession, wire.DecodeSession)
+}
+
+func BenchmarkTurn(b *testing.B) {
+	bench(b, &chat.Turn{
+		At: benchAt, Input: benchUser, Output: []chat.BotMessage{benchBot}, BotID: "pizza", Duration: time.Millisecond,
+		Outcome: chat.OutcomeProcessed,
+	}, wire.EncodeTurn, func(data []byte) (*chat.Turn, error) {
+		t, _, err := wire.DecodeJournalEntry(data)
+		return t, err
+	})
+}
+
+func BenchmarkDelivery(b *testing.B) {
+	bench(b, &chat.Delivery{
+		At: benchAt, ChannelID: "webshop", ConversationID: "user-4711", MessageID: benchBot.ID, EndpointID: "ep-shop",
+		Ordinal: benchBot.Ordinal, AttemptNumber: 1, Outcome: chat.OutcomeDelivered,
+		Attempt: &chat.Attempt{At: benchAt, Duration: time.Millisecond, Status: 200},
+	}, wire.EncodeDelivery, func(data []byte) (*chat.Delivery, error) {
+		_, d, err := wire.DecodeJournalEntry(data)
+		return d, err
+	})
+}
+
 func bench[T any](b *testing.B, v *T, encode func(*T) ([]byte, error), decode func([]byte) (*T, error)) {
 	b.Helper()
 	data, err := encode(v)

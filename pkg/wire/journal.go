@@ -10,48 +10,16 @@ import (
 
 // EncodeTurn encodes a turn as a journal entry.
 func EncodeTurn(t *chat.Turn) ([]byte, error) {
-	input, err := userToProto(&t.Input)
-	if err != nil {
-		return nil, encodeError("turn", err)
-	}
-	output, err := outputToProto(t.Output)
-	if err != nil {
-		return nil, encodeError("turn", err)
-	}
-	return encode("turn", &parleyv1.JournalEntry{
-		AtMs:           millis(t.At),
-		ChannelId:      t.Input.ChannelID,
-		ConversationId: t.Input.ConversationID,
-		Entry: &parleyv1.JournalEntry_Turn{Turn: &parleyv1.Turn{
-			Input:      input,
-			Output:     output,
-			BotId:      t.BotID,
-			DurationUs: micros(t.Duration),
-			Outcome:    string(t.Outcome),
-		}},
-	})
+	e := encoder{b: make([]byte, 0, turnSize(t))}
+	e.turn(t)
+	return e.done("turn")
 }
 
 // EncodeDelivery encodes a delivery as a journal entry.
 func EncodeDelivery(d *chat.Delivery) ([]byte, error) {
-	p := &parleyv1.Delivery{
-		MessageId:     d.MessageID,
-		EndpointId:    d.EndpointID,
-		Epoch:         d.Ordinal.Epoch,
-		Counter:       d.Ordinal.Counter,
-		InputAtMs:     d.Ordinal.InputAt,
-		AttemptNumber: count(d.AttemptNumber),
-		Outcome:       string(d.Outcome),
-	}
-	if d.Attempt != nil {
-		p.Attempt = attemptToProto(d.Attempt)
-	}
-	return encode("delivery", &parleyv1.JournalEntry{
-		AtMs:           millis(d.At),
-		ChannelId:      d.ChannelID,
-		ConversationId: d.ConversationID,
-		Entry:          &parleyv1.JournalEntry_Delivery{Delivery: p},
-	})
+	e := encoder{b: make([]byte, 0, deliverySize(d))}
+	e.delivery(d)
+	return e.done("delivery")
 }
 
 // DecodeJournalEntry reads what EncodeTurn or EncodeDelivery wrote; exactly one

@@ -103,26 +103,9 @@ func DecodeLaneState(b []byte) (*chat.LaneState, error) {
 
 // EncodeSession encodes a session record.
 func EncodeSession(s *chat.Session) ([]byte, error) {
-	p := &parleyv1.Session{
-		ChannelId:      s.ChannelID,
-		ConversationId: s.ConversationID,
-		Epoch:          s.Epoch,
-		Counter:        s.Counter,
-		LastInputSeq:   s.LastInputSeq,
-		LastInputMs:    s.LastInputAt,
-		LastInputId:    s.LastInputID,
-		BotId:          s.BotID,
-		Dialog:         s.Dialog,
-		Variables:      s.Variables,
-		User:           s.User,
-		Locale:         s.Locale,
-		Paused:         s.Paused,
-	}
-	var err error
-	if p.LastOutput, err = outputToProto(s.LastOutput); err != nil {
-		return nil, encodeError("session", err)
-	}
-	return encode("session", p)
+	e := encoder{b: make([]byte, 0, sessionSize(s))}
+	e.session(s)
+	return e.done("session")
 }
 
 // DecodeSession reads what EncodeSession wrote; the error wraps
@@ -152,21 +135,6 @@ func DecodeSession(b []byte) (*chat.Session, error) {
 		return nil, undecodable("session", err)
 	}
 	return s, nil
-}
-
-func outputToProto(list []chat.BotMessage) ([]*parleyv1.BotMessage, error) {
-	if len(list) == 0 {
-		return nil, nil
-	}
-	out := make([]*parleyv1.BotMessage, len(list))
-	for i := range list {
-		p, err := botToProto(&list[i])
-		if err != nil {
-			return nil, fmt.Errorf("output %d: %w", i, err)
-		}
-		out[i] = p
-	}
-	return out, nil
 }
 
 func outputFromProto(list []*parleyv1.BotMessage) ([]chat.BotMessage, error) {

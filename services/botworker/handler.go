@@ -133,7 +133,7 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 	}
 	next := turn.session(t.Place, um, last.rec, started)
 	next.BotID = config.ID
-	stamp(next, um, h.Directory.Snapshot().Revision(), turn.messages, started)
+	stamp(next, key, um, h.Directory.Snapshot().Revision(), turn.messages, started)
 	encoded, err := encodeAll(next.LastOutput)
 	if err != nil {
 		return h.failed(ctx, err, took)

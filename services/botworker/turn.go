@@ -44,7 +44,7 @@ func (h *handler) respond(ctx context.Context, b bot.Bot, um *chat.UserMessage, 
 	if !runs {
 		return t, t.encode()
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, h.Timeout, fmt.Errorf("the bot did not answer within %s", h.Timeout))
+	limited, cancel := context.WithTimeoutCause(ctx, h.Timeout, silentError(h.Timeout))
 	defer cancel()
 	answer, err := b.Respond(limited, &bot.Turn{
 		ChannelID: um.ChannelID, ConversationID: um.ConversationID, Input: um.Input, Session: t.state, First: rec == nil,
@@ -60,6 +60,13 @@ func (h *handler) respond(ctx context.Context, b bot.Bot, um *chat.UserMessage, 
 	return t, t.encode()
 }
 
+// silentError says that the bot did not answer in that time.
+type silentError time.Duration
+
+func (e silentError) Error() string {
+	return "the bot did not answer within " + time.Duration(e).String()
+}
+
 // errInvalid means that a message will never be of use, which ingest should
 // have found.
 var errInvalid = errors.New("the message can't be used")
@@ -72,6 +79,7 @@ func (t *turn) encode() (err error) {
 	if t.user, err = object(t.state.User); err != nil {
 		return fmt.Errorf("the session's user: %w", err)
 	}
+	t.messages = make([]encoded, 0, len(t.outputs))
 	for i := range t.outputs {
 		var e encoded
 		if e.message, err = json.Marshal(t.outputs[i].Message); err != nil {
@@ -140,6 +148,10 @@ func merge(into *map[string]any, object json.RawMessage) error {
 	if err := json.Unmarshal(object, &members); err != nil {
 		return fmt.Errorf("not a JSON object: %w", err)
 	}
+	if len(*into) == 0 && members != nil {
+		*into = members
+		return nil
+	}
 	if *into == nil {
 		*into = map[string]any{}
 	}
@@ -174,11 +186,14 @@ func object(m map[string]any) (json.RawMessage, error) {
 }
 
 // stamp numbers the turn's messages and puts them into the outbox.
-func stamp(next *chat.Session, um *chat.UserMessage, revision uint64, messages []encoded, now time.Time) {
+func stamp(next *chat.Session, key chat.ConversationKey, um *chat.UserMessage, revision uint64, messages []encoded, now time.Time) {
+	if len(messages) > 0 {
+		next.LastOutput = make([]chat.BotMessage, 0, len(messages))
+	}
 	for i := range messages {
 		next.Counter++
 		m := chat.BotMessage{
-			ID:        chat.BotMessageID(time.UnixMilli(next.LastInputAt), um.Key(), um.ID, i),
+			ID:        chat.BotMessageID(time.UnixMilli(next.LastInputAt), key, um.ID, i),
 			ChannelID: um.ChannelID, ConversationID: um.ConversationID, BotID: next.BotID,
 			Ordinal: chat.Ordinal{Epoch: next.Epoch, Counter: next.Counter, InputAt: next.LastInputAt},
 			InputID: um.ID, CreatedAt: time.UnixMilli(now.UnixMilli()), ConfigRevision: revision,

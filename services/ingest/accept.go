@@ -58,10 +58,11 @@ func (s *Service) message(c echo.Context, cfg Config, channelID string) error {
 // accept stores a message, or finds that it was stored under its key before,
 // and returns its answer. An error is a problem.
 func (s *Service) accept(ctx context.Context, sub *submission) (accepted, error) {
-	m := s.envelope(sub)
+	key := chat.KeyOf(sub.channelID, sub.in.ConversationID)
+	m := s.envelope(sub, key)
 	a := accepted{MessageID: m.ID, ConversationID: m.ConversationID}
 	if sub.key == "" {
-		return a, s.publish(ctx, sub, m)
+		return a, s.publish(ctx, sub, m, key)
 	}
 	claim, repeat, err := s.claim(ctx, sub)
 	if err != nil {
@@ -71,14 +72,13 @@ func (s *Service) accept(ctx context.Context, sub *submission) (accepted, error)
 		s.metrics.repeats.Inc()
 		return a, nil
 	}
-	err = s.publish(ctx, sub, m)
+	err = s.publish(ctx, sub, m, key)
 	s.settle(ctx, claim, err == nil)
 	return a, err
 }
 
-func (s *Service) envelope(sub *submission) *chat.UserMessage {
+func (s *Service) envelope(sub *submission, conversation chat.ConversationKey) *chat.UserMessage {
 	now := s.deps.Now()
-	conversation := chat.KeyOf(sub.channelID, sub.in.ConversationID)
 	id := ""
 	if sub.key == "" {
 		id = chat.NewMessageID(now, conversation, s.deps.Random())
@@ -103,7 +103,7 @@ var errPublishTimeout = errors.New("the broker did not confirm in time")
 
 // publish stores the message; nil means that the broker has confirmed. It goes
 // on when the client leaves, so that the outcome is known to the key's repeat.
-func (s *Service) publish(ctx context.Context, sub *submission, m *chat.UserMessage) error {
+func (s *Service) publish(ctx context.Context, sub *submission, m *chat.UserMessage, key chat.ConversationKey) error {
 	if err := s.withinQuota(sub.channelID); err != nil {
 		return err
 	}
@@ -111,7 +111,6 @@ func (s *Service) publish(ctx context.Context, sub *submission, m *chat.UserMess
 	if err != nil {
 		return err
 	}
-	key := m.Key()
 	msg := broker.Message{
 		Subject: topology.HotSubject(chat.StageUser, key.Partition(s.opts.Partitions), m.ChannelID, key),
 		Data:    data,

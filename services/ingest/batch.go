@@ -75,7 +75,8 @@ func (s *Service) batch(c echo.Context, cfg Config, channelID string) error {
 }
 
 func splitLines(body []byte, limit int) ([]*line, error) {
-	var lines []*line
+	most := min(limit, bytes.Count(body, []byte("\n"))+1)
+	lines, all := make([]*line, 0, most), make([]line, most)
 	for text := range bytes.Lines(body) {
 		text = bytes.TrimSpace(text)
 		if len(text) == 0 {
@@ -85,7 +86,9 @@ func splitLines(body []byte, limit int) ([]*line, error) {
 			return nil, problem.New(http.StatusRequestEntityTooLarge, slugTooManyLines,
 				fmt.Sprintf("the batch has more than %d messages and none was stored: send several batches", limit))
 		}
-		lines = append(lines, &line{number: len(lines) + 1, body: text})
+		l := &all[len(lines)]
+		l.number, l.body = len(lines)+1, text
+		lines = append(lines, l)
 	}
 	if len(lines) == 0 {
 		var p chat.Problems
@@ -218,33 +221,29 @@ func blockedBy(number int) error {
 		fmt.Sprintf("line %d failed and may come before this one in its conversation: correct it, then send both again in order", number))
 }
 
-type acceptedLine struct {
-	Status int `json:"status"`
-	accepted
-}
-
 // answerBatch writes a line for each message: its answer, or its problem.
 func (s *Service) answerBatch(c echo.Context, lines []*line) error {
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
+	out := make([]byte, 0, 128*len(lines))
 	var retry time.Duration
 	for _, l := range lines {
-		var v any = acceptedLine{http.StatusAccepted, l.answer}
-		if l.err != nil {
-			p := problem.From(l.err)
-			if p.Status == http.StatusInternalServerError {
-				s.deps.Log.Error("a batch's line failed", zap.Error(p.Cause))
-			}
-			s.metrics.refuse(formBatch, p.Slug())
-			retry = max(retry, p.RetryAfter)
-			v = p
+		if l.err == nil {
+			out = l.answer.appendMembers(append(out, `{"status":202,`...))
+			continue
 		}
-		if err := enc.Encode(v); err != nil {
+		p := problem.From(l.err)
+		if p.Status == http.StatusInternalServerError {
+			s.deps.Log.Error("a batch's line failed", zap.Error(p.Cause))
+		}
+		s.metrics.refuse(formBatch, p.Slug())
+		retry = max(retry, p.RetryAfter)
+		encoded, err := json.Marshal(p)
+		if err != nil {
 			return fmt.Errorf("encoding the batch's answer: %w", err)
 		}
+		out = append(append(out, encoded...), '\n')
 	}
 	if retry > 0 {
 		c.Response().Header().Set("Retry-After", strconv.Itoa(int(retry.Seconds())))
 	}
-	return c.Blob(http.StatusOK, contentNDJSON, out.Bytes())
+	return c.Blob(http.StatusOK, contentNDJSON, out)
 }

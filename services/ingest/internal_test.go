@@ -2,6 +2,8 @@ package ingest
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -95,22 +97,45 @@ func (confirms) Publish(context.Context, broker.Message) (uint64, error) { retur
 
 // BenchmarkHandler is the service's own part of a message, without HTTP's.
 func BenchmarkHandler(b *testing.B) {
+	const body = `{"conversationId":"c1","message":{"textMessage":{"text":"A large pizza with mushrooms, please"}}}`
+	benchmarkHandler(b, contentJSON, body, http.StatusAccepted)
+}
+
+// BenchmarkBatchHandler is that of a batch: 1,000 messages of 100 conversations.
+func BenchmarkBatchHandler(b *testing.B) {
+	var body strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&body, `{"conversationId":"c%d","message":{"textMessage":{"text":"A large pizza with mushrooms, please"}}}`+"\n", i%100)
+	}
+	benchmarkHandler(b, contentNDJSON, body.String(), http.StatusOK)
+}
+
+func benchmarkHandler(b *testing.B, content, body string, status int) {
+	b.Helper()
 	d, err := Deps{
 		Publisher: confirms{}, Config: func() Config { return fixed{} }, CatchUp: fixedLater, Metrics: prometheus.NewRegistry(), Log: zap.NewNop(),
 	}.withDefaults()
 	require.NoError(b, err)
 	s := &Service{opts: Options{Partitions: 8}.withDefaults(), deps: d, metrics: newMetrics(d.Metrics)}
+	s.batches = make(chan struct{}, s.opts.MaxBatches)
 	e := s.routes()
-	const body = `{"conversationId":"c1","message":{"textMessage":{"text":"A large pizza with mushrooms, please"}}}`
 	b.ReportAllocs()
 	for b.Loop() {
 		r := httptest.NewRequestWithContext(b.Context(), http.MethodPost, "/v1/channels/webhook/shop/messages", strings.NewReader(body))
-		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Content-Type", content)
 		r.Header.Set("Authorization", "Bearer x")
 		rec := httptest.NewRecorder()
 		e.ServeHTTP(rec, r)
-		if rec.Code != http.StatusAccepted {
+		if rec.Code != status {
 			b.Fatal(rec.Body)
 		}
+	}
+}
+
+func TestAppendJSON(t *testing.T) {
+	for _, s := range []string{"", "c1", `a"b\c`, "<&>", "é", "\u2028", "a\x7f\tb", "\xff"} {
+		want, err := json.Marshal(s)
+		require.NoError(t, err)
+		require.Equal(t, "x"+string(want), string(appendJSON([]byte("x"), s)))
 	}
 }

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -113,8 +114,31 @@ func (s *Service) observe(f form) echo.MiddlewareFunc {
 
 // accepted is the answer to a message that is stored.
 type accepted struct {
-	MessageID      string `json:"messageId"`
-	ConversationID string `json:"conversationId"`
+	MessageID      string
+	ConversationID string
 }
 
-func answer(c echo.Context, a accepted) error { return c.JSON(http.StatusAccepted, a) }
+func answer(c echo.Context, a accepted) error {
+	body := append(make([]byte, 0, 256), '{')
+	return c.JSONBlob(http.StatusAccepted, a.appendMembers(body))
+}
+
+// appendMembers appends the answer's members, the object's end and a line break.
+func (a accepted) appendMembers(b []byte) []byte {
+	b = append(b, `"messageId":"`...)
+	b = append(b, a.MessageID...) // of letters, digits and _
+	b = append(b, `","conversationId":`...)
+	b = appendJSON(b, a.ConversationID)
+	return append(b, "}\n"...)
+}
+
+// appendJSON appends a string as encoding/json does.
+func appendJSON(b []byte, s string) []byte {
+	for _, c := range []byte(s) {
+		if c < ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, _ := json.Marshal(s) // a string has a JSON form
+			return append(b, quoted...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
+}

@@ -21,7 +21,9 @@ func traceparent(h http.Header, random func() uint64) string {
 	binary.BigEndian.PutUint64(id[16:], random())
 	id[15] |= 1 // an id of zeros is invalid
 	id[23] |= 1
-	return "00-" + hex.EncodeToString(id[:16]) + "-" + hex.EncodeToString(id[16:]) + "-00"
+	t := append(make([]byte, 0, traceparentLength), "00-"...)
+	t = append(hex.AppendEncode(t, id[:16]), '-')
+	return string(append(hex.AppendEncode(t, id[16:]), "-00"...))
 }
 
 const traceparentLength = len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")

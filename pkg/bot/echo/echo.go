@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/parleyhq/parley/pkg/bot"
 	"github.com/parleyhq/parley/pkg/chat"
@@ -28,8 +29,8 @@ func (echo) Respond(_ context.Context, turn *bot.Turn) (*bot.Answer, error) {
 	if err != nil {
 		return nil, &bot.RefusedError{Reason: err.Error()}
 	}
-	if runes := []rune(text); len(runes) > chat.MaxText {
-		text = string(runes[:chat.MaxText])
+	if utf8.RuneCountInString(text) > chat.MaxText {
+		text = string([]rune(text)[:chat.MaxText])
 	}
 	answer.Outputs = []bot.Output{{Message: chat.Message{Text: text}}}
 	return answer, nil
