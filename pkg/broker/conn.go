@@ -153,20 +153,7 @@ type Message struct {
 // use: concurrent publishes share the connection, overlap, and share the syncs
 // of a server in this process that syncs always.
 func (c *Conn) Publish(ctx context.Context, m Message) (uint64, error) {
-	msg := &nats.Msg{Subject: m.Subject, Data: m.Data}
-	for k, v := range m.Headers {
-		m.setHeader(msg, k, v)
-	}
-	if m.ID != "" {
-		m.setHeader(msg, jetstream.MsgIDHeader, m.ID)
-	}
-	if m.ExpectLast != nil {
-		m.setHeader(msg, jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(*m.ExpectLast, 10))
-	}
-	if m.Rollup {
-		m.setHeader(msg, jetstream.MsgRollup, jetstream.MsgRollupSubject)
-	}
-	seq, stream, err := c.publisher.publish(ctx, msg)
+	seq, stream, err := c.publisher.publish(ctx, m.encode())
 	if err != nil {
 		return 0, publishError(m.Subject, err)
 	}
@@ -181,6 +168,49 @@ func (c *Conn) Publish(ctx context.Context, m Message) (uint64, error) {
 		return 0, publishError(m.Subject, err)
 	}
 	return seq, nil
+}
+
+// PublishAll stores messages of one stream in their order, with one answer, and
+// returns the last one's sequence. The server stores what comes over one
+// connection in its order, so the last one's answer stands for all of them; where
+// the connection was made anew meanwhile it does not, and that is an error.
+//
+// A message that the stream refuses while it takes the last is not told of, nor
+// is one that a cluster loses with a leader: whoever writes a stream alone sees
+// both, in a sequence that has not grown by as many as were sent. An error says
+// nothing of which are stored.
+func (c *Conn) PublishAll(ctx context.Context, ms ...Message) (uint64, error) {
+	row := c.row()
+	last := len(ms) - 1
+	for i := range ms[:last] {
+		if err := row.send(&ms[i]); err != nil {
+			return 0, err
+		}
+	}
+	return row.end(ctx, ms[last])
+}
+
+// row is messages that one connection takes, one behind the other.
+type row struct {
+	conn *Conn
+	made uint64 // how often the connection had been made anew
+}
+
+func (c *Conn) row() row { return row{c, c.NATS.Stats().Reconnects} }
+
+func (r row) send(m *Message) error {
+	if err := r.conn.NATS.PublishMsg(m.encode()); err != nil {
+		return publishError(m.Subject, err)
+	}
+	return nil
+}
+
+func (r row) end(ctx context.Context, m Message) (uint64, error) {
+	seq, err := r.conn.Publish(ctx, m)
+	if err == nil && r.conn.NATS.Stats().Reconnects != r.made {
+		return 0, publishError(m.Subject, errDisconnected)
+	}
+	return seq, err
 }
 
 // Sync returns when what was published before the call is on disk, where the
@@ -215,7 +245,25 @@ func (c *Conn) AfterSync(f func()) {
 	c.disk.after(f)
 }
 
-func (Message) setHeader(msg *nats.Msg, key, value string) {
+// encode makes the message as it is sent.
+func (m *Message) encode() *nats.Msg {
+	msg := &nats.Msg{Subject: m.Subject, Data: m.Data}
+	for k, v := range m.Headers {
+		setHeader(msg, k, v)
+	}
+	if m.ID != "" {
+		setHeader(msg, jetstream.MsgIDHeader, m.ID)
+	}
+	if m.ExpectLast != nil {
+		setHeader(msg, jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(*m.ExpectLast, 10))
+	}
+	if m.Rollup {
+		setHeader(msg, jetstream.MsgRollup, jetstream.MsgRollupSubject)
+	}
+	return msg
+}
+
+func setHeader(msg *nats.Msg, key, value string) {
 	if msg.Header == nil {
 		msg.Header = nats.Header{}
 	}

@@ -124,7 +124,7 @@ func TestSyncsAreShared(t *testing.T) {
 	require.Eventually(t, func() bool {
 		conn.disk.mu.Lock()
 		defer conn.disk.mu.Unlock()
-		return len(conn.disk.streams["A"].waiting) == publishers
+		return conn.disk.streams["A"].stored == publishers+1
 	}, time.Minute, time.Millisecond)
 	for range 3 { // the first one's file and directory, then one for all
 		p.block <- struct{}{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -66,6 +67,34 @@ func TestCloseFailsWhatIsUnanswered(t *testing.T) {
 	require.ErrorIs(t, <-failed, broker.ErrUnavailable)
 	_, err = conn.Publish(t.Context(), broker.Message{Subject: "deaf"})
 	require.ErrorIs(t, err, broker.ErrUnavailable)
+}
+
+func TestPublishAll(t *testing.T) {
+	conn := brokertest.New(t)
+	key := chat.KeyOf("shop", "1")
+	messages := make([]broker.Message, 300)
+	for i := range messages {
+		messages[i] = broker.Message{Subject: topology.JournalSubject("shop", "", key), Data: []byte(strconv.Itoa(i))}
+	}
+	seq, err := conn.PublishAll(t.Context(), messages...)
+	require.NoError(t, err)
+	require.EqualValues(t, len(messages), seq)
+	n := 0
+	require.NoError(t, conn.Scan(t.Context(), topology.StreamJournal, topology.JournalFilter("shop", key), 0, func(m broker.Stored) bool {
+		require.Equal(t, strconv.Itoa(n), string(m.Data), "in their order")
+		n++
+		return true
+	}))
+	require.Equal(t, len(messages), n)
+	seq, err = conn.PublishAll(t.Context(), messages[0])
+	require.NoError(t, err)
+	require.EqualValues(t, len(messages)+1, seq)
+
+	_, err = conn.PublishAll(t.Context(), messages[0], broker.Message{Subject: "nowhere"})
+	require.ErrorIs(t, err, broker.ErrUnavailable)
+	messages[0].Data = make([]byte, broker.MaxPayload+1)
+	_, err = conn.PublishAll(t.Context(), messages...)
+	require.ErrorContains(t, err, "maximum payload")
 }
 
 // What a publish costs with many under way, beside that of nats.go: to the

@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -74,7 +75,7 @@ func count(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 
 func TestWriteAndRead(t *testing.T) {
 	conn := brokertest.New(t)
-	w, reg, stop := start(t, conn, journal.Options{Queue: 32 * 2000})
+	w, reg, stop := start(t, conn, journal.Options{Queue: 2000})
 	families, err := reg.Gather()
 	require.NoError(t, err)
 	require.Len(t, families[0].GetMetric(), 6, "every label value is there from the start")
@@ -133,14 +134,16 @@ func TestModes(t *testing.T) {
 	require.ErrorContains(t, err, "set it to all, failures or off")
 }
 
-// publisher holds every publish until its gate opens (nil: at once).
+// publisher holds every group until its gate opens (nil: at once).
 type publisher struct {
 	gate    chan struct{}
 	err     error
 	started atomic.Int64
+	last    atomic.Uint64
+	lose    atomic.Uint64 // so many of the next group are not stored
 }
 
-func (p *publisher) Publish(ctx context.Context, _ broker.Message) (uint64, error) {
+func (p *publisher) PublishAll(ctx context.Context, ms ...broker.Message) (uint64, error) {
 	p.started.Add(1)
 	if p.gate != nil {
 		select {
@@ -149,15 +152,15 @@ func (p *publisher) Publish(ctx context.Context, _ broker.Message) (uint64, erro
 			return 0, context.Cause(ctx)
 		}
 	}
-	return 1, p.err
+	return p.last.Add(uint64(len(ms)) - p.lose.Swap(0)), p.err
 }
 
 func TestDropsUnderPressure(t *testing.T) {
 	p := &publisher{gate: make(chan struct{})}
-	w, reg, stop := start(t, p, journal.Options{Queue: 32 * 4})
+	w, reg, stop := start(t, p, journal.Options{Queue: 4})
 	w.Turn(turn("1", "msg_0"))
 	require.Eventually(t, func() bool { return p.started.Load() == 1 }, 10*time.Second, time.Millisecond)
-	for range 10 { // of one conversation: 4 fit its queue
+	for range 10 { // 4 fit the queue
 		w.Turn(turn("1", "msg_1"))
 	}
 	require.Equal(t, map[string]float64{"turn dropped": 6}, count(t, reg))
@@ -169,10 +172,11 @@ func TestDropsUnderPressure(t *testing.T) {
 func TestDrainIsBounded(t *testing.T) {
 	p := &publisher{gate: make(chan struct{})}
 	w, reg, stop := start(t, p, journal.Options{DrainTimeout: time.Millisecond})
-	for range 10 {
+	w.Turn(turn("1", "msg_0"))
+	require.Eventually(t, func() bool { return p.started.Load() == 1 }, 10*time.Second, time.Millisecond)
+	for range 9 {
 		w.Turn(turn("1", "msg_1"))
 	}
-	require.Eventually(t, func() bool { return p.started.Load() == 1 }, 10*time.Second, time.Millisecond)
 	stop()
 	require.Equal(t, map[string]float64{"turn failed": 1, "turn dropped": 9}, count(t, reg))
 }
@@ -183,4 +187,69 @@ func TestFailuresAreCounted(t *testing.T) {
 	w.Turn(&chat.Turn{})
 	stop()
 	require.Equal(t, map[string]float64{"delivery failed": 1, "turn failed": 1}, count(t, reg))
+}
+
+// inGroups writes a first entry, holds it, queues n more, lets go and stops.
+func inGroups(t *testing.T, p *publisher, n int) map[string]float64 {
+	t.Helper()
+	p.gate = make(chan struct{})
+	w, reg, stop := start(t, p, journal.Options{})
+	w.Turn(turn("1", "msg_0"))
+	require.Eventually(t, func() bool { return p.started.Load() == 1 }, 10*time.Second, time.Millisecond)
+	for range n {
+		w.Delivery(delivery("1", 1, chat.OutcomeDelivered))
+	}
+	close(p.gate)
+	stop()
+	return count(t, reg)
+}
+
+func TestGroups(t *testing.T) {
+	p := &publisher{}
+	require.Equal(t, map[string]float64{"turn written": 1, "delivery written": 300}, inGroups(t, p, 300))
+	require.EqualValues(t, 1+3, p.started.Load(), "what is queued is written together, 128 at most")
+}
+
+func TestGroupIsWrittenOnlyAsAWhole(t *testing.T) {
+	lossy := &losesOne{group: 2}
+	w, reg, stop := start(t, lossy, journal.Options{})
+	for range 300 {
+		w.Turn(turn("1", "msg_1"))
+	}
+	stop()
+	counts := count(t, reg)
+	require.EqualValues(t, lossy.lost, counts["turn failed"], "all of the group")
+	require.EqualValues(t, 300-lossy.lost, counts["turn written"])
+}
+
+// losesOne is a broker that confirms each group and lacks one message of one of
+// them.
+type losesOne struct {
+	publisher
+
+	group int64
+	lost  int // how many that group had
+}
+
+func (p *losesOne) PublishAll(ctx context.Context, ms ...broker.Message) (uint64, error) {
+	if p.started.Load()+1 == p.group {
+		p.lose.Store(1)
+		p.lost = len(ms)
+	}
+	return p.publisher.PublishAll(ctx, ms...)
+}
+
+func TestAnEntryThatIsTooLargeFailsAlone(t *testing.T) {
+	conn := brokertest.New(t)
+	w, reg, stop := start(t, conn, journal.Options{})
+	large := turn("1", "msg_2")
+	large.Input.Input.Body = bytes.Repeat([]byte("1"), broker.MaxPayload)
+	for _, e := range []*chat.Turn{turn("1", "msg_1"), large, turn("1", "msg_3")} {
+		w.Turn(e)
+	}
+	stop()
+	require.Equal(t, map[string]float64{"turn written": 2, "turn failed": 1}, count(t, reg))
+	got, err := journal.NewReader(conn).Conversation(t.Context(), "shop", chat.KeyOf("shop", "1"), 9)
+	require.NoError(t, err)
+	require.Len(t, got, 2)
 }

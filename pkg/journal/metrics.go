@@ -2,30 +2,50 @@ package journal
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Values of the labels.
-const (
-	kindTurn     = "turn"
-	kindDelivery = "delivery"
-
-	resultWritten = "written"
-	resultDropped = "dropped"
-	resultFailed  = "failed"
+// What entries are counted by.
+type (
+	kind   int
+	result int
 )
 
+const (
+	turn kind = iota
+	delivery
+	kinds
+)
+
+const (
+	written result = iota
+	dropped
+	failed
+	results
+)
+
+// metrics has a counter for each value of the labels.
 type metrics struct {
-	entries *prometheus.CounterVec
+	entries [kinds][results]prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
-	m := &metrics{entries: prometheus.NewCounterVec(prometheus.CounterOpts{
+	entries := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "parley_journal_entries_total",
-		Help: "Journal entries by kind (turn, delivery) and result: written, dropped (the queue was full), failed (the broker did not take it).",
-	}, []string{"kind", "result"})}
-	reg.MustRegister(m.entries)
-	for _, kind := range []string{kindTurn, kindDelivery} {
-		for _, result := range []string{resultWritten, resultDropped, resultFailed} {
-			m.entries.WithLabelValues(kind, result)
+		Help: "Journal entries by kind (turn, delivery) and result: written, dropped (the queue was full), failed (the broker did not confirm it).",
+	}, []string{"kind", "result"})
+	reg.MustRegister(entries)
+	m := &metrics{}
+	for k, kind := range [kinds]string{"turn", "delivery"} {
+		for r, result := range [results]string{"written", "dropped", "failed"} {
+			m.entries[k][r] = entries.WithLabelValues(kind, result)
 		}
 	}
 	return m
+}
+
+func (m *metrics) of(e entry, r result) prometheus.Counter { return m.entries[e.kind()][r] }
+
+func (e entry) kind() kind {
+	if e.turn != nil {
+		return turn
+	}
+	return delivery
 }

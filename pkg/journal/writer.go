@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
-	"github.com/parleyhq/parley/pkg/topology"
-	"github.com/parleyhq/parley/pkg/wire"
 )
 
 // Mode says what is recorded.
@@ -51,20 +48,26 @@ func (o Options) Validate() error {
 
 // Publisher is where entries go; *broker.Conn is one.
 type Publisher interface {
-	Publish(ctx context.Context, m broker.Message) (uint64, error)
+	// PublishAll stores messages in their order and returns the last one's
+	// sequence.
+	PublishAll(ctx context.Context, ms ...broker.Message) (uint64, error)
 }
 
 // Writer writes entries in the background. It is safe for concurrent use.
 type Writer struct {
 	publisher Publisher
 	options   Options
-	queues    [shards]chan entry
+	queue     chan entry
 	metrics   *metrics
 }
 
-// shards is how many entries may be on their way at once: one of each queue. A
-// conversation's entries share a queue, and so keep their order.
-const shards = 32
+// An entry is written at once when none has been for a while. Those that come
+// within gatherFor of a group are the next one, since what a group costs is
+// mostly its confirmation, and nobody waits for the journal.
+const (
+	gatherFor = 2 * time.Millisecond
+	maxGroup  = 128 // the most that are lost, or counted as such, together
+)
 
 type entry struct {
 	turn     *chat.Turn
@@ -85,17 +88,13 @@ func NewWriter(publisher Publisher, o Options, reg prometheus.Registerer) (*Writ
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = 5 * time.Second
 	}
-	w := &Writer{publisher: publisher, options: o, metrics: newMetrics(reg)}
-	for i := range w.queues {
-		w.queues[i] = make(chan entry, (o.Queue+shards-1)/shards)
-	}
-	return w, nil
+	return &Writer{publisher: publisher, options: o, queue: make(chan entry, o.Queue), metrics: newMetrics(reg)}, nil
 }
 
 // Turn records a turn. It keeps t: the caller must not change it any more.
 func (w *Writer) Turn(t *chat.Turn) {
 	if w.wants(t.Outcome == chat.OutcomeProcessed) {
-		w.enqueue(kindTurn, t.Input.Key(), entry{turn: t})
+		w.enqueue(entry{turn: t})
 	}
 }
 
@@ -103,7 +102,7 @@ func (w *Writer) Turn(t *chat.Turn) {
 // must not change it any more.
 func (w *Writer) Delivery(d *chat.Delivery) {
 	if w.wants(d.Outcome == chat.OutcomeDelivered || d.Outcome == chat.OutcomeFiltered) {
-		w.enqueue(kindDelivery, chat.KeyOf(d.ChannelID, d.ConversationID), entry{delivery: d})
+		w.enqueue(entry{delivery: d})
 	}
 }
 
@@ -111,17 +110,13 @@ func (w *Writer) Delivery(d *chat.Delivery) {
 // What is left then, and what comes later, is dropped and counted. It returns
 // nil: the journal's trouble is not the process's.
 func (w *Writer) Run(ctx context.Context) error {
-	var group sync.WaitGroup
 	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	stop := context.AfterFunc(ctx, func() {
 		time.AfterFunc(w.options.DrainTimeout, func() { cancel(errDrain) })
 	})
 	defer stop()
-	for _, queue := range w.queues {
-		group.Go(func() { w.write(ctx, late, queue) })
-	}
-	group.Wait()
+	w.write(ctx, late)
 	return nil
 }
 
@@ -131,56 +126,39 @@ func (w *Writer) wants(fine bool) bool {
 	return w.options.Mode == ModeAll || w.options.Mode == ModeFailures && !fine
 }
 
-func (w *Writer) enqueue(kind string, key chat.ConversationKey, e entry) {
+func (w *Writer) enqueue(e entry) {
 	select {
-	case w.queues[key.Partition(shards)] <- e:
+	case w.queue <- e:
 	default:
-		w.metrics.entries.WithLabelValues(kind, resultDropped).Inc()
+		w.metrics.of(e, dropped).Inc()
 	}
 }
 
-// write publishes a queue's entries one after the other: until ctx ends as they
-// come, then until the queue is empty; late cuts a publish short.
-func (w *Writer) write(ctx, late context.Context, queue <-chan entry) {
+// write writes group after group: until ctx ends as entries come, then until the
+// queue is empty; late cuts a group short.
+func (w *Writer) write(ctx, late context.Context) {
+	g := group{writer: w}
+	gather := time.NewTimer(0)
+	defer gather.Stop()
 	for {
 		select {
-		case e := <-queue:
-			w.publish(late, e)
+		case e := <-w.queue:
+			g.publish(late, e)
+			if len(w.queue) < maxGroup {
+				gather.Reset(gatherFor)
+				select {
+				case <-gather.C:
+				case <-ctx.Done():
+				}
+			}
 			continue
 		case <-ctx.Done():
 		}
 		select {
-		case e := <-queue:
-			w.publish(late, e)
+		case e := <-w.queue:
+			g.publish(late, e)
 		default:
 			return
 		}
 	}
-}
-
-func (w *Writer) publish(ctx context.Context, e entry) {
-	kind, subject, data, err := encode(e)
-	if ctx.Err() != nil {
-		w.metrics.entries.WithLabelValues(kind, resultDropped).Inc()
-		return
-	}
-	if err == nil {
-		_, err = w.publisher.Publish(ctx, broker.Message{Subject: subject, Data: data, Later: true})
-	}
-	if err != nil {
-		w.metrics.entries.WithLabelValues(kind, resultFailed).Inc()
-		return
-	}
-	w.metrics.entries.WithLabelValues(kind, resultWritten).Inc()
-}
-
-func encode(e entry) (kind, subject string, data []byte, err error) {
-	if t := e.turn; t != nil {
-		data, err = wire.EncodeTurn(t)
-		return kindTurn, topology.JournalSubject(t.Input.ChannelID, "", t.Input.Key()), data, err
-	}
-	d := e.delivery
-	data, err = wire.EncodeDelivery(d)
-	key := chat.KeyOf(d.ChannelID, d.ConversationID)
-	return kindDelivery, topology.JournalSubject(d.ChannelID, d.EndpointID, key), data, err
 }
