@@ -1,6 +1,9 @@
 package chat
 
-import "unicode/utf8"
+import (
+	"bytes"
+	"unicode/utf8"
+)
 
 // plain checks a body as parse does, in one pass, and returns its object. It
 // knows only what is common: ok is false for all else, valid or not, which
@@ -109,10 +112,8 @@ func (s *scanner) object(i, depth int) int {
 				return s.fail()
 			}
 		}
-		for _, c := range key {
-			if c == '\\' {
-				return s.fail()
-			}
+		if bytes.IndexByte(key, '\\') >= 0 {
+			return s.fail()
 		}
 		keys[n].from, keys[n].to = i, end
 		if i = s.space(end); s.at(i) != ':' {

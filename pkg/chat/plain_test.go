@@ -82,6 +82,7 @@ func FuzzPlain(f *testing.F) {
 }
 
 func requireSame(t *testing.T, body []byte) {
+	t.Helper()
 	before := string(body)
 	got, ok := plain(body)
 	require.Equal(t, before, string(body), "the body is not touched")

@@ -40,7 +40,7 @@ func Build(ctx context.Context, dir string) (*Binaries, error) {
 // cache notes what a test opens, and so runs the tests again when a program has
 // changed, of which it knows nothing else.
 var readSources = sync.OnceValue(func() error {
-	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output() //nolint:noctx // it is asked once, for all tests
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return fmt.Errorf("finding the module: %w", err)
 	}
