@@ -6,6 +6,9 @@
 // refuses is lost; both are counted in parley_journal_entries_total, and
 // nothing else depends on them. The stream forgets by age and by size.
 //
-// Entries of one conversation written by one Writer are stored in the order in
-// which they were given.
+// Entries are written in groups, each with one confirmation by the broker: an
+// entry counts as written when all of its group is known to be stored, else the
+// whole group as failed.
+//
+// The entries of one Writer are stored in the order in which they were given.
 package journal

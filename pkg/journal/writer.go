@@ -65,7 +65,7 @@ type Writer struct {
 // within gatherFor of a group are the next one, since what a group costs is
 // mostly its confirmation, and nobody waits for the journal.
 const (
-	gatherFor = 2 * time.Millisecond
+	gatherFor = 5 * time.Millisecond
 	maxGroup  = 128 // the most that are lost, or counted as such, together
 )
 
