@@ -43,17 +43,23 @@ func NewToken(channelID, name string, now time.Time) (clear string, token chat.T
 func (s *Snapshot) Authenticate(clear string) (chat.Token, bool) {
 	rest, ok := strings.CutPrefix(clear, tokenPrefix)
 	id, secret, cut := strings.Cut(rest, "_")
-	stored := chat.Token{Hash: hashOf("")}
+	stored := noToken
 	known := false
 	if t, exists := s.Token(id); exists {
 		stored, known = *t, true
 	}
-	same := subtle.ConstantTimeCompare([]byte(hashOf(secret)), []byte(stored.Hash)) == 1
+	sum := sha256.Sum256([]byte(secret))
+	var have, want [2 * sha256.Size]byte
+	hex.Encode(have[:], sum[:])
+	same := copy(want[:], stored.Hash) == len(stored.Hash) && subtle.ConstantTimeCompare(have[:], want[:]) == 1
 	if !ok || !cut || secret == "" || !known || !same {
 		return chat.Token{}, false
 	}
 	return stored, true
 }
+
+// noToken stands in for a token that doesn't exist.
+var noToken = chat.Token{Hash: hashOf("")}
 
 func hashOf(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
