@@ -223,45 +223,53 @@ func (c *Client) post(ctx context.Context, r *Request, result *Result) {
 	}
 }
 
+// outgoing is what a request is made of, in one piece.
+type outgoing struct {
+	body   bytes.Reader
+	fields [8]string
+	sent   h2Sent
+}
+
 func (c *Client) newRequest(ctx context.Context, r *Request, at time.Time) (*http.Request, error) {
 	if r.URL == nil {
 		return nil, &Failure{KindRequest, errors.New("the request has no URL")}
 	}
+	out := &outgoing{}
 	onceOnly := r.URL.Scheme == "https"
-	var sent h2Sent
 	if onceOnly {
-		ctx = sent.watch(ctx)
+		ctx = out.sent.watch(ctx)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "", bytes.NewReader(r.Body))
-	if err != nil {
-		return nil, &Failure{KindRequest, err}
-	}
-	req.URL, req.Host = r.URL, r.URL.Host
-	req.Header = c.header(r, at)
-	if getBody := req.GetBody; onceOnly && getBody != nil {
+	// Not http.NewRequest, which parses a URL.
+	req := (&http.Request{
+		Method: http.MethodPost, URL: r.URL, Host: r.URL.Host, Header: c.header(out, r, at), Body: http.NoBody,
+	}).WithContext(ctx)
+	if body := r.Body; len(body) > 0 {
+		out.body.Reset(body)
+		req.ContentLength = int64(len(body))
+		req.Body = io.NopCloser(&out.body) // a type of its own would make net/http send header fields and body apart
 		req.GetBody = func() (io.ReadCloser, error) {
-			if sent.load() {
+			if onceOnly && out.sent.load() {
 				return nil, errStreamReset
 			}
-			return getBody()
+			return io.NopCloser(bytes.NewReader(body)), nil
 		}
 	}
 	return req, nil
 }
 
 // header returns the fields of DESIGN's contract; their values share one array.
-func (c *Client) header(r *Request, at time.Time) http.Header {
-	values := [8]string{
+func (c *Client) header(out *outgoing, r *Request, at time.Time) http.Header {
+	out.fields = [8]string{
 		"application/json", c.userAgent, r.MessageID, strconv.FormatInt(at.Unix(), 10),
 		Sign(r.Keys, r.MessageID, at, r.Body), strconv.Itoa(r.Attempt), r.Traceparent, r.Replay,
 	}
-	h := make(http.Header, len(values))
+	h := make(http.Header, len(out.fields))
 	for i, name := range [8]string{
 		"Content-Type", "User-Agent", HeaderID, HeaderTimestamp,
 		HeaderSignature, HeaderAttempt, "Traceparent", HeaderReplay,
 	} {
-		if values[i] != "" {
-			h[name] = values[i : i+1 : i+1]
+		if out.fields[i] != "" {
+			h[name] = out.fields[i : i+1 : i+1]
 		}
 	}
 	return h

@@ -44,7 +44,7 @@ func keepAliveThenHangUp(t *testing.T, unanswered *atomic.Int32) *url.URL {
 	return u
 }
 
-func loopbackClient(t *testing.T) *Client {
+func loopbackClient(t testing.TB) *Client {
 	t.Helper()
 	c, err := NewClient(Options{Guard: &Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AnyPort: true}})
 	require.NoError(t, err)
