@@ -55,7 +55,8 @@ func (h *handler) Route(ctx context.Context, m *lane.Message) ([]lane.Target, er
 	if err := h.Directory.Reach(ctx, bm.ConfigRevision); err != nil {
 		return nil, err
 	}
-	if m.Replay == "" && h.jumps.seen(bm.Key(), bm.Ordinal) {
+	key := bm.Key() // a hash
+	if m.Replay == "" && h.jumps.seen(key, bm.Ordinal) {
 		h.metrics.jumps.Inc()
 		h.Log.Error("a conversation's counter jumped", zap.String("message", bm.ID), zap.Uint64("counter", bm.Ordinal.Counter))
 	}
@@ -63,7 +64,7 @@ func (h *handler) Route(ctx context.Context, m *lane.Message) ([]lane.Target, er
 	targets := make([]lane.Target, 0, len(endpoints))
 	for _, e := range endpoints {
 		if e.Wants(bm.Event) {
-			targets = append(targets, target(bm, e.ID))
+			targets = append(targets, target(bm, key, e.ID))
 		} else {
 			h.ended(bm, e.ID, 0, nil, chat.OutcomeFiltered)
 		}
@@ -80,12 +81,12 @@ func (h *handler) Restore(m *lane.Message, endpoint string) (lane.Target, error)
 	if err != nil {
 		return lane.Target{}, err
 	}
-	return target(bm, endpoint), nil
+	return target(bm, bm.Key(), endpoint), nil
 }
 
-func target(bm *chat.BotMessage, endpoint string) lane.Target {
+func target(bm *chat.BotMessage, key chat.ConversationKey, endpoint string) lane.Target {
 	return lane.Target{
-		Lane: lane.ID{Group: endpoint, Key: bm.Key()}, Place: bm.Ordinal,
+		Lane: lane.ID{Group: endpoint, Key: key}, Place: bm.Ordinal,
 		ChannelID: bm.ChannelID, ConversationID: bm.ConversationID, MessageID: bm.ID, Counter: bm.Ordinal.Counter,
 		Content: bm,
 	}

@@ -76,7 +76,7 @@ func (j *journalled) await(t *testing.T, o chat.Outcome, n int) []*chat.Delivery
 
 // rig is a handler on a real broker with real configuration and a real client.
 type rig struct {
-	t        *testing.T
+	t        testing.TB
 	conn     *broker.Conn
 	registry *registry.Registry
 	sealer   *registry.Sealer
@@ -90,7 +90,7 @@ type rig struct {
 
 const channel = "shop"
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	sealer, err := registry.NewSealer(make([]byte, registry.KeySize))
 	require.NoError(t, err)
