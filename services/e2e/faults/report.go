@@ -122,7 +122,7 @@ func (r *Report) tell(b *strings.Builder, conversation string) {
 }
 
 // TableHead is the head of a Markdown table of reports.
-const TableHead = `| seed | Redis faults | faults | accepted | POSTs | delivered | dead letters | lost | out of order | gaps | repeats in flight | repeats without Redis | repeats without excuse | other |
+const TableHead = `| seed | Redis faults | faults | accepted | POSTs | delivered | dead letters | lost | out of order | gaps | repeats in flight | repeats without Redis, or answered late | repeats without excuse | other |
 | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 `
 
