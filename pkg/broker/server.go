@@ -74,7 +74,7 @@ func StartServer(o ServerOptions, log *zap.Logger) (*Server, error) {
 
 // compactEvery is how often the server syncs by itself what it has rewritten,
 // where everything else is synced before.
-const compactEvery = time.Second
+const compactEvery = 10 * time.Second
 
 func newServer(o ServerOptions, log *zap.Logger) (*server.Server, error) {
 	interval := o.SyncInterval
