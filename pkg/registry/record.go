@@ -41,11 +41,9 @@ const (
 
 func (s *Sealer) encodeEndpoint(e *chat.Endpoint) ([]byte, error) {
 	key := keyOf(KindEndpoint, e.ID)
-	stored := storedEndpoint{Endpoint: *e, VerifyToken: s.seal(e.VerifyToken.Reveal(), key, fieldVerifyToken)}
-	for _, secret := range e.Secrets {
-		stored.Secrets = append(stored.Secrets, s.seal(secret.Reveal(), key, fieldSecrets))
-	}
-	return encode(key, stored)
+	return encode(key, storedEndpoint{
+		Endpoint: *e, VerifyToken: s.seal(e.VerifyToken.Reveal(), key, fieldVerifyToken), Secrets: s.sealAll(e.Secrets, key),
+	})
 }
 
 func (s *Sealer) decodeEndpoint(key string, value []byte) (*chat.Endpoint, error) {
@@ -59,14 +57,53 @@ func (s *Sealer) decodeEndpoint(key string, value []byte) (*chat.Endpoint, error
 		return nil, err
 	}
 	e.VerifyToken = chat.Secret(token)
-	for _, sealed := range stored.Secrets {
-		secret, err := s.open(sealed, key, fieldSecrets)
+	if e.Secrets, err = s.openAll(stored.Secrets, key); err != nil {
+		return nil, err
+	}
+	return &e, nil
+}
+
+// storedBot is a bot's stored form, as storedEndpoint is an endpoint's.
+type storedBot struct {
+	chat.Bot
+	Secrets []string `json:"secrets,omitempty"`
+}
+
+func (s *Sealer) encodeBot(b *chat.Bot) ([]byte, error) {
+	key := keyOf(KindBot, b.ID)
+	return encode(key, storedBot{Bot: *b, Secrets: s.sealAll(b.Secrets, key)})
+}
+
+func (s *Sealer) decodeBot(key string, value []byte) (*chat.Bot, error) {
+	var stored storedBot
+	if err := json.Unmarshal(value, &stored); err != nil {
+		return nil, err
+	}
+	b := stored.Bot
+	var err error
+	if b.Secrets, err = s.openAll(stored.Secrets, key); err != nil {
+		return nil, err
+	}
+	return &b, nil
+}
+
+// sealAll seals a record's signing secrets.
+func (s *Sealer) sealAll(secrets []chat.Secret, key string) (sealed []string) {
+	for _, secret := range secrets {
+		sealed = append(sealed, s.seal(secret.Reveal(), key, fieldSecrets))
+	}
+	return sealed
+}
+
+func (s *Sealer) openAll(sealed []string, key string) (secrets []chat.Secret, err error) {
+	for _, one := range sealed {
+		secret, err := s.open(one, key, fieldSecrets)
 		if err != nil {
 			return nil, err
 		}
-		e.Secrets = append(e.Secrets, chat.Secret(secret))
+		secrets = append(secrets, chat.Secret(secret))
 	}
-	return &e, nil
+	return secrets, nil
 }
 
 func encode(key string, v any) ([]byte, error) {
@@ -85,7 +122,7 @@ func (s *Sealer) decode(kind Kind, id string, value []byte) (v any, err error) {
 	case KindEndpoint:
 		v, err = s.decodeEndpoint(keyOf(kind, id), value)
 	case KindBot:
-		v, err = decodeJSON[chat.Bot](value)
+		v, err = s.decodeBot(keyOf(kind, id), value)
 	case KindToken:
 		v, err = decodeJSON[chat.Token](value)
 	default:

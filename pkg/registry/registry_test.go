@@ -75,7 +75,7 @@ func shopEndpoint() chat.Endpoint {
 // fill writes a bot with a channel and an endpoint, and returns the revision.
 func fill(tb testing.TB, r *registry.Registry) uint64 {
 	tb.Helper()
-	_, err := r.PutBot(tb.Context(), shopBot(), registry.Absent)
+	_, _, err := r.PutBot(tb.Context(), shopBot(), registry.Absent)
 	require.NoError(tb, err)
 	_, err = r.PutChannel(tb.Context(), shopChannel(), registry.Absent)
 	require.NoError(tb, err)
@@ -186,19 +186,19 @@ func TestExpectations(t *testing.T) {
 	r, _ := open(t, conn, registry.Options{Sealer: newSealer(t)})
 	bot := shopBot()
 
-	_, err := r.PutBot(t.Context(), bot, registry.Present)
+	_, _, err := r.PutBot(t.Context(), bot, registry.Present)
 	require.ErrorIs(t, err, registry.ErrNotFound)
-	_, err = r.PutBot(t.Context(), bot, 7)
+	_, _, err = r.PutBot(t.Context(), bot, 7)
 	require.ErrorIs(t, err, registry.ErrNotFound)
-	first, err := r.PutBot(t.Context(), bot, registry.Absent)
+	_, first, err := r.PutBot(t.Context(), bot, registry.Absent)
 	require.NoError(t, err)
-	_, err = r.PutBot(t.Context(), bot, registry.Absent)
+	_, _, err = r.PutBot(t.Context(), bot, registry.Absent)
 	require.ErrorIs(t, err, registry.ErrExists)
 	bot.Name = "Pizza"
-	second, err := r.PutBot(t.Context(), bot, registry.Expect(first))
+	_, second, err := r.PutBot(t.Context(), bot, registry.Expect(first))
 	require.NoError(t, err)
 	require.Greater(t, second, first)
-	_, err = r.PutBot(t.Context(), bot, registry.Expect(first))
+	_, _, err = r.PutBot(t.Context(), bot, registry.Expect(first))
 	require.ErrorIs(t, err, registry.ErrConflict)
 	_, err = r.DeleteBot(t.Context(), "pizza", registry.Expect(first))
 	require.ErrorIs(t, err, registry.ErrConflict)
@@ -206,7 +206,7 @@ func TestExpectations(t *testing.T) {
 	require.NoError(t, err)
 	_, err = r.DeleteBot(t.Context(), "pizza", registry.Any)
 	require.ErrorIs(t, err, registry.ErrNotFound)
-	_, err = r.PutBot(t.Context(), bot, registry.Absent)
+	_, _, err = r.PutBot(t.Context(), bot, registry.Absent)
 	require.NoError(t, err, "a deleted id may be used again")
 }
 

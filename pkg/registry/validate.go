@@ -36,6 +36,7 @@ const (
 const (
 	BotEcho = "echo"
 	BotFlow = "flow"
+	BotHTTP = "http"
 )
 
 // FlowCheck reports what is wrong with a flow's YAML; a *chat.ValidationError
@@ -51,23 +52,58 @@ func ValidateChannel(c *chat.Channel) error {
 	return p.Err()
 }
 
-// ValidateBot returns a *chat.ValidationError, or nil. A nil check accepts
-// every flow.
-func ValidateBot(b *chat.Bot, check FlowCheck) error {
+// ValidateBot returns a *chat.ValidationError, or nil. A nil check accepts every
+// flow, and a nil urlCheck every well-formed URL.
+func ValidateBot(b *chat.Bot, check FlowCheck, urlCheck func(string) error) error {
 	var p chat.Problems
 	checkID(&p, "/id", "bot", b.ID)
 	checkName(&p, b.Name)
 	switch b.Kind {
 	case BotEcho:
-		if b.Flow != "" {
-			p.Add("/flow", `an echo bot has no flow: leave it out, or make the kind "flow"`)
-		}
 	case BotFlow:
 		checkFlow(&p, b, check)
+	case BotHTTP:
+		checkHTTPBot(&p, b, urlCheck)
 	default:
-		p.Add("/kind", fmt.Sprintf(`%q is no kind of bot: use "echo" or "flow"`, b.Kind))
+		p.Add("/kind", fmt.Sprintf(`%q is no kind of bot: use "echo", "flow" or "http"`, b.Kind))
+		return p.Err()
 	}
+	checkForeign(&p, b)
 	return p.Err()
+}
+
+func checkHTTPBot(p *chat.Problems, b *chat.Bot, urlCheck func(string) error) {
+	checkURL(p, b.URL, urlCheck)
+	checkSigningSecrets(p, b.Secrets)
+	checkRetry(p, b.Retry)
+	checkTimeout(p, b.Timeout)
+	checkInFlight(p, b.MaxInFlight)
+	if b.Fallback != "" && strings.TrimSpace(b.Fallback) == "" {
+		p.Add("/fallback", "the fallback is blank: give the text to send, or leave it out")
+	}
+	if n := utf8.RuneCountInString(b.Fallback); n > chat.MaxText {
+		p.Add("/fallback", fmt.Sprintf("the fallback has %d characters: at most %d fit", n, chat.MaxText))
+	}
+}
+
+// checkForeign notes what a bot of another kind has.
+func checkForeign(p *chat.Problems, b *chat.Bot) {
+	for _, field := range []struct {
+		pointer, kind string
+		set           bool
+	}{
+		{"/flow", BotFlow, b.Flow != ""},
+		{"/url", BotHTTP, b.URL != ""},
+		{"/secrets", BotHTTP, len(b.Secrets) > 0},
+		{"/retry", BotHTTP, len(b.Retry) > 0},
+		{"/timeout", BotHTTP, b.Timeout != 0},
+		{"/maxInFlight", BotHTTP, b.MaxInFlight != 0},
+		{"/fallback", BotHTTP, b.Fallback != ""},
+	} {
+		if field.set && field.kind != b.Kind {
+			p.Add(field.pointer, fmt.Sprintf("a bot of kind %q has none: leave it out, or make the kind %q", b.Kind, field.kind))
+		}
+	}
 }
 
 func checkFlow(p *chat.Problems, b *chat.Bot, check FlowCheck) {
@@ -109,9 +145,7 @@ func ValidateEndpoint(e *chat.Endpoint, urlCheck func(string) error) error {
 		}
 	}
 	checkRetry(&p, e.Retry)
-	if t := e.Timeout.Std(); t != 0 && (t < MinTimeout || t > MaxTimeout) {
-		p.Add("/timeout", fmt.Sprintf("the timeout is %s: set it to %s..%s", t, MinTimeout, MaxTimeout))
-	}
+	checkTimeout(&p, e.Timeout)
 	if x := e.ExpireAfter.Std(); x != 0 && x < time.Second {
 		p.Add("/expireAfter", fmt.Sprintf("messages would expire after %s: set at least 1s, or leave it out", x))
 	}
@@ -120,9 +154,7 @@ func ValidateEndpoint(e *chat.Endpoint, urlCheck func(string) error) error {
 	default:
 		p.Add("/onExhausted", fmt.Sprintf(`%q is no policy: use "skip" or "hold"`, e.OnExhausted))
 	}
-	if e.MaxInFlight < 0 || e.MaxInFlight > MaxInFlight {
-		p.Add("/maxInFlight", fmt.Sprintf("maxInFlight is %d: set it to 0..%d, 0 for the default", e.MaxInFlight, MaxInFlight))
-	}
+	checkInFlight(&p, e.MaxInFlight)
 	if utf8.RuneCountInString(e.Disabled) > MaxName {
 		p.Add("/disabled", fmt.Sprintf("the reason has more than %d characters: shorten it", MaxName))
 	}
@@ -155,10 +187,14 @@ func checkSecrets(p *chat.Problems, e *chat.Endpoint) {
 	if e.VerifyToken == "[redacted]" {
 		p.Add("/verifyToken", "this is the redacted form: give the verify token itself, or leave it out to keep the present one")
 	}
-	if len(e.Secrets) > MaxSecrets {
-		p.Add("/secrets", fmt.Sprintf("there are %d signing secrets: at most %d may be in use", len(e.Secrets), MaxSecrets))
+	checkSigningSecrets(p, e.Secrets)
+}
+
+func checkSigningSecrets(p *chat.Problems, secrets []chat.Secret) {
+	if len(secrets) > MaxSecrets {
+		p.Add("/secrets", fmt.Sprintf("there are %d signing secrets: at most %d may be in use", len(secrets), MaxSecrets))
 	}
-	for i, s := range e.Secrets {
+	for i, s := range secrets {
 		if !isSigningSecret(s) {
 			p.Add(fmt.Sprintf("/secrets/%d", i), "a signing secret is whsec_ and 24 to 64 bytes in base64: leave secrets out to have one made")
 		}
@@ -181,6 +217,18 @@ func checkRetry(p *chat.Problems, delays []chat.Duration) {
 		if d.Std() <= 0 || d.Std() > MaxRetryDelay {
 			p.Add(fmt.Sprintf("/retry/%d", i), fmt.Sprintf("a delay of %s: make it more than 0 and at most %s", d.Std(), MaxRetryDelay))
 		}
+	}
+}
+
+func checkTimeout(p *chat.Problems, d chat.Duration) {
+	if t := d.Std(); t != 0 && (t < MinTimeout || t > MaxTimeout) {
+		p.Add("/timeout", fmt.Sprintf("the timeout is %s: set it to %s..%s", t, MinTimeout, MaxTimeout))
+	}
+}
+
+func checkInFlight(p *chat.Problems, n int) {
+	if n < 0 || n > MaxInFlight {
+		p.Add("/maxInFlight", fmt.Sprintf("maxInFlight is %d: set it to 0..%d, 0 for the default", n, MaxInFlight))
 	}
 }
 

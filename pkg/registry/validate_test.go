@@ -102,7 +102,7 @@ func TestValidateBotAndChannel(t *testing.T) {
 		"id and name":    {chat.Bot{ID: "-", Kind: "echo", Name: strings.Repeat("x", 201)}, []string{"/id", "/name"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.Equal(t, c.want, pointers(t, registry.ValidateBot(&c.bot, check)))
+			require.Equal(t, c.want, pointers(t, registry.ValidateBot(&c.bot, check, nil)))
 		})
 	}
 	require.NoError(t, registry.ValidateChannel(&chat.Channel{ID: "a", BotID: "b"}))

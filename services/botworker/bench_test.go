@@ -46,7 +46,7 @@ func BenchmarkTurn(b *testing.B) {
 	require.NoError(b, err)
 	reg, err := registry.Open(b.Context(), conn.JS, registry.Options{Sealer: sealer, OnlyWriter: true})
 	require.NoError(b, err)
-	_, err = reg.PutBot(b.Context(), chat.Bot{ID: botID, Kind: registry.BotEcho}, registry.Absent)
+	_, _, err = reg.PutBot(b.Context(), chat.Bot{ID: botID, Kind: registry.BotEcho}, registry.Absent)
 	require.NoError(b, err)
 	_, err = reg.PutChannel(b.Context(), chat.Channel{ID: channel, BotID: botID}, registry.Absent)
 	require.NoError(b, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/lane"
+	"github.com/parleyhq/parley/pkg/retry"
 	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/wire"
 )
@@ -89,12 +90,25 @@ func (h *handler) Destination(channelID string) string {
 }
 
 // Policy implements lane.Handler.
-func (h *handler) Policy(string) lane.Policy { return lane.Policy{Schedule: h.Schedule} }
+func (h *handler) Policy(botID string) lane.Policy {
+	p := lane.Policy{Schedule: h.Schedule}
+	b, ok := h.Directory.Snapshot().Bot(botID)
+	if !ok {
+		return p // Handle says what to do
+	}
+	p.MaxInFlight, p.LastWord = b.MaxInFlight, b.Fallback != ""
+	if len(b.Retry) > 0 {
+		if own, err := retry.Of(b.Retry); err == nil { // checked when it was set
+			p.Schedule = own
+		}
+	}
+	return p
+}
 
 // Ended implements lane.Handler: it journals what failed. A turn that was
-// processed is journalled when it is saved, with what the bot said.
+// saved is journalled then, with what was said.
 func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
-	if outcome == chat.OutcomeProcessed {
+	if outcome == chat.OutcomeProcessed || outcome == chat.OutcomeFailed {
 		return
 	}
 	turn := &chat.Turn{At: time.Now(), Input: *inputOf(t), BotID: t.Destination, Outcome: outcome}
@@ -104,7 +118,8 @@ func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
 	h.Journal.Turn(turn)
 }
 
-// Handle implements lane.Handler: one turn.
+// Handle implements lane.Handler: one turn. One that is given up ends with the
+// bot's fallback.
 func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 	um, key := inputOf(t), t.Lane.Key
 	last, err := h.sessions.load(ctx, key)
@@ -121,12 +136,12 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 	if handled {
 		return lane.Done()
 	}
-	config, b, verdict := h.botOf(ctx, um)
-	if b == nil {
+	config, verdict := h.botOf(ctx, um)
+	if config == nil {
 		return verdict
 	}
 	started := time.Now()
-	turn, err := h.respond(ctx, b, um, last.rec)
+	turn, err := h.turn(ctx, config, t, last.rec)
 	took := time.Since(started)
 	if err != nil {
 		return h.failed(ctx, err, took)
@@ -162,25 +177,21 @@ func (k known) handled(t *lane.Task) bool {
 // botOf finds the message's bot; where it is nil the verdict says why. The
 // configuration is what was confirmed before the turn began, and so before the
 // message was accepted: the bot messages are stamped with it.
-func (h *handler) botOf(ctx context.Context, um *chat.UserMessage) (*chat.Bot, bot.Bot, lane.Verdict) {
+func (h *handler) botOf(ctx context.Context, um *chat.UserMessage) (*chat.Bot, lane.Verdict) {
 	snapshot, err := h.Directory.CatchUp(ctx)
 	if err != nil {
-		return nil, nil, lane.Stall(fmt.Errorf("asking for the newest configuration: %w", err))
+		return nil, lane.Stall(fmt.Errorf("asking for the newest configuration: %w", err))
 	}
 	channel, ok := snapshot.Channel(um.ChannelID)
 	if !ok {
-		return nil, nil, lane.Dead(reasonChannelRemoved, fmt.Errorf("channel %s does not exist any more", um.ChannelID))
+		return nil, lane.Dead(reasonChannelRemoved, fmt.Errorf("channel %s does not exist any more", um.ChannelID))
 	}
 	config, ok := snapshot.Bot(channel.BotID) // a snapshot that has the channel has its bot, or never will
 	if !ok {
 		h.bots.remove(channel.BotID)
-		return nil, nil, lane.Dead(reasonBotRemoved, fmt.Errorf("bot %s does not exist any more", channel.BotID))
+		return nil, lane.Dead(reasonBotRemoved, fmt.Errorf("bot %s does not exist any more", channel.BotID))
 	}
-	b, err := h.bots.get(config)
-	if err != nil {
-		return nil, nil, lane.Retry(0, fmt.Errorf("bot %s can't be used: %w", config.ID, err))
-	}
-	return config, b, lane.Verdict{}
+	return config, lane.Verdict{}
 }
 
 func (h *handler) failed(ctx context.Context, err error, took time.Duration) lane.Verdict {
@@ -195,6 +206,9 @@ func (h *handler) failed(ctx context.Context, err error, took time.Duration) lan
 		return lane.Dead(reasonInvalid, err)
 	}
 	h.metrics.took(resultFailed, took)
+	if failed, ok := errors.AsType[*bot.FailedError](err); ok {
+		return lane.Retry(failed.RetryAfter, err).With(lane.Detail{Status: failed.Status, Excerpt: failed.Excerpt})
+	}
 	return lane.Retry(0, err)
 }
 
@@ -222,11 +236,16 @@ func (h *handler) saved(um *chat.UserMessage, next *chat.Session, turn *turn, un
 		h.metrics.warnings.Inc()
 		h.Log.Debug("a bot's message", zap.String("bot", next.BotID), zap.String("input", um.ID), zap.String("warning", warning))
 	}
-	if turn.ran {
+	outcome := chat.OutcomeProcessed
+	switch {
+	case turn.fellBack:
+		outcome = chat.OutcomeFailed
+		h.metrics.fallbacks.Inc()
+	case turn.ran:
 		h.metrics.took(resultAnswered, took)
 	}
 	h.Journal.Turn(&chat.Turn{
 		At: started, Input: *um, Output: next.LastOutput, BotID: next.BotID, Duration: took,
-		Outcome: chat.OutcomeProcessed,
+		Outcome: outcome,
 	})
 }

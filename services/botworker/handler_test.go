@@ -356,7 +356,7 @@ func TestBotThatCanNotBeMade(t *testing.T) {
 	require.Equal(t, "retry after 0s: bot pizza can't be used: line 3: no such dialog", r.handle(m))
 	require.Contains(t, r.handle(m), "retry")
 	require.Equal(t, 1, built, "made once for a configuration")
-	_, err := r.registry.PutBot(t.Context(), chat.Bot{ID: botID, Kind: registry.BotEcho, Name: "mended"}, registry.Present)
+	_, _, err := r.registry.PutBot(t.Context(), chat.Bot{ID: botID, Kind: registry.BotEcho, Name: "mended"}, registry.Present)
 	require.NoError(t, err)
 	require.Equal(t, "done", r.handle(m))
 	require.Equal(t, 2, built)

@@ -177,7 +177,7 @@ func newRig(t *testing.T) *rig {
 		cancel()
 		require.NoError(t, <-ended)
 	})
-	_, err = reg.PutBot(t.Context(), chat.Bot{ID: botID, Kind: registry.BotEcho}, registry.Absent)
+	_, _, err = reg.PutBot(t.Context(), chat.Bot{ID: botID, Kind: registry.BotEcho}, registry.Absent)
 	require.NoError(t, err)
 	_, err = reg.PutChannel(t.Context(), chat.Channel{ID: channel, BotID: botID}, registry.Absent)
 	require.NoError(t, err)

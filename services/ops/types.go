@@ -39,13 +39,21 @@ type Endpoint struct {
 	Revision    uint64   `json:"revision,omitempty"`
 }
 
-// Bot is a bot as the API reads and writes it; lists leave the flow out.
+// Bot is a bot as the API reads and writes it; lists leave the flow out. From URL
+// to Fallback all is of http bots. In a PUT, secrets left out, or given as
+// "[redacted]", stay as they are.
 type Bot struct {
-	ID       string `json:"id"`
-	Kind     string `json:"kind"`
-	Name     string `json:"name,omitempty"`
-	Flow     string `json:"flow,omitempty"`
-	Revision uint64 `json:"revision,omitempty"`
+	ID          string   `json:"id"`
+	Kind        string   `json:"kind"`
+	Name        string   `json:"name,omitempty"`
+	Flow        string   `json:"flow,omitempty"`
+	URL         string   `json:"url,omitempty"`
+	Secrets     []string `json:"secrets,omitempty"`
+	Retry       []string `json:"retry,omitempty"` // durations such as "90s"
+	Timeout     string   `json:"timeout,omitempty"`
+	MaxInFlight int      `json:"maxInFlight,omitempty"`
+	Fallback    string   `json:"fallback,omitempty"`
+	Revision    uint64   `json:"revision,omitempty"`
 }
 
 // Token is an access token's record. Token, its clear form, is in the answer

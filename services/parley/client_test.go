@@ -208,7 +208,7 @@ func TestClientErrors(t *testing.T) {
 		want []string
 	}{
 		"refused with places": {env, []string{"endpoint", "create", "crm", "--channel", "shop", "--url", "x"}, 1, []string{"404", "channel \"shop\""}},
-		"rules":               {env, []string{"bot", "create", "A b", "--kind", "magic"}, 1, []string{"422", "/id:", "/kind:", `use "echo" or "flow"`}},
+		"rules":               {env, []string{"bot", "create", "A b", "--kind", "magic"}, 1, []string{"422", "/id:", "/kind:", `use "echo", "flow" or "http"`}},
 		"not found":           {env, []string{"dead", "show", chat.NewMessageID(time.Now(), chat.KeyOf("a", "b"), 2)}, 1, []string{"no dead letter"}},
 		"odd id":              {env, []string{"channel", "show", "../bots"}, 1, []string{"404"}},
 		"no token":            {env[:1], []string{"status", "--data-dir", t.TempDir()}, 1, []string{"--ops-token", "PARLEY_OPS_TOKEN"}},

@@ -170,13 +170,7 @@ func printEndpoint(w io.Writer, e ops.Endpoint) {
 	if e.VerifyToken != nil {
 		field(w, "verify token", *e.VerifyToken)
 	}
-	for _, secret := range e.Secrets {
-		note := ""
-		if secret != ops.Redacted {
-			note = "  (keep it: it is not shown again)"
-		}
-		field(w, "signing secret", secret+note)
-	}
+	printSecrets(w, e.Secrets)
 	field(w, "events", strings.Join(e.Events, ", "))
 	field(w, "retry", strings.Join(e.Retry, ", "))
 	field(w, "timeout", e.Timeout)
@@ -184,4 +178,14 @@ func printEndpoint(w io.Writer, e ops.Endpoint) {
 	field(w, "on exhausted", e.OnExhausted)
 	field(w, "max in flight", fmt.Sprint(e.MaxInFlight))
 	field(w, "revision", e.Revision)
+}
+
+func printSecrets(w io.Writer, secrets []string) {
+	for _, secret := range secrets {
+		note := ""
+		if secret != ops.Redacted {
+			note = "  (keep it: it is not shown again)"
+		}
+		field(w, "signing secret", secret+note)
+	}
 }

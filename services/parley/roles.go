@@ -10,12 +10,14 @@ import (
 	"github.com/parleyhq/parley/pkg/bot"
 	"github.com/parleyhq/parley/pkg/bot/echo"
 	"github.com/parleyhq/parley/pkg/bot/flow"
+	"github.com/parleyhq/parley/pkg/bot/httpbot"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/ledger"
 	"github.com/parleyhq/parley/pkg/ledger/idempotency"
 	"github.com/parleyhq/parley/pkg/partition"
+	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/pkg/webhook"
@@ -129,6 +131,12 @@ func addBotWorker(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	client, err := webhook.NewClient(webhook.Options{Version: version, Guard: p.guard})
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, client.Close)
+	newBot := func(b *chat.Bot) (bot.Bot, error) { return newBot(b, client, p.guard) }
 	svc, err := botworker.New(botworker.Options{
 		Partitions: p.layout.Partitions, DrainTimeout: p.drainTimeout(),
 		Alone: &p.alone, Owner: owner, Open: p.opener(chat.StageUser), Graveyard: letters, Sessions: sessions,
@@ -191,16 +199,26 @@ func (p *platform) opener(stage chat.Stage) func(ctx context.Context, partition 
 }
 
 // newBot makes the bot of a configuration.
-func newBot(b *chat.Bot) (bot.Bot, error) {
+func newBot(b *chat.Bot, client *webhook.Client, guard *webhook.Guard) (bot.Bot, error) {
 	switch b.Kind {
-	case "echo":
+	case registry.BotEcho:
 		return echo.New(), nil
-	case "flow":
+	case registry.BotHTTP:
+		u, err := guard.ParseURL(b.URL)
+		if err != nil {
+			return nil, fmt.Errorf("the bot's URL: %w", err)
+		}
+		keys, err := webhook.ParseSecrets(b.Secrets)
+		if err != nil {
+			return nil, fmt.Errorf("the bot's signing secrets: %w", err)
+		}
+		return httpbot.New(httpbot.Options{Client: client, URL: u, Keys: keys, Timeout: b.Timeout.Std()})
+	case registry.BotFlow:
 		def, err := flow.Parse(b.ID, []byte(b.Flow))
 		if err != nil {
 			return nil, fmt.Errorf("the flow of bot %s: %w", b.ID, err)
 		}
 		return flow.New(def), nil
 	}
-	return nil, fmt.Errorf("bot %s is of kind %q: there are echo and flow", b.ID, b.Kind)
+	return nil, fmt.Errorf("bot %s is of kind %q: there are echo, flow and http", b.ID, b.Kind)
 }
