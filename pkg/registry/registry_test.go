@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -336,17 +337,56 @@ func TestSecretsAreSealed(t *testing.T) {
 	fill(t, r)
 	kv, err := conn.JS.KeyValue(t.Context(), topology.BucketConfig)
 	require.NoError(t, err)
-	stored, err := kv.Get(t.Context(), "endpoint.crm")
+	_, _, err = r.PutBot(t.Context(), helper(), registry.Absent)
 	require.NoError(t, err)
-	require.NotContains(t, string(stored.Value()), "verify-me")
-	require.NotContains(t, string(stored.Value()), "whsec_")
-	require.NotContains(t, string(stored.Value()), "[redacted]")
+	for _, key := range []string{"bot.helper", "endpoint.crm"} {
+		stored, err := kv.Get(t.Context(), key)
+		require.NoError(t, err)
+		require.NotContains(t, string(stored.Value()), "verify-me")
+		require.NotContains(t, string(stored.Value()), "whsec_")
+		require.NotContains(t, string(stored.Value()), "[redacted]")
 
-	// A ciphertext opens in its own record only.
-	_, err = kv.Put(t.Context(), "endpoint.thief", stored.Value())
+		// A ciphertext opens in its own record only.
+		kind, _, _ := strings.Cut(key, ".")
+		_, err = kv.Put(t.Context(), kind+".thief", stored.Value())
+		require.NoError(t, err)
+		_, err = registry.Open(t.Context(), conn.JS, o)
+		require.ErrorIs(t, err, registry.ErrWrongKey)
+		require.NoError(t, kv.Delete(t.Context(), kind+".thief"))
+	}
+}
+
+// helper is an http bot.
+func helper() chat.Bot {
+	return chat.Bot{
+		ID: "helper", Kind: registry.BotHTTP, Name: "Helper", URL: "https://example.com/turn", Secrets: []chat.Secret{secretOne, secretTwo},
+		Retry: []chat.Duration{chat.Duration(time.Second)}, Timeout: chat.Duration(time.Second), MaxInFlight: 3, Fallback: "Sorry.",
+	}
+}
+
+// TestStoredFormOfABotIsComplete fails when a field of chat.Bot doesn't survive.
+func TestStoredFormOfABotIsComplete(t *testing.T) {
+	v := reflect.ValueOf(helper())
+	for i := range v.NumField() {
+		if name := v.Type().Field(i).Name; name != "Flow" { // an http bot has none
+			require.False(t, v.Field(i).IsZero(), "set %s in this test", name)
+		}
+	}
+	conn := brokertest.New(t)
+	o := registry.Options{Sealer: newSealer(t), NewSecret: func() chat.Secret { return secretTwo }}
+	r, _ := open(t, conn, o)
+	stored, _, err := r.PutBot(t.Context(), helper(), registry.Absent)
 	require.NoError(t, err)
-	_, err = registry.Open(t.Context(), conn.JS, o)
-	require.ErrorIs(t, err, registry.ErrWrongKey)
+	require.Equal(t, helper(), stored)
+	bare := helper()
+	bare.ID, bare.Secrets = "bare", nil
+	stored, _, err = r.PutBot(t.Context(), bare, registry.Absent)
+	require.NoError(t, err)
+	require.Equal(t, []chat.Secret{secretTwo}, stored.Secrets, "one is made")
+	again, err := registry.Open(t.Context(), conn.JS, o)
+	require.NoError(t, err)
+	got, _ := again.Snapshot().Bot("helper")
+	require.Equal(t, helper(), *got)
 }
 
 // TestStoredFormIsComplete fails when a field of chat.Endpoint doesn't survive.

@@ -288,7 +288,9 @@ func (c *Client) readAnswer(body io.Reader, limit int64, result *Result) {
 		return
 	}
 	whole, err := io.ReadAll(io.LimitReader(body, limit+1))
-	result.Excerpt = bytes.Clone(whole[:min(len(whole), MaxExcerpt)]) // kept for long, unlike the whole
+	if n := min(len(whole), MaxExcerpt); n > 0 {
+		result.Excerpt = bytes.Clone(whole[:n]) // kept for long, unlike the whole
+	}
 	switch {
 	case err != nil:
 		result.BodyErr = err

@@ -131,6 +131,32 @@ func TestDoReadsAnswers(t *testing.T) {
 	}
 }
 
+func TestDoKeepsTheWholeOfAnAnswerThatIsWanted(t *testing.T) {
+	const limit = 100 << 10
+	for _, c := range []struct {
+		name  string
+		size  int
+		whole bool
+	}{{"none", 0, true}, {"small", 10, true}, {"at the limit", limit, true}, {"above it", limit + 1, false}, {"far above it", 10 * limit, false}} {
+		t.Run(c.name, func(t *testing.T) {
+			body := strings.Repeat("x", c.size)
+			r := webhooktest.New(t, webhooktest.WithScript(func(int, *webhooktest.Received) webhooktest.Reply { return webhooktest.Reply{Body: body} }))
+			result := newClient(t, nil).Do(t.Context(), webhook.Request{URL: r.ParsedURL(), MessageID: "m", Attempt: 1, MaxAnswer: limit})
+			require.NoError(t, result.Err)
+			require.Equal(t, http.StatusOK, result.Status)
+			require.Equal(t, body[:min(c.size, webhook.MaxExcerpt)], string(result.Excerpt))
+			if c.whole {
+				require.NoError(t, result.BodyErr)
+				require.Equal(t, body, string(result.Body))
+				return
+			}
+			require.Equal(t, webhook.KindProtocol, webhook.KindOf(result.BodyErr))
+			require.ErrorContains(t, result.BodyErr, "more than 102400 bytes")
+			require.Nil(t, result.Body, "a part would pass for the whole")
+		})
+	}
+}
+
 func TestDoSaysWhatBroke(t *testing.T) {
 	never := make(chan struct{})
 	silent := webhooktest.New(t, webhooktest.WithScript(func(int, *webhooktest.Received) webhooktest.Reply {

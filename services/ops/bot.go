@@ -101,7 +101,7 @@ func (s *Service) writeBot(c echo.Context, in Bot, expect registry.Expect) error
 		if err != nil {
 			return err
 		}
-		made := len(b.Secrets) == 0
+		made := len(b.Secrets) == 0 // they are, where they are needed
 		stored, revision, err := s.Registry.PutBot(ctx, b, at)
 		if at != expect && (errors.Is(err, registry.ErrConflict) || errors.Is(err, registry.ErrExists) || errors.Is(err, registry.ErrNotFound)) {
 			continue // another write came between: read again

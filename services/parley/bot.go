@@ -38,7 +38,7 @@ type botFlags struct {
 
 func (f *botFlags) bind(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.in.Kind, "kind", "", "`KIND` of bot: echo, flow or http (default flow with --file, http with --url, else echo)")
+	flags.StringVar(&f.in.Kind, "kind", "", "`KIND` of bot: echo, flow or http (default flow with --file, else echo)")
 	flags.StringVar(&f.file, "file", "", "`FILE` with the YAML of a flow")
 	flags.StringVar(&f.in.Name, "name", "", "`NAME` for people")
 	flags.StringVar(&f.in.URL, "url", "", "`URL` that an http bot's turns are posted to")
@@ -65,9 +65,6 @@ func (f *botFlags) change(cmd *cobra.Command, b *ops.Bot) error {
 		if cmd.Flags().Changed(name) {
 			set()
 		}
-	}
-	if f.in.URL != "" {
-		b.Kind = registry.BotHTTP
 	}
 	if f.file != "" {
 		text, err := os.ReadFile(f.file)
