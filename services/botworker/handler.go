@@ -118,8 +118,8 @@ func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
 	h.Journal.Turn(turn)
 }
 
-// Handle implements lane.Handler: one turn. One that is given up ends with the
-// bot's fallback.
+// Handle implements lane.Handler: one turn, or the fallback of one that is given
+// up.
 func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 	um, key := inputOf(t), t.Lane.Key
 	last, err := h.sessions.load(ctx, key)

@@ -36,7 +36,7 @@ func TestAnswers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := time.Now()
-			r := httptest.NewRequest(http.MethodPost, "/turn", strings.NewReader(c.body+c.stranger))
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/turn", strings.NewReader(c.body+c.stranger))
 			r.Header.Set(webhook.HeaderID, "msg_1-0")
 			r.Header.Set(webhook.HeaderTimestamp, strconv.FormatInt(now.Unix(), 10))
 			r.Header.Set(webhook.HeaderSignature, webhook.Sign(keys, "msg_1-0", now, []byte(c.body)))

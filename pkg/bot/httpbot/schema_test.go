@@ -119,9 +119,8 @@ func TestSchemasNameTheFields(t *testing.T) {
 
 // tags are the names of a struct's fields in JSON.
 func tags(v any) (names []string) {
-	typ := reflect.TypeOf(v)
-	for i := range typ.NumField() {
-		name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+	for field := range reflect.TypeOf(v).Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		names = append(names, name)
 	}
 	return names
@@ -150,7 +149,9 @@ func TestAnswersAreJudgedAsTheSchemaSays(t *testing.T) {
 		{attachment(`{"type":"template","payload":{"template_type":"list","elements":[{"title":"x"}],"buttons":[{"type":"element_share"}]}}`), ""},
 		{`{"sessionData":{"a":null,"b":{"c":[1]}},"nextDialogstate":"","locale":"nl-BE","nlp":{"intent":{"name":"hi","score":1}}}`, ""},
 
-		{`[]`, ""}, {`"hello"`, ""}, {`null`, ""}, // wrong as a whole
+		{`[]`, ""}, // wrong as a whole
+		{`"hello"`, ""},
+		{`null`, ""},
 		{`{"messages":{"text":"a"}}`, "/messages"},
 		{`{"messages":[` + strings.Repeat(`{"text":"a"},`, chat.MaxBotMessages) + `{"text":"a"}]}`, "/messages"},
 		{message(`"a"`), at},
