@@ -84,6 +84,8 @@ func (*benchStage) Suspects() ([]partition.Work, int)                    { retur
 func (*benchStage) NoteInFlight(context.Context, []partition.Work) error { return nil }
 
 func (*benchStage) Close(context.Context, bool) error                      { return nil }
+func (*benchStage) Forget(uint64)                                          {}
+func (*benchStage) HeldUp(time.Time) (uint64, bool)                        { return 0, false }
 func (*benchStage) Settle(context.Context, string, chat.Ordinal) error     { return nil }
 func (*benchStage) Ended(*lane.Task, *chat.Attempt, chat.Outcome)          {}
 func (*benchStage) Destination(group string) string                        { return group }

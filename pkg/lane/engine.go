@@ -144,9 +144,9 @@ func (e *Engine) serve(ctx context.Context, lease partition.Lease, log *zap.Logg
 	if err != nil {
 		return fmt.Errorf("opening partition %d: %w", lease.Partition(), err)
 	}
-	s := newShard(ctx, e, lease, store, log)
+	s := newShard(ctx, e, lease, store, source, log)
 	e.add(s)
-	err = s.run(ctx, source)
+	err = s.run(ctx)
 	e.remove(s)
 	s.drain(ctx)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

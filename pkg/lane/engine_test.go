@@ -189,6 +189,20 @@ type rig struct {
 	memory  *memory
 	stop    func()
 	engine  *lane.Engine
+	sole    bool
+}
+
+// withEachSource runs a test with a consumer, and without one where the engine
+// has the work queue to itself.
+func withEachSource(t *testing.T, test func(r *rig)) {
+	t.Helper()
+	for name, sole := range map[string]bool{"consumer": false, "sole": true} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.sole = sole
+			test(r)
+		})
+	}
 }
 
 func newRig(t *testing.T) *rig {
@@ -204,7 +218,12 @@ func (r *rig) start() {
 	r.engine = lane.New(lane.Options{
 		Stage: chat.StageBot, Marks: r.memory, Graveyard: r.memory, ReconcileEvery: 100 * time.Millisecond, Log: log, Metrics: prometheus.NewRegistry(),
 		Open: func(ctx context.Context, p int) (lane.Store, error) {
-			return lane.NewJetStream(ctx, r.conn, chat.StageBot, p)
+			store, err := lane.NewJetStream(ctx, r.conn, chat.StageBot, p)
+			if err != nil {
+				return nil, err
+			}
+			store.Sole = r.sole
+			return store, nil
 		},
 	}, r.handler)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -256,8 +275,10 @@ func upTo(n int) []uint64 {
 	return out
 }
 
-func TestOrderAndOnceUnderRandomFailures(t *testing.T) {
-	r := newRig(t)
+func TestOrderAndOnceUnderRandomFailures(t *testing.T) { withEachSource(t, testOrderAndOnceUnderRandomFailures) }
+
+func testOrderAndOnceUnderRandomFailures(r *rig) {
+	t := r.t
 	const convs, messages = 40, 50
 	r.handler.script["e1"] = func(*lane.Task) lane.Verdict {
 		if rand.IntN(5) == 0 {
@@ -284,8 +305,10 @@ func TestOrderAndOnceUnderRandomFailures(t *testing.T) {
 	r.requireEmpty()
 }
 
-func TestExhaustedBecomesDeadLetterAndTheLaneGoesOn(t *testing.T) {
-	r := newRig(t)
+func TestExhaustedBecomesDeadLetterAndTheLaneGoesOn(t *testing.T) { withEachSource(t, testExhaustedBecomesDeadLetterAndTheLaneGoesOn) }
+
+func testExhaustedBecomesDeadLetterAndTheLaneGoesOn(r *rig) {
+	t := r.t
 	r.handler.script["e"] = func(task *lane.Task) lane.Verdict {
 		if task.Place.Counter == 2 {
 			return lane.Retry(0, errors.New("answered 500")).With(lane.Detail{Status: 500})
@@ -312,8 +335,10 @@ func TestExhaustedBecomesDeadLetterAndTheLaneGoesOn(t *testing.T) {
 	r.requireEmpty()
 }
 
-func TestHoldKeepsTheLane(t *testing.T) {
-	r := newRig(t)
+func TestHoldKeepsTheLane(t *testing.T) { withEachSource(t, testHoldKeepsTheLane) }
+
+func testHoldKeepsTheLane(r *rig) {
+	t := r.t
 	r.handler.policy["e"] = lane.Policy{Schedule: quick, Hold: true}
 	r.handler.script["e"] = func(*lane.Task) lane.Verdict { return lane.Retry(0, errors.New("no")) }
 	r.start()
@@ -328,8 +353,10 @@ func TestHoldKeepsTheLane(t *testing.T) {
 	require.Equal(t, len(quick)+1, r.handler.tries["e a"])
 }
 
-func TestPanicAndUndecodableBecomeDeadLetters(t *testing.T) {
-	r := newRig(t)
+func TestPanicAndUndecodableBecomeDeadLetters(t *testing.T) { withEachSource(t, testPanicAndUndecodableBecomeDeadLetters) }
+
+func testPanicAndUndecodableBecomeDeadLetters(r *rig) {
+	t := r.t
 	r.handler.script["e"] = func(task *lane.Task) lane.Verdict {
 		if task.Place.Counter == 1 {
 			panic("boom")
@@ -353,8 +380,10 @@ func TestPanicAndUndecodableBecomeDeadLetters(t *testing.T) {
 	require.Equal(t, map[string]string{lane.ReasonPanic: "e a 1", lane.ReasonUndecodable: "rubbish"}, reasons)
 }
 
-func TestSlowLaneOverflowsAndHarmsNobody(t *testing.T) {
-	r := newRig(t)
+func TestSlowLaneOverflowsAndHarmsNobody(t *testing.T) { withEachSource(t, testSlowLaneOverflowsAndHarmsNobody) }
+
+func testSlowLaneOverflowsAndHarmsNobody(r *rig) {
+	t := r.t
 	open := make(chan struct{})
 	r.handler.script["slow"] = func(*lane.Task) lane.Verdict {
 		<-open
@@ -376,8 +405,10 @@ func TestSlowLaneOverflowsAndHarmsNobody(t *testing.T) {
 	r.requireEmpty()
 }
 
-func TestClosedDestinationParksAndWakesInOrder(t *testing.T) {
-	r := newRig(t)
+func TestClosedDestinationParksAndWakesInOrder(t *testing.T) { withEachSource(t, testClosedDestinationParksAndWakesInOrder) }
+
+func testClosedDestinationParksAndWakesInOrder(r *rig) {
+	t := r.t
 	r.handler.policy["e"] = lane.Policy{Schedule: quick, Closed: "disabled"}
 	r.start()
 	for i := range 20 {
@@ -396,8 +427,10 @@ func TestClosedDestinationParksAndWakesInOrder(t *testing.T) {
 	r.requireEmpty()
 }
 
-func TestRestartNeitherForgetsNorRepeatsAnAttempt(t *testing.T) {
-	r := newRig(t)
+func TestRestartNeitherForgetsNorRepeatsAnAttempt(t *testing.T) { withEachSource(t, testRestartNeitherForgetsNorRepeatsAnAttempt) }
+
+func testRestartNeitherForgetsNorRepeatsAnAttempt(r *rig) {
+	t := r.t
 	r.handler.policy["e"] = lane.Policy{Schedule: retry.Schedule{time.Millisecond, 50 * time.Millisecond, 300 * time.Millisecond}}
 	var mu sync.Mutex
 	var numbers []int
@@ -419,8 +452,10 @@ func TestRestartNeitherForgetsNorRepeatsAnAttempt(t *testing.T) {
 	r.requireEmpty()
 }
 
-func TestClosedDestinationLeavesTheWindowOpenAfterARestart(t *testing.T) {
-	r := newRig(t)
+func TestClosedDestinationLeavesTheWindowOpenAfterARestart(t *testing.T) { withEachSource(t, testClosedDestinationLeavesTheWindowOpenAfterARestart) }
+
+func testClosedDestinationLeavesTheWindowOpenAfterARestart(r *rig) {
+	t := r.t
 	r.handler.policy["e"] = lane.Policy{Schedule: quick, Closed: "disabled"}
 	r.start()
 	const convs = 600 // more than the windows of both partitions
@@ -443,8 +478,10 @@ func TestClosedDestinationLeavesTheWindowOpenAfterARestart(t *testing.T) {
 	r.requireEmpty()
 }
 
-func TestTimeWhileNobodyWorkedIsNoEvidence(t *testing.T) {
-	r := newRig(t)
+func TestTimeWhileNobodyWorkedIsNoEvidence(t *testing.T) { withEachSource(t, testTimeWhileNobodyWorkedIsNoEvidence) }
+
+func testTimeWhileNobodyWorkedIsNoEvidence(r *rig) {
+	t := r.t
 	schedule := retry.Schedule{time.Millisecond, 300 * time.Millisecond, time.Millisecond}
 	r.handler.policy["e"] = lane.Policy{Schedule: schedule}
 	r.handler.script["e"] = func(task *lane.Task) lane.Verdict {
@@ -465,8 +502,10 @@ func TestTimeWhileNobodyWorkedIsNoEvidence(t *testing.T) {
 	r.requireEmpty()
 }
 
-func TestStateThatOutlivedItsMessagesIsDropped(t *testing.T) {
-	r := newRig(t)
+func TestStateThatOutlivedItsMessagesIsDropped(t *testing.T) { withEachSource(t, testStateThatOutlivedItsMessagesIsDropped) }
+
+func testStateThatOutlivedItsMessagesIsDropped(r *rig) {
+	t := r.t
 	key := chat.KeyOf("c", "a")
 	store, err := lane.NewJetStream(t.Context(), r.conn, chat.StageBot, key.Partition(brokertest.Layout.Partitions))
 	require.NoError(t, err)
@@ -479,8 +518,10 @@ func TestStateThatOutlivedItsMessagesIsDropped(t *testing.T) {
 	r.requireEmpty()
 }
 
-func TestFullGraveyardHoldsTheLaneUntilItTakesTheLetter(t *testing.T) {
-	r := newRig(t)
+func TestFullGraveyardHoldsTheLaneUntilItTakesTheLetter(t *testing.T) { withEachSource(t, testFullGraveyardHoldsTheLaneUntilItTakesTheLetter) }
+
+func testFullGraveyardHoldsTheLaneUntilItTakesTheLetter(r *rig) {
+	t := r.t
 	r.memory.full = true
 	r.handler.script["e"] = func(task *lane.Task) lane.Verdict {
 		if task.Place.Counter == 1 {
@@ -505,8 +546,10 @@ func TestFullGraveyardHoldsTheLaneUntilItTakesTheLetter(t *testing.T) {
 
 // What an owner before stored late is found and, as a copy of what was
 // delivered, removed.
-func TestStrayParkedMessageIsFound(t *testing.T) {
-	r := newRig(t)
+func TestStrayParkedMessageIsFound(t *testing.T) { withEachSource(t, testStrayParkedMessageIsFound) }
+
+func testStrayParkedMessageIsFound(r *rig) {
+	t := r.t
 	r.start()
 	r.publish("e", "a", 1)
 	r.publish("e", "a", 2)

@@ -247,6 +247,10 @@ func (s *modelSource) ack(seq uint64) {
 	s.part.queue = slices.DeleteFunc(s.part.queue, func(m lane.Message) bool { return m.Seq == seq })
 }
 
+func (s *modelSource) Forget(uint64) {}
+
+func (s *modelSource) HeldUp(time.Time) (uint64, bool) { return 0, false }
+
 func (s *modelSource) Close(context.Context, bool) error { return nil }
 
 // Load implements lane.Marks.

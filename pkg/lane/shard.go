@@ -18,6 +18,7 @@ type shard struct {
 	engine *Engine
 	lease  partition.Lease
 	store  Store
+	source Source
 	log    *zap.Logger
 
 	// fetching ends when nothing new is to be started, trying when attempts
@@ -47,7 +48,7 @@ type shard struct {
 	routingTurn chan struct{}
 }
 
-func newShard(ctx context.Context, e *Engine, lease partition.Lease, store Store, log *zap.Logger) *shard {
+func newShard(ctx context.Context, e *Engine, lease partition.Lease, store Store, source Source, log *zap.Logger) *shard {
 	working, abort := context.WithCancelCause(context.WithoutCancel(ctx))
 	trying, cut := context.WithCancelCause(working)
 	works, vanished := lease.Suspects()
@@ -56,7 +57,7 @@ func newShard(ctx context.Context, e *Engine, lease partition.Lease, store Store
 		suspects[w] = true
 	}
 	s := &shard{
-		engine: e, lease: lease, store: store, log: log,
+		engine: e, lease: lease, store: store, source: source, log: log,
 		fetching: ctx, trying: trying, working: working, cut: cut, abort: abort,
 		slots: make(chan struct{}, window),
 		lanes: map[ID]*lane{}, inHand: map[uint64]*hot{}, kick: make(chan struct{}, 1),
@@ -68,12 +69,12 @@ func newShard(ctx context.Context, e *Engine, lease partition.Lease, store Store
 }
 
 // run adopts the parked lanes and pulls until the source fails or ctx ends.
-func (s *shard) run(ctx context.Context, source Source) error {
+func (s *shard) run(ctx context.Context) error {
 	if err := s.adopt(ctx); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.pump(ctx, source) })
+	g.Go(func() error { return s.pump(ctx) })
 	g.Go(func() error { return s.runTimers(ctx) })
 	g.Go(func() error { return s.sweep(ctx) })
 	g.Go(func() error { return s.reconcile(ctx) })
@@ -133,13 +134,13 @@ func (s *shard) reconcile(ctx context.Context) error {
 }
 
 // pump delivers the work queue to the lanes, in order.
-func (s *shard) pump(ctx context.Context, source Source) error {
+func (s *shard) pump(ctx context.Context) error {
 	var last uint64
 	for {
 		if err := s.waitForSlot(ctx); err != nil {
 			return err
 		}
-		d, err := source.Next(ctx)
+		d, err := s.source.Next(ctx)
 		if err != nil {
 			return err
 		}
@@ -401,6 +402,9 @@ func (s *shard) sweep(ctx context.Context) error {
 		case now := <-tick.C:
 			s.engine.processor.judge(now)
 			s.parkSlow(now)
+			if seq, held := s.source.HeldUp(now); held {
+				s.parkHolder(seq)
+			}
 		}
 	}
 }
@@ -413,6 +417,18 @@ func (s *shard) parkSlow(now time.Time) {
 		if l.hot() && l.active && !l.through.Load() && now.Sub(l.since) >= patience && (!short || l.dest.gate.isSlow(now)) {
 			l.dest.setCongested()
 			s.park(l, parkedCongested)
+		}
+	}
+}
+
+// parkHolder parks the lanes that have a message at their head, so that it
+// leaves the work queue.
+func (s *shard) parkHolder(seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lanes {
+		if l.hot() && l.queue[0].hot.seq == seq {
+			s.park(l, parkedOverflow)
 		}
 	}
 }

@@ -298,6 +298,9 @@ func (s *shard) settle(ctx context.Context, l *lane, it *item) {
 
 // settled removes the head from where it stands.
 func (s *shard) settled(ctx context.Context, l *lane, it *item) {
+	if it.unmarked || it.msg.Replay != "" {
+		s.source.Forget(it.msg.Seq)
+	}
 	s.mu.Lock()
 	if l.hand == it { // settled before its state was stored
 		l.hand, it.pending = nil, nil

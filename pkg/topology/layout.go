@@ -95,8 +95,8 @@ func (l Layout) Streams() []jetstream.StreamConfig {
 				Retention:  jetstream.WorkQueuePolicy,
 				Discard:    jetstream.DiscardNew,
 				MaxBytes:   l.bytes(share) / int64(l.Partitions),
-				Duplicates: 10 * time.Second,
-				Replicas:   l.Replicas,
+				Duplicates: 10 * time.Second, AllowDirect: l.direct(),
+				Replicas: l.Replicas,
 			})
 		}
 	}
@@ -136,8 +136,7 @@ func (l Layout) ownership(bucket string, share int64) jetstream.StreamConfig {
 	}
 }
 
-// direct says whether sessions and parked messages are read directly, which is
-// cheaper, instead of by a request to the leader: where there are replicas these
+// direct says whether messages are read directly, which is cheaper, instead of by a request to the leader: where there are replicas these
 // reads lag.
 func (l Layout) direct() bool { return l.Replicas == 1 }
 

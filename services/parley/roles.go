@@ -186,7 +186,12 @@ func (p *process) drainTimeout() time.Duration { return p.flags.shutdownTimeout 
 
 func (p *platform) opener(stage chat.Stage) func(ctx context.Context, partition int) (lane.Store, error) {
 	return func(ctx context.Context, partition int) (lane.Store, error) {
-		return lane.NewJetStream(ctx, p.conn, stage, partition)
+		store, err := lane.NewJetStream(ctx, p.conn, stage, partition)
+		if err != nil {
+			return nil, err
+		}
+		store.Sole = p.flags.natsURL == ""
+		return store, nil
 	}
 }
 
