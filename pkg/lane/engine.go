@@ -67,6 +67,7 @@ type Engine struct {
 	metrics   *metrics
 	gate      gate
 	processor processor
+	hands     hands
 
 	mu           sync.Mutex
 	destinations map[string]*destination
@@ -89,6 +90,7 @@ func New(o Options, h Handler) *Engine {
 	}
 	e := &Engine{
 		Options: o, handler: guarded{Handler: h, log: o.Log.With(zap.String("stage", string(o.Stage)))}, metrics: newMetrics(o.Metrics, o.Stage),
+		hands:        newHands(),
 		destinations: map[string]*destination{}, shards: map[*shard]struct{}{},
 	}
 	e.gate = gate{limit: o.MaxInFlight, pass: func(l *lane) { l.shard.start(l) }}
@@ -97,6 +99,7 @@ func New(o Options, h Handler) *Engine {
 
 // Run works on the partitions that the owner hands out, until ctx ends.
 func (e *Engine) Run(ctx context.Context, owner partition.Owner) error {
+	defer e.hands.close()
 	return owner.Run(ctx, e.hold)
 }
 

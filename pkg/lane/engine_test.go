@@ -275,7 +275,9 @@ func upTo(n int) []uint64 {
 	return out
 }
 
-func TestOrderAndOnceUnderRandomFailures(t *testing.T) { withEachSource(t, testOrderAndOnceUnderRandomFailures) }
+func TestOrderAndOnceUnderRandomFailures(t *testing.T) {
+	withEachSource(t, testOrderAndOnceUnderRandomFailures)
+}
 
 func testOrderAndOnceUnderRandomFailures(r *rig) {
 	t := r.t
@@ -305,7 +307,9 @@ func testOrderAndOnceUnderRandomFailures(r *rig) {
 	r.requireEmpty()
 }
 
-func TestExhaustedBecomesDeadLetterAndTheLaneGoesOn(t *testing.T) { withEachSource(t, testExhaustedBecomesDeadLetterAndTheLaneGoesOn) }
+func TestExhaustedBecomesDeadLetterAndTheLaneGoesOn(t *testing.T) {
+	withEachSource(t, testExhaustedBecomesDeadLetterAndTheLaneGoesOn)
+}
 
 func testExhaustedBecomesDeadLetterAndTheLaneGoesOn(r *rig) {
 	t := r.t
@@ -353,7 +357,9 @@ func testHoldKeepsTheLane(r *rig) {
 	require.Equal(t, len(quick)+1, r.handler.tries["e a"])
 }
 
-func TestPanicAndUndecodableBecomeDeadLetters(t *testing.T) { withEachSource(t, testPanicAndUndecodableBecomeDeadLetters) }
+func TestPanicAndUndecodableBecomeDeadLetters(t *testing.T) {
+	withEachSource(t, testPanicAndUndecodableBecomeDeadLetters)
+}
 
 func testPanicAndUndecodableBecomeDeadLetters(r *rig) {
 	t := r.t
@@ -380,7 +386,9 @@ func testPanicAndUndecodableBecomeDeadLetters(r *rig) {
 	require.Equal(t, map[string]string{lane.ReasonPanic: "e a 1", lane.ReasonUndecodable: "rubbish"}, reasons)
 }
 
-func TestSlowLaneOverflowsAndHarmsNobody(t *testing.T) { withEachSource(t, testSlowLaneOverflowsAndHarmsNobody) }
+func TestSlowLaneOverflowsAndHarmsNobody(t *testing.T) {
+	withEachSource(t, testSlowLaneOverflowsAndHarmsNobody)
+}
 
 func testSlowLaneOverflowsAndHarmsNobody(r *rig) {
 	t := r.t
@@ -405,7 +413,9 @@ func testSlowLaneOverflowsAndHarmsNobody(r *rig) {
 	r.requireEmpty()
 }
 
-func TestClosedDestinationParksAndWakesInOrder(t *testing.T) { withEachSource(t, testClosedDestinationParksAndWakesInOrder) }
+func TestClosedDestinationParksAndWakesInOrder(t *testing.T) {
+	withEachSource(t, testClosedDestinationParksAndWakesInOrder)
+}
 
 func testClosedDestinationParksAndWakesInOrder(r *rig) {
 	t := r.t
@@ -427,7 +437,9 @@ func testClosedDestinationParksAndWakesInOrder(r *rig) {
 	r.requireEmpty()
 }
 
-func TestRestartNeitherForgetsNorRepeatsAnAttempt(t *testing.T) { withEachSource(t, testRestartNeitherForgetsNorRepeatsAnAttempt) }
+func TestRestartNeitherForgetsNorRepeatsAnAttempt(t *testing.T) {
+	withEachSource(t, testRestartNeitherForgetsNorRepeatsAnAttempt)
+}
 
 func testRestartNeitherForgetsNorRepeatsAnAttempt(r *rig) {
 	t := r.t
@@ -452,7 +464,9 @@ func testRestartNeitherForgetsNorRepeatsAnAttempt(r *rig) {
 	r.requireEmpty()
 }
 
-func TestClosedDestinationLeavesTheWindowOpenAfterARestart(t *testing.T) { withEachSource(t, testClosedDestinationLeavesTheWindowOpenAfterARestart) }
+func TestClosedDestinationLeavesTheWindowOpenAfterARestart(t *testing.T) {
+	withEachSource(t, testClosedDestinationLeavesTheWindowOpenAfterARestart)
+}
 
 func testClosedDestinationLeavesTheWindowOpenAfterARestart(r *rig) {
 	t := r.t
@@ -478,7 +492,9 @@ func testClosedDestinationLeavesTheWindowOpenAfterARestart(r *rig) {
 	r.requireEmpty()
 }
 
-func TestTimeWhileNobodyWorkedIsNoEvidence(t *testing.T) { withEachSource(t, testTimeWhileNobodyWorkedIsNoEvidence) }
+func TestTimeWhileNobodyWorkedIsNoEvidence(t *testing.T) {
+	withEachSource(t, testTimeWhileNobodyWorkedIsNoEvidence)
+}
 
 func testTimeWhileNobodyWorkedIsNoEvidence(r *rig) {
 	t := r.t
@@ -502,7 +518,9 @@ func testTimeWhileNobodyWorkedIsNoEvidence(r *rig) {
 	r.requireEmpty()
 }
 
-func TestStateThatOutlivedItsMessagesIsDropped(t *testing.T) { withEachSource(t, testStateThatOutlivedItsMessagesIsDropped) }
+func TestStateThatOutlivedItsMessagesIsDropped(t *testing.T) {
+	withEachSource(t, testStateThatOutlivedItsMessagesIsDropped)
+}
 
 func testStateThatOutlivedItsMessagesIsDropped(r *rig) {
 	t := r.t
@@ -518,7 +536,9 @@ func testStateThatOutlivedItsMessagesIsDropped(r *rig) {
 	r.requireEmpty()
 }
 
-func TestFullGraveyardHoldsTheLaneUntilItTakesTheLetter(t *testing.T) { withEachSource(t, testFullGraveyardHoldsTheLaneUntilItTakesTheLetter) }
+func TestFullGraveyardHoldsTheLaneUntilItTakesTheLetter(t *testing.T) {
+	withEachSource(t, testFullGraveyardHoldsTheLaneUntilItTakesTheLetter)
+}
 
 func testFullGraveyardHoldsTheLaneUntilItTakesTheLetter(r *rig) {
 	t := r.t

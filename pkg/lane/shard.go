@@ -322,18 +322,19 @@ func (s *shard) activate(l *lane) {
 
 // start is called when both gates have let a lane through, perhaps under a
 // shard's mutex.
-func (s *shard) start(l *lane) {
-	go func() {
-		begun := s.begin(l)
-		if begun {
-			defer s.workers.Done()
-			s.step(s.working, l)
-		}
-		s.leave(l)
-		if begun {
-			s.rest(l)
-		}
-	}()
+func (s *shard) start(l *lane) { s.engine.hands.take(l) }
+
+// work takes a lane a step further.
+func (s *shard) work(l *lane) {
+	begun := s.begin(l)
+	if begun {
+		defer s.workers.Done()
+		s.step(s.working, l)
+	}
+	s.leave(l)
+	if begun {
+		s.rest(l)
+	}
 }
 
 // begin counts a worker in, unless the shard is closed.
