@@ -134,7 +134,7 @@ func (c *Conn) Ready() error {
 // Message is what Publish stores.
 type Message struct {
 	Subject string
-	Data    []byte
+	Data    []byte            // not to be changed afterwards
 	Headers map[string]string // may be nil
 	// ID makes the server drop a repeat within the duplicate window; costly,
 	// so only for publishes that have a name of their own.

@@ -155,6 +155,7 @@ type memory struct {
 	marks   map[string]chat.Ordinal
 	letters []*chat.DeadLetter
 	full    bool
+	deaf    bool // the ledger takes no marks
 }
 
 func (m *memory) Load(_ context.Context, name string) (chat.Ordinal, bool, error) {
@@ -167,6 +168,9 @@ func (m *memory) Load(_ context.Context, name string) (chat.Ordinal, bool, error
 func (m *memory) Settle(_ context.Context, name string, o chat.Ordinal) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.deaf {
+		return errors.New("the ledger is away")
+	}
 	m.marks[name] = o
 	return nil
 }

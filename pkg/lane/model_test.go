@@ -54,6 +54,7 @@ func newWorld(seed uint64) *world {
 	rng := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // chance, not a secret
 	w := &world{
 		rng: rng, began: time.Now(), stage: pick(rng, chat.StageBot, chat.StageBot, chat.StageUser), lossy: rng.IntN(5) == 0,
+		sole:   seed%2 == 0,
 		faults: pick(rng, 0, 0, .02, .2), panics: pick(rng, 0, 0, .0005),
 		parts: []*modelPart{newModelPart(), newModelPart()}, marks: map[string]chat.Ordinal{},
 		lanes: map[lane.ID]*modelLane{}, rubbish: map[string]bool{}, replays: map[string]bool{}, places: map[string]uint64{},

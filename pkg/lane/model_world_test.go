@@ -53,6 +53,7 @@ type world struct {
 	failure   string
 	stage     chat.Stage
 	lossy     bool // the ledger fails and forgets
+	sole      bool // the work queue is read without a consumer
 	faults    float64
 	panics    float64
 	full      bool

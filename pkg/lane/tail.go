@@ -110,6 +110,11 @@ func (t *tail) Next(ctx context.Context) (*Delivery, error) {
 
 // fill gets what comes next, or waits until there may be something.
 func (t *tail) fill(ctx context.Context) error {
+	select {
+	case err := <-t.failed:
+		return err
+	default:
+	}
 	run, behind := t.feed.Take(t.from)
 	if t.behind = t.behind || behind; len(run) > 0 {
 		t.ready = run
@@ -282,10 +287,14 @@ func (t *tail) removeOne(ctx context.Context, seq uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, removeTimeout)
 	defer cancel()
 	err := t.stream.DeleteMsg(ctx, seq)
-	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
-		return fmt.Errorf("removing a settled message of stream %s: %w", t.name, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	// The refusal of one that isn't there is like any other.
+	if _, gone := t.stream.GetMsg(ctx, seq); errors.Is(gone, jetstream.ErrMsgNotFound) {
+		return nil
+	}
+	return fmt.Errorf("removing a settled message of stream %s: %w", t.name, err)
 }
 
 // removeTimeout bounds one removal.

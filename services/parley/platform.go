@@ -27,6 +27,7 @@ import (
 // platform is what the services of a process stand on.
 type platform struct {
 	flags    *serviceFlags
+	began    time.Time
 	layout   topology.Layout
 	guard    *webhook.Guard
 	log      *zap.Logger
@@ -45,7 +46,7 @@ type platform struct {
 // openPlatform opens what the services of a process need. With a data
 // directory it embeds what no URL is given for.
 func openPlatform(ctx context.Context, f *serviceFlags) (*platform, error) {
-	p := &platform{flags: f, metrics: telemetry.NewRegistry()}
+	p := &platform{flags: f, began: time.Now(), metrics: telemetry.NewRegistry()}
 	if err := p.open(ctx); err != nil {
 		p.close()
 		return nil, err

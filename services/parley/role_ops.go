@@ -21,7 +21,11 @@ func addOps(ctx context.Context, p *process) error {
 			return topology.ReadStatus(ctx, p.conn.JS, p.layout)
 		},
 		Owners: func(ctx context.Context, stage chat.Stage) (*partition.Owners, error) {
-			return partition.ReadOwners(ctx, p.conn.JS, stage, p.layout.Partitions)
+			o, err := partition.ReadOwners(ctx, p.conn.JS, stage, p.layout.Partitions)
+			if err == nil && p.flags.natsURL == "" { // only one process at a time has the broker
+				o.FreeSolesBefore(p.began)
+			}
+			return o, err
 		},
 		Health: []ops.HealthCheck{
 			{Name: "broker", Check: func(context.Context) error { return p.conn.Ready() }},

@@ -56,7 +56,7 @@ func printStatus(w io.Writer, s ops.Status, now time.Time) {
 }
 
 // ownerOf names the worker that holds a partition; in brackets while it has no
-// consumer there, as during a hand-over.
+// consumer there, as during a hand-over. A sole owner needs none.
 func ownerOf(all []*partition.Owners, stage chat.Stage, p topology.PartitionStatus) string {
 	for _, o := range all {
 		if o.Stage != stage || p.Partition >= len(o.Partitions) {
@@ -66,7 +66,7 @@ func ownerOf(all []*partition.Owners, stage chat.Stage, p topology.PartitionStat
 		switch {
 		case owner.Instance == "":
 			return "none"
-		case !p.Consumed:
+		case !p.Consumed && !owner.Sole:
 			return "(" + owner.Instance + ")"
 		case owner.Vanished > 0:
 			return fmt.Sprintf("%s, %d vanished before it", owner.Instance, owner.Vanished)
