@@ -31,7 +31,7 @@ func TestTurnPublishesNumberedMessages(t *testing.T) {
 	rec := r.session("c1")
 	for i, m := range got {
 		require.Equal(t, chat.Ordinal{Epoch: rec.Epoch, Counter: uint64(i + 1), InputAt: hello.Time.UnixMilli()}, m.Ordinal)
-		require.Equal(t, chat.BotMessageID(hello.Time, um.Key(), um.ID, i), m.ID)
+		require.Equal(t, chat.BotMessageID(um.AcceptedAt, um.Key(), um.ID, i), m.ID)
 		require.Equal(t, um.ID, m.InputID)
 		require.Equal(t, botID, m.BotID)
 		require.Equal(t, um.Traceparent, m.Traceparent)
