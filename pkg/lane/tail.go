@@ -181,13 +181,15 @@ func (t *tail) settle(seq uint64) {
 	if d.forget {
 		t.hasten(seq)
 	}
-	moved := false
+	before := t.open
 	for t.open < len(t.queue) && t.queue[t.open].settled {
 		t.open++
-		moved = true
 	}
-	if moved {
+	if t.open > before {
 		t.since = time.Now()
+	}
+	if before == 0 && t.open > 0 {
+		t.wake()
 	}
 }
 
@@ -208,6 +210,11 @@ func (t *tail) Forget(seq uint64) {
 // hasten has a message removed at once; the mutex is held.
 func (t *tail) hasten(seq uint64) {
 	t.urgent = append(t.urgent, seq)
+	t.wake()
+}
+
+// wake has the remover look.
+func (t *tail) wake() {
 	select {
 	case t.hurry <- struct{}{}:
 	default:
@@ -228,12 +235,14 @@ func (t *tail) HeldUp(now time.Time) (seq uint64, held bool) {
 // refuses; then the partition is opened anew.
 func (t *tail) remover(ctx context.Context) {
 	defer close(t.stopped)
-	tick := time.NewTicker(removeTick)
-	defer tick.Stop()
 	var last, next time.Time
 	for {
+		var tick <-chan time.Time // while there is something to remove
+		if t.removable() > 0 {
+			tick = time.After(removeTick)
+		}
 		select {
-		case <-tick.C:
+		case <-tick:
 		case <-t.hurry:
 		case <-ctx.Done():
 			return
