@@ -274,7 +274,7 @@ func (s *shard) push(it *item) {
 func (s *shard) lane(id ID) *lane {
 	l := s.lanes[id]
 	if l == nil {
-		if len(s.lanes) >= max(maxIdle, s.forgetAt) {
+		if len(s.lanes) >= s.forgetAt {
 			s.forgetIdle()
 		}
 		l = &lane{id: id, name: id.String(), shard: s, dueAt: -1}
@@ -283,20 +283,28 @@ func (s *shard) lane(id ID) *lane {
 	return l
 }
 
-// forgetIdle drops up to an eighth of the lanes that have nothing to do; their
-// marks are read again when they come back. Where most lanes are parked it finds
-// few: it looks again when an eighth has come.
+// forgetIdle drops lanes that have nothing to do, where there are more lanes than
+// the partition's share; their marks are read again when they come back. It drops
+// a quarter of the share at most, so that nobody waits for long.
 func (s *shard) forgetIdle() {
-	defer func() { s.forgetAt = len(s.lanes) + maxIdle/8 }()
-	n := maxIdle / 8
+	share := s.engine.idleShare()
+	left := share / 4
 	for id, l := range s.lanes {
-		if !l.idle() {
-			continue
+		if left == 0 || len(s.lanes) <= share/8*7 {
+			break
 		}
-		delete(s.lanes, id)
-		if n--; n == 0 {
-			return
+		if l.idle() {
+			delete(s.lanes, id)
+			left--
 		}
+	}
+	switch {
+	case len(s.lanes) < share:
+		s.forgetAt = share
+	case left == 0: // fewer come until the next look than it drops
+		s.forgetAt = len(s.lanes) + share/8
+	default: // most are parked, and to look at each takes its time
+		s.forgetAt = len(s.lanes) + len(s.lanes)/8
 	}
 }
 
