@@ -67,6 +67,7 @@ func runProcess(ctx context.Context, f *serviceFlags, roles []role, whenReady fu
 		{"configuration", p.registry.Run},
 		{"journal", p.journal.Run},
 		{"admin server", p.admin.Run},
+		{"collector", tuneCollector},
 	}
 	if err := runUnits(ctx, p.log, f.shutdownTimeout, proc.front, proc.workers, base); err != nil {
 		return err
