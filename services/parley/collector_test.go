@@ -42,7 +42,6 @@ func TestTuneCollector(t *testing.T) {
 		return percent() < defaultPercent-collectorStep && max(percent()-gcPercent(live()), gcPercent(live())-percent()) < collectorStep
 	}, 10*time.Second, 10*time.Millisecond)
 	runtime.KeepAlive(large)
-	large = nil
 	runtime.GC()
 	require.Eventually(t, func() bool { return percent() == defaultPercent }, 10*time.Second, 10*time.Millisecond)
 	stop()
