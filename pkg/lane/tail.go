@@ -78,8 +78,8 @@ const (
 	heldUpSome = 64
 )
 
-func newTail(conn *broker.Conn, stream jetstream.Stream) *tail {
-	ctx, stop := context.WithCancel(context.Background())
+func newTail(ctx context.Context, conn *broker.Conn, stream jetstream.Stream) *tail {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	name := stream.CachedInfo().Config.Name
 	t := &tail{
 		conn: conn, stream: stream, name: name, feed: conn.Follow(name), from: 1, behind: true,
