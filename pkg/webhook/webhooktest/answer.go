@@ -108,7 +108,8 @@ func (a *answer) body(r *Reply) {
 		}
 		a.w.Header().Set("Content-Length", strconv.FormatInt(2*size, 10))
 	case Die:
-		a.w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+		a.gate.refuse()
+		tcpOf(a.conn).(*tracked).last.Store(&last{r.Down, a.http2})
 	}
 	if r.Trickle > 0 || fault == EndlessBody {
 		defer a.gate.own(a.conn)()
@@ -132,9 +133,6 @@ func (a *answer) body(r *Reply) {
 	case ResetInBody:
 		_ = a.ctl.Flush()
 		a.reset()
-	case Die:
-		_ = a.ctl.Flush()
-		a.gate.die(r.Down)
 	}
 }
 
@@ -178,8 +176,9 @@ func (a *answer) raw(text string) {
 	if text != "" && !(a.http2 && text == halfHeader) { // which has no meaning in HTTP/2
 		_, _ = io.WriteString(conn, text) // a client that left needs no answer
 	}
-	if a.http2 {
-		conn = tcpOf(conn) // a TLS close would wait for the frames of others
+	if t, ok := tcpOf(conn).(*tracked); ok && a.http2 {
+		_ = t.CloseWrite() // a full close would be a reset, if frames are unread
+		a.pause(math.MaxInt64)
 	}
 	_ = conn.Close()
 }
@@ -194,8 +193,8 @@ func (a *answer) endlessHeader() {
 	defer a.gate.own(conn)()
 	defer conn.Close()
 	_, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\n")
-	for field := "X-Filler: " + strings.Repeat("x", 8<<10) + "\r\n"; err == nil; {
-		_, err = io.WriteString(conn, field)
+	for field := []byte("X-Filler: " + strings.Repeat("x", 8<<10) + "\r\n"); err == nil; {
+		_, err = conn.Write(field)
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,9 +22,11 @@ type gate struct {
 	mu    sync.Mutex
 	inner net.Listener // nil while dead
 	back  chan struct{}
-	conns map[*tracked]struct{}
-	owned map[net.Conn]int // by how many; closed by cut
-	ended bool             // cut was called
+	// returns is whether comeBack is under way.
+	returns bool
+	conns   map[*tracked]struct{}
+	owned   map[net.Conn]int // by how many; closed by cut
+	ended   bool             // cut was called
 }
 
 func listen(addr string) (*gate, error) {
@@ -40,6 +44,22 @@ func listen(addr string) (*gate, error) {
 type tracked struct {
 	*net.TCPConn
 	gate *gate
+	last atomic.Pointer[last]
+	out  atomic.Pointer[last] // last, once it is only the bytes that are not out
+}
+
+// last says what follows the last answer of a connection.
+type last struct {
+	down  time.Duration
+	http2 bool
+}
+
+func (t *tracked) Write(p []byte) (int, error) {
+	n, err := t.TCPConn.Write(p)
+	if l := t.out.Swap(nil); l != nil {
+		t.gate.die(l.down)
+	}
+	return n, err
 }
 
 func (t *tracked) Close() error {
@@ -73,7 +93,7 @@ func (g *gate) Accept() (net.Conn, error) {
 			}
 			return nil, err
 		}
-		t := &tracked{conn.(*net.TCPConn), g} // it listens on TCP
+		t := &tracked{TCPConn: conn.(*net.TCPConn), gate: g} // it listens on TCP
 		g.mu.Lock()
 		died := g.inner != inner
 		if !died {
@@ -148,8 +168,9 @@ func (g *gate) cut() {
 	}
 }
 
-// die closes every connection and refuses new ones for a time, 0 for ever.
-func (g *gate) die(down time.Duration) {
+// refuse takes no new connections any more. Those who get the last answer find
+// it so.
+func (g *gate) refuse() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.inner == nil || g.ended {
@@ -157,12 +178,39 @@ func (g *gate) die(down time.Duration) {
 	}
 	_ = g.inner.Close()
 	g.inner, g.back = nil, make(chan struct{})
+}
+
+// die closes every connection, after refuse; after down it listens again, unless
+// that is 0.
+func (g *gate) die(down time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.inner != nil || g.ended {
+		return
+	}
 	for t := range g.conns {
 		_ = t.TCPConn.Close()
 	}
 	clear(g.conns)
-	if down > 0 {
+	if down > 0 && !g.returns {
+		g.returns = true
 		g.work.Go(func() { g.comeBack(down) })
+	}
+}
+
+// state is the server's ConnState. A connection is idle when its answer is out;
+// over HTTP/2, just before its last frame is written.
+func (g *gate) state(conn net.Conn, s http.ConnState) {
+	t, ok := tcpOf(conn).(*tracked)
+	if !ok || s != http.StateIdle && s != http.StateClosed {
+		return
+	}
+	switch l := t.last.Swap(nil); {
+	case l == nil:
+	case l.http2 && s == http.StateIdle:
+		t.out.Store(l)
+	default:
+		g.die(l.down)
 	}
 }
 
@@ -185,7 +233,7 @@ func (g *gate) comeBack(after time.Duration) {
 		case <-g.done:
 			_ = inner.Close()
 		default:
-			g.inner = inner
+			g.inner, g.returns = inner, false
 			close(g.back)
 		}
 		return

@@ -174,6 +174,7 @@ func (r *Receiver) serveOn(l net.Listener) {
 	r.server = &httptest.Server{Listener: l, EnableHTTP2: !r.http1, Config: &http.Server{
 		Handler:     http.HandlerFunc(r.serve),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ConnState:   r.gate.state,
 		// What a misbehaving answer leaves behind is no news.
 		ErrorLog:          log.New(io.Discard, "", 0),
 		ReadHeaderTimeout: 10 * time.Second,
