@@ -15,6 +15,5 @@
 // serves them.
 //
 // Every connection and goroutine ends with [Receiver.Close], which New leaves to
-// the test's end: an answer that hangs or never ends is cut off, the others are
-// finished.
+// the test's end.
 package webhooktest

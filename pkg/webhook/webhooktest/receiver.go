@@ -190,7 +190,7 @@ func (r *Receiver) serveOn(l net.Listener) {
 type connKey struct{}
 
 // Close ends every connection and waits for every goroutine. Answers under way
-// are finished, or cut off where they would hang or never end.
+// are finished over HTTP/1.1, and cut off where they would hang or never end.
 func (r *Receiver) Close() {
 	r.close.Do(func() {
 		close(r.closing)
