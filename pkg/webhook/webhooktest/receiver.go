@@ -254,8 +254,9 @@ func (r *Receiver) serve(w http.ResponseWriter, req *http.Request) {
 	r.handlers.Add(1)
 	defer r.handlers.Done()
 	raw, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxBody))
-	if err != nil {
-		return // the client went away while sending: nothing was received
+	if err != nil { // nothing was received: the client went away while sending, or sends too much
+		http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
+		return
 	}
 	m := &Received{At: time.Now(), Method: req.Method, Path: req.URL.Path, Proto: req.Proto, Remote: req.RemoteAddr, Header: req.Header, Raw: raw}
 	m.BodyErr = json.Unmarshal(raw, &m.Body)
