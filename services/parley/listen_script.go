@@ -19,7 +19,7 @@ func (o listenOptions) runScript(ctx context.Context, endpoint *customerEndpoint
 	if err != nil {
 		return fmt.Errorf("--script: %s: %w", o.script, err)
 	}
-	receiver, err := webhooktest.Start(
+	receiver, err := webhooktest.Start( //nolint:contextcheck // it listens until it is closed
 		webhooktest.WithAddr(o.addr), webhooktest.WithPlan(plan), webhooktest.WithKeep(1),
 		webhooktest.WithAround(func(next webhooktest.Script) webhooktest.Script {
 			return func(n int, r *webhooktest.Received) webhooktest.Reply {

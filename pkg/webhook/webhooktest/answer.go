@@ -173,7 +173,7 @@ func (a *answer) trickle(body io.Reader, each time.Duration) {
 func (a *answer) raw(text string) {
 	conn := a.takeOver()
 	defer a.gate.own(conn)()
-	if text != "" && !(a.http2 && text == halfHeader) { // which has no meaning in HTTP/2
+	if text != "" && (!a.http2 || text != halfHeader) { // which has no meaning in HTTP/2
 		_, _ = io.WriteString(conn, text) // a client that left needs no answer
 	}
 	if t, ok := tcpOf(conn).(*tracked); ok && a.http2 {

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Forever, as a step's Times, makes it the last.
+// Forever as a step's Times makes it the last.
 const Forever = -1
 
 // Step is what the next requests get.
@@ -43,7 +43,7 @@ func (s *Step) validate(each bool) error {
 	case s.Fault == HoldHandshake && (each || s.Conversation != ""):
 		return fmt.Errorf("%s comes before there is a conversation: give it to all", HoldHandshake)
 	}
-	return s.Reply.Validate()
+	return s.check()
 }
 
 // play is how far a plan has come.

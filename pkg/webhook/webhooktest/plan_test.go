@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"regexp"
 	"testing"
 	"time"
 
@@ -43,7 +45,8 @@ func TestPlanIsGoneThroughStepByStep(t *testing.T) {
 		{
 			"for each conversation",
 			webhooktest.Plan{Steps: []webhooktest.Step{status(503, 1), status(500, 1)}, EachConversation: true},
-			"aababbc", []int{503, 500, 503, 200, 500, 200, 503},
+			"aababbc",
+			[]int{503, 500, 503, 200, 500, 200, 503},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -91,7 +94,7 @@ func TestReplyHasItsFields(t *testing.T) {
 		webhooktest.Step{Reply: webhooktest.Reply{HeaderBytes: 20 << 10, BodyBytes: 1000}},
 		webhooktest.Step{Reply: webhooktest.Reply{Trickle: time.Millisecond, Body: "slow", Delay: time.Millisecond}},
 	))
-	next := func() (*http.Response, string) {
+	next := func() (int, http.Header, string) {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.URL(), http.NoBody)
 		require.NoError(t, err)
 		resp, err := http.DefaultTransport.RoundTrip(req)
@@ -99,22 +102,22 @@ func TestReplyHasItsFields(t *testing.T) {
 		body, err := io.ReadAll(resp.Body)
 		require.NoError(t, err)
 		require.NoError(t, resp.Body.Close())
-		return resp, string(body)
+		return resp.StatusCode, resp.Header, string(body)
 	}
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
 
-	resp, _ := next()
-	require.Equal(t, []any{429, "2"}, []any{resp.StatusCode, resp.Header.Get("Retry-After")})
-	resp, _ = next()
-	past, err := http.ParseTime(resp.Header.Get("Retry-After"))
+	status, header, _ := next()
+	require.Equal(t, []any{429, "2"}, []any{status, header.Get("Retry-After")})
+	_, header, _ = next()
+	past, err := http.ParseTime(header.Get("Retry-After"))
 	require.NoError(t, err)
 	require.WithinDuration(t, time.Now().Add(-time.Hour), past, time.Minute)
-	resp, _ = next()
-	require.Equal(t, []any{307, "http://169.254.169.254/"}, []any{resp.StatusCode, resp.Header.Get("Location")})
-	resp, body := next()
+	status, header, _ = next()
+	require.Equal(t, []any{307, "http://169.254.169.254/"}, []any{status, header.Get("Location")})
+	_, header, body := next()
 	require.Len(t, body, 1000)
-	require.Len(t, resp.Header.Get("X-Filler-1")+resp.Header.Get("X-Filler-2")+resp.Header.Get("X-Filler-3"), 20<<10)
-	_, body = next()
+	require.Len(t, header.Get("X-Filler-1")+header.Get("X-Filler-2")+header.Get("X-Filler-3"), 20<<10)
+	_, _, body = next()
 	require.Equal(t, "slow", body)
 }
 
@@ -283,6 +286,24 @@ steps:
 	got, err := webhooktest.ParsePlan([]byte("[503, reset]"))
 	require.NoError(t, err)
 	require.Len(t, got.Steps, 2)
+}
+
+// The scripts of the documentation are such that a reader may copy.
+func TestTheDocumentedScriptsParse(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/delivery.md")
+	require.NoError(t, err)
+	scripts := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(page, -1)
+	require.Len(t, scripts, 2)
+	for _, script := range scripts {
+		_, err := webhooktest.ParsePlan(script[1])
+		require.NoError(t, err, "%s", script[1])
+	}
+	for _, fault := range []webhooktest.Fault{
+		webhooktest.Hang, webhooktest.Close, webhooktest.CloseInHeader, webhooktest.CloseInBody, webhooktest.Reset, webhooktest.ResetInBody,
+		webhooktest.EndlessHeader, webhooktest.EndlessBody, webhooktest.NotHTTP, webhooktest.HoldHandshake, webhooktest.Die,
+	} {
+		require.Contains(t, string(page), "`"+string(fault)+"`")
+	}
 }
 
 func TestParsePlanSaysWhereAndWhatToChange(t *testing.T) {

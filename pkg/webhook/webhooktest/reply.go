@@ -119,8 +119,8 @@ const (
 	maxBodyBytes   = 1 << 30
 )
 
-// Validate returns an error that says what to change.
-func (r *Reply) Validate() error {
+// check returns an error that says what to change.
+func (r *Reply) check() error {
 	fault := r.fault()
 	switch {
 	case fault != "" && !slices.Contains(faults, fault):
@@ -148,10 +148,10 @@ func (r *Reply) Validate() error {
 	case fault == EndlessBody && r.BodyBytes+len(r.Body) > 0:
 		return errors.New("an endless body has neither text nor size: remove them")
 	}
-	return r.validateHeader()
+	return r.checkHeader()
 }
 
-func (r *Reply) validateHeader() error {
+func (r *Reply) checkHeader() error {
 	if hasControl(r.Redirect) {
 		return errors.New("the redirect has a control character: remove it")
 	}
