@@ -132,8 +132,12 @@ func NewClient(o Options) (*Client, error) {
 			DisableCompression:     true, // no accept-encoding, and nothing to inflate
 			Protocols:              protocols,
 			// A connection whose other side is gone would else swallow every
-			// request until the kernel gives it up.
-			HTTP2: &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second, WriteByteTimeout: 10 * time.Second},
+			// request until the kernel gives it up. What a stream may send unread is
+			// kept in memory: the default is 4 MiB.
+			HTTP2: &http.HTTP2Config{
+				SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second, WriteByteTimeout: 10 * time.Second,
+				MaxReceiveBufferPerStream: 64 << 10,
+			},
 		},
 	}, nil
 }
