@@ -4,6 +4,7 @@ package webhooktest
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -86,14 +87,21 @@ func WithSecrets(s ...chat.Secret) Option { return func(r *Receiver) { r.secrets
 // WithTLS makes the receiver speak HTTPS, and HTTP/2 to who can.
 func WithTLS() Option { return func(r *Receiver) { r.tls = true } }
 
+// WithTLSConfig is WithTLS with settings of the test's own, such as those of an
+// [Authority].
+func WithTLSConfig(c *tls.Config) Option {
+	return func(r *Receiver) { r.tls, r.tlsConfig = true, c }
+}
+
 // Receiver is a listening endpoint on loopback.
 type Receiver struct {
-	server  *httptest.Server
-	script  Script
-	secrets []chat.Secret
-	keys    []*webhook.Key
-	tls     bool
-	closing chan struct{}
+	server    *httptest.Server
+	script    Script
+	secrets   []chat.Secret
+	keys      []*webhook.Key
+	tls       bool
+	tlsConfig *tls.Config
+	closing   chan struct{}
 
 	mu      sync.Mutex
 	all     []*Received
@@ -114,7 +122,7 @@ func New(tb testing.TB, opts ...Option) *Receiver {
 	r.keys = keys
 	r.server = httptest.NewUnstartedServer(http.HandlerFunc(r.serve))
 	if r.tls {
-		r.server.EnableHTTP2 = true
+		r.server.EnableHTTP2, r.server.TLS = true, r.tlsConfig
 		r.server.StartTLS()
 	} else {
 		r.server.Start()
