@@ -318,6 +318,7 @@ func (c *Client) readBody(body io.Reader) (excerpt []byte, err error) {
 const (
 	HeaderAttempt = "Parley-Attempt" // the attempt's number, from 1
 	HeaderReplay  = "Parley-Replay"  // the replay's id, on replays only
+	HeaderEvent   = "Parley-Event"   // on what is no bot message: what it is
 )
 
 var errStreamReset = errors.New("the endpoint ended the HTTP/2 stream without an answer")
