@@ -278,7 +278,7 @@ func (c *Client) header(out *outgoing, r *Request, at time.Time) http.Header {
 		"application/json", c.userAgent, r.MessageID, strconv.FormatInt(at.Unix(), 10),
 		Sign(r.Keys, r.MessageID, at, r.Body), strconv.Itoa(r.Attempt), r.Traceparent, r.Replay,
 	}
-	h := make(http.Header, len(out.fields)+len(r.Header)+1)
+	h := make(http.Header, len(out.fields)+len(r.Header))
 	maps.Copy(h, r.Header)
 	for i, name := range [8]string{
 		"Content-Type", "User-Agent", HeaderID, HeaderTimestamp,
