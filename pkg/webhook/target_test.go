@@ -2,7 +2,9 @@ package webhook_test
 
 import (
 	"encoding/base64"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -164,13 +166,36 @@ func TestTargetKeepsWhatHasNotChanged(t *testing.T) {
 	all := r.All()
 	require.Equal(t, all[0].Remote, all[1].Remote)
 	require.NotEqual(t, all[1].Remote, all[2].Remote)
+}
 
-	bad := other
+// TestTargetThatCanNotBeMadeDropsTheFormer: its connections too, also those
+// that come free later.
+func TestTargetThatCanNotBeMadeDropsTheFormer(t *testing.T) {
+	authority := webhooktest.NewAuthority(t)
+	closed := make(chan struct{}, 1)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	server.TLS = authority.ServerConfig(nil)
+	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateClosed {
+			closed <- struct{}{}
+		}
+	}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	c := newClient(t, nil)
+	e := settings(server.URL, func(e *chat.Endpoint) { e.TLS = &chat.TLS{CA: authority.PEM()} })
+	former := target(t, e, nil)
+	delivered(t, c, former)
+	require.Empty(t, closed)
+	bad := *e
 	bad.URL = "ftp://x"
-	_, err := webhook.NewTarget(&bad, loopback(), three)
+	_, err := webhook.NewTarget(&bad, loopback(), former)
 	require.Error(t, err)
-	delivered(t, c, three)
-	require.NotEqual(t, r.All()[2].Remote, r.All()[3].Remote, "its connections were dropped all the same")
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second): // less than an unused one is kept anyway
+		require.Fail(t, "the connection is still there")
+	}
 }
 
 func TestOAuthOverTheNetwork(t *testing.T) {

@@ -10,20 +10,31 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
-	"testing"
 	"time"
 )
 
+// WithTLSConfig is WithTLS with settings of the test's own, such as those of an
+// [Authority].
+func WithTLSConfig(c *tls.Config) Option {
+	return func(r *Receiver) { r.tls, r.tlsConfig = true, c }
+}
+
 // Authority issues certificates for tests.
 type Authority struct {
-	tb   testing.TB
+	tb   failer
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	pem  string
 }
 
+// failer is what an Authority needs of a testing.TB.
+type failer interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
 // NewAuthority makes an authority of the test's own.
-func NewAuthority(tb testing.TB) *Authority {
+func NewAuthority(tb failer) *Authority {
 	tb.Helper()
 	a := &Authority{tb: tb}
 	template := a.template("test authority")

@@ -87,12 +87,6 @@ func WithSecrets(s ...chat.Secret) Option { return func(r *Receiver) { r.secrets
 // WithTLS makes the receiver speak HTTPS, and HTTP/2 to who can.
 func WithTLS() Option { return func(r *Receiver) { r.tls = true } }
 
-// WithTLSConfig is WithTLS with settings of the test's own, such as those of an
-// [Authority].
-func WithTLSConfig(c *tls.Config) Option {
-	return func(r *Receiver) { r.tls, r.tlsConfig = true, c }
-}
-
 // Receiver is a listening endpoint on loopback.
 type Receiver struct {
 	server    *httptest.Server
