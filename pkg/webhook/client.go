@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -157,6 +158,11 @@ type Request struct {
 	Attempt     int    // from 1
 	Replay      string // the replay's id; empty when it is none
 	Traceparent string // W3C Trace Context; empty when there is none
+	// Header are further fields; those that the client sets itself win. It is
+	// only read.
+	Header  http.Header
+	Auth    *Auth    // nil: no Authorization field but that of Header
+	Profile *Profile // nil: the client's own TLS settings
 	// Timeout bounds the attempt from the dialling to the answer's last byte;
 	// 0 means DefaultTimeout.
 	Timeout time.Duration
@@ -206,18 +212,27 @@ func (c *Client) Do(ctx context.Context, r Request) Result {
 // post sends the request and fills the result with what comes back; its errors
 // are still those of net/http.
 func (c *Client) post(ctx context.Context, r *Request, result *Result) {
+	authorization, err := r.authorization(ctx, c)
+	if err != nil {
+		result.Err = err
+		return
+	}
 	req, err := c.newRequest(ctx, r, result.At)
 	if err != nil {
 		result.Err = err
 		return
 	}
-	resp, err := c.transport.RoundTrip(req) // not http.Client: no redirects, no cookies
+	if authorization != "" {
+		req.Header["Authorization"] = []string{authorization}
+	}
+	resp, err := c.transportOf(r).RoundTrip(req) // not http.Client: no redirects, no cookies
 	if err != nil {
 		result.Err = err
 		return
 	}
 	result.Status = resp.StatusCode
 	result.RetryAfter = resp.Header.Get("Retry-After")
+	r.Auth.answered(authorization, resp.StatusCode)
 	// The body of a 101 is the bare connection, which no context bounds.
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		result.Excerpt, result.BodyErr = c.readBody(resp.Body)
@@ -267,7 +282,8 @@ func (c *Client) header(out *outgoing, r *Request, at time.Time) http.Header {
 		"application/json", c.userAgent, r.MessageID, strconv.FormatInt(at.Unix(), 10),
 		Sign(r.Keys, r.MessageID, at, r.Body), strconv.Itoa(r.Attempt), r.Traceparent, r.Replay,
 	}
-	h := make(http.Header, len(out.fields))
+	h := make(http.Header, len(out.fields)+len(r.Header))
+	maps.Copy(h, r.Header)
 	for i, name := range [8]string{
 		"Content-Type", "User-Agent", HeaderID, HeaderTimestamp,
 		HeaderSignature, HeaderAttempt, "Traceparent", HeaderReplay,
@@ -306,6 +322,7 @@ func (c *Client) readBody(body io.Reader) (excerpt []byte, err error) {
 const (
 	HeaderAttempt = "Parley-Attempt" // the attempt's number, from 1
 	HeaderReplay  = "Parley-Replay"  // the replay's id, on replays only
+	HeaderEvent   = "Parley-Event"   // on what is no bot message: what it is
 )
 
 var errStreamReset = errors.New("the endpoint ended the HTTP/2 stream without an answer")

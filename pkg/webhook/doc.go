@@ -14,6 +14,9 @@
 //   - A call lasts no longer than its time-out and reads a bounded answer.
 //   - The body of a message has the same bytes on every attempt.
 //   - No secret and no URL appears in an error or a result.
+//   - A connection that was opened with an endpoint's own certificate or
+//     authorities ([Profile]) serves no other endpoint. Requests for a token go
+//     where the attempt goes: behind the same guard.
 //
 // On failure [Result].Err is a [*Failure], whose Kind is a bounded label and
 // whose text says which time-out fired or what broke. An answer's status, once

@@ -25,6 +25,7 @@ const (
 	KindGuard       Kind = "guard"       // the address is not allowed
 	KindNetwork     Kind = "network"     // no route, or another error of the network
 	KindProtocol    Kind = "protocol"    // what came back is not HTTP, or too large
+	KindAuth        Kind = "auth"        // the token server gave no token
 	KindRequest     Kind = "request"     // the request could not be made
 	KindInterrupted Kind = "interrupted" // our own side ended the attempt: it says nothing of the endpoint
 )

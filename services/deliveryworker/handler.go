@@ -140,12 +140,11 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 	if r.err != nil {
 		return lane.Retry(0, r.err) // what this process is told to allow may be at fault
 	}
-	result := h.Client.Do(ctx, webhook.Request{
-		URL:       r.url,
-		Body:      webhook.RenderBody(bm.ConversationID, e.VerifyToken, bm.Message, bm.Ordinal.Counter, bm.NLP),
-		MessageID: bm.ID, Keys: r.keys, Attempt: t.Number, Replay: t.Message.Replay,
-		Traceparent: bm.Traceparent, Timeout: e.Timeout.Std(),
-	})
+	request := r.target.Request()
+	request.Body = webhook.RenderBody(bm.ConversationID, e.VerifyToken, bm.Message, bm.Ordinal.Counter, bm.NLP)
+	request.MessageID, request.Attempt, request.Replay = bm.ID, t.Number, t.Message.Replay
+	request.Traceparent, request.Timeout = bm.Traceparent, e.Timeout.Std()
+	result := h.Client.Do(ctx, request)
 	h.metrics.duration.Observe(result.Duration.Seconds())
 	return h.judge(ctx, e, &result)
 }

@@ -161,14 +161,14 @@ func TestRouteFollowsTheConfiguration(t *testing.T) {
 	e := r.endpoint("a", "https://example.com/a")
 	made := r.h.routes.of(e)
 	require.Same(t, made, r.h.routes.of(e))
-	require.Equal(t, "https://example.com/a", made.url.String())
+	require.Equal(t, "https://example.com/a", made.target.Request().URL.String())
 	require.Empty(t, r.h.Policy("a").Closed)
 
 	e = r.endpoint("a", "", func(e *chat.Endpoint) {
 		e.URL, e.Disabled, e.OnExhausted, e.MaxInFlight = "https://example.com/b", "paused", "hold", 3
 		e.Retry = []chat.Duration{chat.Duration(time.Second)}
 	})
-	require.Equal(t, "https://example.com/b", r.h.routes.of(e).url.String())
+	require.Equal(t, "https://example.com/b", r.h.routes.of(e).target.Request().URL.String())
 	p := r.h.Policy("a")
 	require.Equal(t, "paused", p.Closed)
 	require.True(t, p.Hold)

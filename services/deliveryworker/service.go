@@ -74,6 +74,7 @@ type Service struct {
 	engine    *lane.Engine
 	owner     partition.Owner
 	directory Directory
+	routes    *routes
 }
 
 // New makes a Service; Run starts it.
@@ -89,11 +90,12 @@ func New(o Options) (*Service, error) {
 		Stage: chat.StageBot, Alone: o.Alone, Open: h.open, Marks: o.Marks, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
 		DrainTimeout: o.DrainTimeout,
 	}, h)
-	return &Service{engine: engine, owner: o.Owner, directory: o.Directory}, nil
+	return &Service{engine: engine, owner: o.Owner, directory: o.Directory, routes: h.routes}, nil
 }
 
 // Run works until ctx ends; then it lets the attempts under way end.
 func (s *Service) Run(ctx context.Context) error {
+	defer s.routes.close()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.engine.Run(ctx, s.owner) })
 	g.Go(func() error { return s.wakeChanged(ctx) })
@@ -101,7 +103,7 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 // wakeChanged wakes the lanes that wait at an endpoint which is closed, when a
-// new configuration changes or removes it.
+// new configuration changes or removes it, and drops what the former one held.
 func (s *Service) wakeChanged(ctx context.Context) error {
 	for last := s.directory.Snapshot(); ; {
 		if err := s.directory.WaitRevision(ctx, last.Revision()+1); err != nil {
@@ -113,6 +115,7 @@ func (s *Service) wakeChanged(ctx context.Context) error {
 		next := s.directory.Snapshot()
 		for _, old := range last.Endpoints() {
 			if now, ok := next.Endpoint(old.ID); !ok || now != old {
+				s.routes.change(old.ID, now)
 				s.engine.Wake(old.ID)
 			}
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -152,15 +151,16 @@ func (s *Service) disableEndpoint(c echo.Context) error {
 	if in.Reason == "" {
 		in.Reason = disabledByOperator
 	}
-	return s.changeEndpoint(c, func(e *chat.Endpoint) { e.Disabled = in.Reason })
+	return s.changeEndpoint(c, endpointOf, func(e *chat.Endpoint) { e.Disabled = in.Reason })
 }
 
 func (s *Service) enableEndpoint(c echo.Context) error {
-	return s.changeEndpoint(c, func(e *chat.Endpoint) { e.Disabled = "" })
+	return s.changeEndpoint(c, endpointOf, func(e *chat.Endpoint) { e.Disabled = "" })
 }
 
-// changeEndpoint changes one field, whatever else is changed meanwhile.
-func (s *Service) changeEndpoint(c echo.Context, change func(*chat.Endpoint)) error {
+// changeEndpoint changes some fields, whatever else is changed meanwhile, and
+// answers with what show makes of it.
+func (s *Service) changeEndpoint(c echo.Context, show func(*chat.Endpoint, uint64) Endpoint, change func(*chat.Endpoint)) error {
 	expect, err := expectation(c)
 	if err != nil {
 		return err
@@ -183,7 +183,7 @@ func (s *Service) changeEndpoint(c echo.Context, change func(*chat.Endpoint)) er
 		if err != nil {
 			return refusal(err)
 		}
-		return answer(c, http.StatusOK, revision, endpointOf(&stored, revision))
+		return answer(c, http.StatusOK, revision, show(&stored, revision))
 	}
 }
 
@@ -213,9 +213,6 @@ func (in *Endpoint) domain(old *chat.Endpoint) (chat.Endpoint, error) {
 	for i, d := range in.Retry {
 		e.Retry = append(e.Retry, duration(&p, fmt.Sprintf("/retry/%d", i), d))
 	}
-	for _, secret := range in.Secrets {
-		e.Secrets = append(e.Secrets, chat.Secret(secret))
-	}
 	if in.VerifyToken != nil {
 		e.VerifyToken = chat.Secret(*in.VerifyToken)
 	}
@@ -226,10 +223,8 @@ func (in *Endpoint) domain(old *chat.Endpoint) (chat.Endpoint, error) {
 		if in.VerifyToken == nil || *in.VerifyToken == Redacted {
 			e.VerifyToken = old.VerifyToken
 		}
-		if !slices.ContainsFunc(in.Secrets, func(secret string) bool { return secret != Redacted }) {
-			e.Secrets = old.Secrets
-		}
 	}
+	in.sending(&e, old)
 	return e, p.Err()
 }
 
@@ -253,9 +248,7 @@ func endpointOf(e *chat.Endpoint, revision uint64) Endpoint {
 	if e.VerifyToken != "" {
 		out.VerifyToken = new(Redacted)
 	}
-	for range e.Secrets {
-		out.Secrets = append(out.Secrets, Redacted)
-	}
+	showSending(&out, e)
 	for _, d := range e.Retry {
 		out.Retry = append(out.Retry, d.Std().String())
 	}

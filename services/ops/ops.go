@@ -18,6 +18,7 @@ import (
 	"github.com/parleyhq/parley/pkg/problem"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/webhook"
 )
 
 // Root is the path that the API stands under.
@@ -63,6 +64,9 @@ type Deps struct {
 	Status func(ctx context.Context) (*topology.Status, error)
 	// Owners reads who works on a stage.
 	Owners func(ctx context.Context, stage chat.Stage) (*partition.Owners, error)
+	// Client and Guard send test messages, as the delivery workers' do.
+	Client *webhook.Client
+	Guard  *webhook.Guard
 	// Health is what status reports beside; may be nil.
 	Health []HealthCheck
 	// Now is the clock; nil means time.Now.
@@ -81,8 +85,8 @@ func New(o Options, d Deps) (*Service, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil {
-		return nil, errors.New("ops needs a registry, dead letters, a status and owners")
+	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil || d.Client == nil || d.Guard == nil {
+		return nil, errors.New("ops needs a registry, dead letters, a status, owners, a client and a guard")
 	}
 	if d.Now == nil {
 		d.Now = time.Now
@@ -111,6 +115,8 @@ func (s *Service) Mount(e *echo.Echo) {
 	g.DELETE("/endpoints/:id", s.deleteEndpoint)
 	g.POST("/endpoints/:id/disable", s.disableEndpoint)
 	g.POST("/endpoints/:id/enable", s.enableEndpoint)
+	g.POST("/endpoints/:id/rotate-secret", s.rotateSecret)
+	g.POST("/endpoints/:id/test", s.testEndpoint)
 
 	g.GET("/bots", s.listBots)
 	g.POST("/bots", s.createBot)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -93,8 +94,12 @@ func newAPI(t *testing.T) *api {
 	for _, destination := range []string{"crm", "archive"} {
 		require.NoError(t, store.Write(t.Context(), deadLetter(t, destination)))
 	}
+	guard := &webhook.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AnyPort: true}
+	client, err := webhook.NewClient(webhook.Options{Guard: guard})
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
 	svc, err := ops.New(ops.Options{BootstrapToken: opsToken}, ops.Deps{
-		Registry: reg, DeadLetters: store,
+		Registry: reg, DeadLetters: store, Client: client, Guard: guard,
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},

@@ -21,22 +21,76 @@ type Channel struct {
 // Redacted stands where a secret is set and not shown.
 const Redacted = "[redacted]"
 
-// Endpoint is an endpoint as the API reads and writes it. In a PUT, a
-// verifyToken or secrets left out, or given as "[redacted]", stay as they are.
+// Endpoint is an endpoint as the API reads and writes it. In a PUT, a secret
+// that is left out, or given as "[redacted]", stays as it is; but a header that
+// is left out goes.
 type Endpoint struct {
-	ID          string   `json:"id,omitempty"`
-	ChannelID   string   `json:"channelId,omitempty"`
-	URL         string   `json:"url"`
-	VerifyToken *string  `json:"verifyToken,omitempty"`
-	Secrets     []string `json:"secrets,omitempty"`
-	Events      []string `json:"events,omitempty"`
-	Retry       []string `json:"retry,omitempty"` // durations such as "90s"
-	Timeout     string   `json:"timeout,omitempty"`
-	ExpireAfter string   `json:"expireAfter,omitempty"`
-	OnExhausted string   `json:"onExhausted,omitempty"`
-	MaxInFlight int      `json:"maxInFlight,omitempty"`
-	Disabled    string   `json:"disabled,omitempty"`
-	Revision    uint64   `json:"revision,omitempty"`
+	ID          string            `json:"id,omitempty"`
+	ChannelID   string            `json:"channelId,omitempty"`
+	URL         string            `json:"url"`
+	VerifyToken *string           `json:"verifyToken,omitempty"`
+	Secrets     []string          `json:"secrets,omitempty"`
+	V1A         bool              `json:"v1a,omitempty"` // sign with ed25519 too
+	Headers     map[string]string `json:"headers,omitempty"`
+	Auth        *Auth             `json:"auth,omitempty"`
+	TLS         *TLS              `json:"tls,omitempty"`
+	Events      []string          `json:"events,omitempty"`
+	Retry       []string          `json:"retry,omitempty"` // durations such as "90s"
+	Timeout     string            `json:"timeout,omitempty"`
+	ExpireAfter string            `json:"expireAfter,omitempty"`
+	OnExhausted string            `json:"onExhausted,omitempty"`
+	MaxInFlight int               `json:"maxInFlight,omitempty"`
+	Disabled    string            `json:"disabled,omitempty"`
+	// What follows is ignored in requests, as Revision is.
+	PublicKey string     `json:"publicKey,omitempty"` // whpk_…, with V1A
+	Retiring  []Retiring `json:"retiring,omitempty"`
+	Revision  uint64     `json:"revision,omitempty"`
+}
+
+// Auth is how Parley proves itself to an endpoint beside the signature; the
+// fields are those of chat.Auth.
+type Auth struct {
+	Kind         string   `json:"kind"`
+	Username     string   `json:"username,omitempty"`
+	Password     string   `json:"password,omitempty"`
+	Token        string   `json:"token,omitempty"`
+	TokenURL     string   `json:"tokenUrl,omitempty"`
+	ClientID     string   `json:"clientId,omitempty"`
+	ClientSecret string   `json:"clientSecret,omitempty"`
+	Scopes       []string `json:"scopes,omitempty"`
+	Audience     string   `json:"audience,omitempty"`
+	InBody       bool     `json:"inBody,omitempty"`
+}
+
+// TLS is an endpoint's own TLS settings, in PEM.
+type TLS struct {
+	ClientCert string `json:"clientCert,omitempty"`
+	ClientKey  string `json:"clientKey,omitempty"`
+	CA         string `json:"ca,omitempty"`
+}
+
+// Retiring is a former signing secret or key that still signs.
+type Retiring struct {
+	Version   string    `json:"version"`             // v1 or v1a
+	PublicKey string    `json:"publicKey,omitempty"` // of v1a
+	Until     time.Time `json:"until"`
+}
+
+// RotateSecret asks for a new signing secret.
+type RotateSecret struct {
+	// Overlap is how long the former ones still sign; left out: 24h, "0s":
+	// not at all.
+	Overlap string `json:"overlap,omitempty"`
+}
+
+// TestResult is what became of a test message.
+type TestResult struct {
+	MessageID  string `json:"messageId"`
+	Delivered  bool   `json:"delivered"`
+	Status     int    `json:"status,omitempty"`
+	DurationMS int64  `json:"durationMs"`
+	Error      string `json:"error,omitempty"`
+	Excerpt    string `json:"excerpt,omitempty"`
 }
 
 // Bot is a bot as the API reads and writes it; lists leave the flow out.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,8 +56,12 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 	newer := *letter
 	newer.Destination = "archive"
 	require.NoError(t, store.Write(t.Context(), &newer))
+	guard := &webhook.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AnyPort: true}
+	client, err := webhook.NewClient(webhook.Options{Guard: guard})
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
 	svc, err := ops.New(ops.Options{BootstrapToken: testOpsToken}, ops.Deps{
-		Registry: reg, DeadLetters: store,
+		Registry: reg, DeadLetters: store, Client: client, Guard: guard,
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},

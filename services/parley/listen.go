@@ -63,7 +63,7 @@ func newListenCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.addr, "addr", "127.0.0.1:9000", "`ADDRESS` to listen at")
-	f.StringSliceVar(&o.secrets, "signing-secret", nil, "signing secret `whsec_…`; more than one during a rotation")
+	f.StringSliceVar(&o.secrets, "signing-secret", nil, "signing secret `whsec_…`, or public key whpk_…; more than one during a rotation")
 	f.StringVar(&o.verifyToken, "verify-token", "", "`TOKEN` that each body must have")
 	f.IntVar(&o.status, "status", http.StatusInternalServerError, "HTTP status of a failing answer")
 	f.Float64Var(&o.failRate, "fail-rate", 0, "share of deliveries that fail, 0 to 1")

@@ -15,8 +15,12 @@ func addOps(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	client, err := p.webhooks()
+	if err != nil {
+		return err
+	}
 	svc, err := ops.New(ops.Options{BootstrapToken: chat.Secret(p.flags.opsToken)}, ops.Deps{
-		Registry: p.registry, DeadLetters: letters,
+		Registry: p.registry, DeadLetters: letters, Client: client, Guard: p.guard,
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, p.conn.JS, p.layout)
 		},

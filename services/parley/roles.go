@@ -18,7 +18,6 @@ import (
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/topology"
-	"github.com/parleyhq/parley/pkg/webhook"
 	"github.com/parleyhq/parley/services/botworker"
 	"github.com/parleyhq/parley/services/deliveryworker"
 	"github.com/parleyhq/parley/services/ingest"
@@ -152,11 +151,10 @@ func addDeliveryWorker(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
-	client, err := webhook.NewClient(webhook.Options{Version: version, Guard: p.guard})
+	client, err := p.webhooks()
 	if err != nil {
 		return err
 	}
-	p.closers = append(p.closers, client.Close)
 	p.admin.AddOptionalCheck("ledger", p.marks.Ping)
 	svc, err := deliveryworker.New(deliveryworker.Options{
 		DrainTimeout: p.drainTimeout(),

@@ -2,6 +2,7 @@ package webhooktest
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -93,20 +94,21 @@ func WithKeep(n int) Option { return func(r *Receiver) { r.keep = n } }
 
 // Receiver is a listening endpoint.
 type Receiver struct {
-	server  *httptest.Server
-	gate    *gate
-	script  Script
-	plan    *Plan
-	play    *play // nil without a plan
-	around  func(Script) Script
-	secrets []chat.Secret
-	keys    []*webhook.Key
-	addr    string
-	keep    int
-	tls     bool
-	http1   bool
-	closing chan struct{}
-	close   sync.Once
+	server    *httptest.Server
+	gate      *gate
+	script    Script
+	plan      *Plan
+	play      *play // nil without a plan
+	around    func(Script) Script
+	secrets   []chat.Secret
+	keys      []*webhook.Key
+	addr      string
+	keep      int
+	tls       bool
+	tlsConfig *tls.Config
+	http1     bool
+	closing   chan struct{}
+	close     sync.Once
 	// handlers are requests under way; the server forgets those whose connection
 	// was taken from it.
 	handlers sync.WaitGroup
@@ -180,6 +182,7 @@ func (r *Receiver) serveOn(l net.Listener) {
 		ReadHeaderTimeout: 10 * time.Second,
 	}}
 	if r.tls {
+		r.server.TLS = r.tlsConfig
 		r.server.StartTLS()
 	} else {
 		r.server.Start()
