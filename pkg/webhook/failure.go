@@ -91,7 +91,7 @@ func describe(caller, limited context.Context, err error) error {
 func notHTTP(err error) error {
 	text := strings.TrimPrefix(err.Error(), "net/http: HTTP/1.x transport connection broken: ")
 	switch {
-	case strings.Contains(text, "server response headers exceeded"), strings.Contains(text, "response header list larger"):
+	case errors.Is(err, errHeaderTooLarge), strings.Contains(text, "server response headers exceeded"), strings.Contains(text, "response header list larger"):
 		return fmt.Errorf("the answer's header fields are larger than %d KiB", maxResponseHeader>>10)
 	case strings.HasPrefix(text, "connection error: "):
 		return fmt.Errorf("the answer is not HTTP/2, or its header fields are larger than %d KiB: %s", maxResponseHeader>>10, text)
