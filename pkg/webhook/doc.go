@@ -7,7 +7,8 @@
 //   - One call of [Client.Do] is at most one POST as the endpoint sees it.
 //     Nothing is followed (redirects), and nothing that may have reached the
 //     endpoint is repeated: repeating is the engine's decision. See [Client]
-//     for what net/http would do by itself and how it is kept from it.
+//     for what is sent again because nothing of it had left, and for what
+//     net/http would do by itself and how it is kept from it.
 //   - Every address is checked when it is dialled, after the name was resolved,
 //     whatever was checked when the URL was set; so a name that changes its
 //     address gains nothing.

@@ -50,6 +50,7 @@ func (p *idlePool) pop(addr string) (conn *plainConn, fresh bool) {
 		return nil, false
 	}
 	p.setNewest(addr, conn.below)
+	conn.below = nil
 	p.unlink(conn)
 	return conn, time.Since(conn.since) < p.timeout
 }
@@ -124,10 +125,6 @@ func (p *idlePool) close() {
 	for p.oldest != nil {
 		_ = p.dropOldest().Close()
 	}
-	if p.armed {
-		p.armed = false
-		p.timer.Stop()
-	}
 }
 
 // dropOldest removes the oldest of all, which lies at the bottom of its
@@ -167,5 +164,6 @@ func (p *idlePool) unlink(conn *plainConn) {
 	} else {
 		p.latest = conn.older
 	}
+	conn.older, conn.younger = nil, nil
 	p.count--
 }

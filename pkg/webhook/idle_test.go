@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,7 +73,6 @@ func TestCloseDropsWhatIsIdle(t *testing.T) {
 		require.Equal(t, 200, c.Do(t.Context(), r).Status)
 		c.Close()
 		require.Zero(t, c.idle.count)
-		require.False(t, c.idle.armed)
 
 		// An attempt that is under way goes on, and leaves nothing behind.
 		conn := newPlainConn(newScripted(""), "a:80")
@@ -132,14 +132,64 @@ func TestLateRestOfARequest(t *testing.T) {
 	}
 }
 
+func TestAnAnswerThatClosesEndsTheRestOfItsRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := plainClient(t, nil)
+		near, far := net.Pipe()
+		client.transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return near, nil }
+		go func() {
+			_, _ = io.ReadFull(far, make([]byte, firstWrite))
+			_, _ = io.WriteString(far, "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+		}()
+		r := small(&url.URL{Scheme: "http", Host: "a"})
+		r.Body = make([]byte, 100_000)
+		require.Equal(t, 413, client.Do(t.Context(), r).Status)
+		_, err := far.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF, "the rest must not be sent any more")
+	})
+}
+
+// brokenPipe takes a request's first part, fails its rest, and has an answer
+// long before.
+type brokenPipe struct {
+	*scripted
+}
+
+func (b brokenPipe) Write(p []byte) (int, error) {
+	if b.writes > 0 {
+		return 0, &net.OpError{Op: "write", Net: "tcp", Err: syscall.EPIPE}
+	}
+	return b.scripted.Write(p)
+}
+
+func (b brokenPipe) Read(p []byte) (int, error) {
+	<-time.After(time.Second) // until who writes the rest has left
+	return b.scripted.Read(p)
+}
+
+func TestAnAnswerIsReadThoughTheRestFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := plainClient(t, nil)
+		conn := brokenPipe{newScripted(ok)}
+		client.transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return conn, nil }
+		r := small(&url.URL{Scheme: "http", Host: "a"})
+		r.Body = make([]byte, 100_000)
+		result := client.Do(t.Context(), r)
+		require.NoError(t, result.Err)
+		require.Equal(t, 200, result.Status)
+		require.True(t, conn.closed)
+		require.Zero(t, client.idle.count)
+	})
+}
+
 // The pool does what a list of all, oldest first, would do.
 func TestIdlePoolBounds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		most, mostPerAddr := rapid.IntRange(1, 8).Draw(t, "most"), rapid.IntRange(1, 4).Draw(t, "mostPerAddr")
+		most, mostPerAddr := rapid.IntRange(1, 6).Draw(t, "most"), rapid.IntRange(1, 5).Draw(t, "mostPerAddr")
 		p := &idlePool{timeout: time.Hour, most: most, mostPerAddr: mostPerAddr, newest: map[string]*plainConn{}}
 		defer p.close()
 		var model, all []*plainConn
-		addr := rapid.SampledFrom([]string{"a", "b", "c", "d"})
+		addr := rapid.SampledFrom([]string{"a", "b", "c"})
 		of := func(a string) (n int) {
 			for _, conn := range model {
 				if conn.addr == a {
@@ -148,21 +198,26 @@ func TestIdlePoolBounds(t *testing.T) {
 			}
 			return n
 		}
+		put := func(a string) {
+			conn := newPlainConn(newScripted(""), a)
+			all = append(all, conn)
+			p.put(conn)
+			if of(a) < mostPerAddr {
+				model = append(model, conn)
+			}
+			if len(model) > most {
+				model = model[1:]
+			}
+		}
 		t.Repeat(map[string]func(*rapid.T){
 			"put": func(t *rapid.T) {
-				conn := newPlainConn(newScripted(""), addr.Draw(t, "addr"))
-				all = append(all, conn)
-				p.put(conn)
-				if of(conn.addr) < mostPerAddr {
-					model = append(model, conn)
-				}
-				if len(model) > most {
-					model = model[1:]
+				for _, a := range rapid.SliceOfN(addr, 1, 6).Draw(t, "addrs") {
+					put(a)
 				}
 			},
 			"take": func(t *rapid.T) {
 				a := addr.Draw(t, "addr")
-				conn, _ := p.pop(a)
+				conn, fresh := p.pop(a)
 				at := len(model) - 1
 				for at >= 0 && model[at].addr != a {
 					at--
@@ -172,6 +227,7 @@ func TestIdlePoolBounds(t *testing.T) {
 					return
 				}
 				require.Same(t, model[at], conn)
+				require.True(t, fresh)
 				model = slices.Delete(model, at, at+1)
 				_ = conn.Close()
 			},
@@ -184,6 +240,11 @@ func TestIdlePoolBounds(t *testing.T) {
 				n := rapid.IntRange(0, len(model)).Draw(t, "how many")
 				for _, conn := range model[:n] {
 					conn.since = time.Now().Add(-2 * time.Hour)
+				}
+				if n > 0 && n == len(model) && rapid.Bool().Draw(t, "the timer is late") {
+					_, fresh := p.pop(model[n-1].addr)
+					require.False(t, fresh)
+					_ = model[n-1].Close()
 				}
 				p.expire()
 				model = slices.Clone(model[n:])

@@ -123,7 +123,7 @@ var answers = []struct {
 	{name: "interim answers", reply: "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + ok, status: 200, excerpt: "ok", kept: true},
 	{name: "interim answers without end", reply: strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", 2000), kind: KindProtocol},
 	{name: "an interim answer alone", reply: "HTTP/1.1 100 Continue\r\n\r\n", hangsUp: true, kind: KindReset},
-	{name: "another protocol", reply: "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nhello", status: 101},
+	{name: "another protocol", reply: "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", status: 101},
 	{name: "to be closed", reply: "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", status: 200, excerpt: "ok"},
 	{name: "HTTP/1.0", reply: "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", status: 200, excerpt: "ok"},
 	{name: "HTTP/1.0 to be kept", reply: "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", status: 200, excerpt: "ok"},
@@ -525,10 +525,30 @@ func TestPlainInterrupted(t *testing.T) {
 	require.Positive(t, interrupted)
 
 	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(gone)
-	before := s.conns.Load()
+	c.Close()
+	dial, dials := c.transport.DialContext, 0
+	c.transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dials++
+		conn, err := dial(ctx, network, addr)
+		return cancelling{conn, func() { cancel(gone) }}, err
+	}
+	result := c.Do(ctx, small(s.url))
+	require.Equal(t, 200, result.Status, "%v", result.Err)
+	require.Zero(t, c.idle.count, "the end of its context came with the answer")
 	require.ErrorIs(t, c.Do(ctx, small(s.url)).Err, gone)
-	require.Equal(t, before, s.conns.Load())
+	require.Equal(t, 1, dials, "nothing is begun any more")
+}
+
+// cancelling ends its request's context as soon as the answer is there.
+type cancelling struct {
+	net.Conn
+	cancel func()
+}
+
+func (c cancelling) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.cancel()
+	return n, err
 }
 
 // scripted is a connection in memory: it says answer once enough was written,
@@ -624,6 +644,7 @@ func FuzzPlainAnswer(f *testing.F) {
 				require.NoError(t, err)
 				_, err = io.Copy(io.Discard, resp.Body)
 				require.NoError(t, err)
+				require.NoError(t, resp.Body.Close())
 				status = resp.StatusCode
 			}
 			rest, err := io.ReadAll(again)
