@@ -35,7 +35,8 @@ type handler struct {
 	mu     sync.Mutex
 	script map[string]func(t *lane.Task) lane.Verdict
 	policy map[string]lane.Policy
-	seen   map[string][]uint64 // lane → places handled with Done, in order
+	lasts  map[string]time.Duration // endpoint → how long its messages do, by themselves
+	seen   map[string][]uint64      // lane → places handled with Done, in order
 	tries  map[string]int
 	ended  map[chat.Outcome]int
 	failed []int // status of each attempt that was reported and had one
@@ -44,7 +45,7 @@ type handler struct {
 
 func newHandler() *handler {
 	return &handler{
-		script: map[string]func(*lane.Task) lane.Verdict{}, policy: map[string]lane.Policy{},
+		script: map[string]func(*lane.Task) lane.Verdict{}, policy: map[string]lane.Policy{}, lasts: map[string]time.Duration{},
 		seen: map[string][]uint64{}, tries: map[string]int{}, ended: map[chat.Outcome]int{},
 		change: make(chan struct{}),
 	}
@@ -77,7 +78,7 @@ func (h *handler) Route(_ context.Context, m *lane.Message) ([]lane.Target, erro
 	var out []lane.Target
 	groups, rest, _ := strings.Cut(string(m.Data), " ")
 	for group := range strings.SplitSeq(groups, ",") {
-		t, err := h.target(group, rest)
+		t, err := h.target(m, group, rest)
 		if err != nil {
 			return nil, err
 		}
@@ -88,16 +89,21 @@ func (h *handler) Route(_ context.Context, m *lane.Message) ([]lane.Target, erro
 
 func (h *handler) Restore(m *lane.Message, group string) (lane.Target, error) {
 	_, rest, _ := strings.Cut(string(m.Data), " ")
-	return h.target(group, rest)
+	return h.target(m, group, rest)
 }
 
-func (h *handler) target(group, rest string) (lane.Target, error) {
+func (h *handler) target(m *lane.Message, group, rest string) (lane.Target, error) {
 	conv, place, _ := strings.Cut(rest, " ")
 	n, err := strconv.ParseUint(place, 10, 64)
 	if err != nil {
 		return lane.Target{}, fmt.Errorf("no place: %w", err)
 	}
+	var expires time.Time
+	if lasts, ok := h.lasts[group]; ok {
+		expires = m.Time.Add(lasts)
+	}
 	return lane.Target{
+		Created: m.Time, Expires: expires,
 		Lane: lane.ID{Group: group, Key: chat.KeyOf("c", conv)}, Place: chat.Ordinal{Epoch: 1, Counter: n},
 		ChannelID: "c", ConversationID: conv, Counter: n,
 		MessageID: chat.NewMessageID(time.UnixMilli(1), chat.KeyOf("c", conv), n),
@@ -115,6 +121,8 @@ func (h *handler) Handle(_ context.Context, t *lane.Task) lane.Verdict {
 	}
 	return v
 }
+
+func (h *handler) Expire(context.Context, *lane.Task) lane.Verdict { return lane.Expired() }
 
 func (h *handler) Ended(t *lane.Task, a *chat.Attempt, o chat.Outcome) {
 	h.mu.Lock()

@@ -14,7 +14,7 @@ import (
 const closedByPanic = "its policy panicked"
 
 // guarded is a handler whose panics cost a message, or a while, and never the
-// process. A panic in Route or Restore is their error, in Handle a verdict. A
+// process. A panic in Route or Restore is their error, in Handle and Expire a verdict. A
 // destination whose Policy panics is closed, a group whose Destination panics is
 // its own; what Ended would have done is logged.
 type guarded struct {
@@ -79,6 +79,17 @@ func (g guarded) Handle(ctx context.Context, t *Task) (v Verdict) {
 		}
 	}()
 	return g.Handler.Handle(ctx, t)
+}
+
+// Expire implements Handler.
+func (g guarded) Expire(ctx context.Context, t *Task) (v Verdict) {
+	defer func() {
+		if p := recover(); p != nil {
+			g.caught("Expire", p)
+			v = Dead(ReasonPanic, fmt.Errorf("the handler panicked: %v", p))
+		}
+	}()
+	return g.Handler.Expire(ctx, t)
 }
 
 // Ended implements Handler.

@@ -38,6 +38,8 @@ type lane struct {
 	hasState bool            // a state record is stored
 	state    *chat.LaneState // that record
 	hand     *item           // a head whose state is not stored yet
+	seen     *span           // the head's, where its destination was found closed
+	shut     bool            // its destination was found closed
 
 	due    time.Time // not before this; zero: now
 	dueAt  int       // place in the shard's heap, -1 if none
@@ -58,6 +60,9 @@ type item struct {
 	// head's goroutine only.
 	parkedSeq uint64
 	parkedAt  time.Time
+	// ends is when the message's time is up by the policy that it was looked at
+	// with last; zero: never.
+	ends time.Time
 	// appended is made when the lane is parked while this message may be under
 	// way, and closed when it has its place.
 	appended    chan struct{}

@@ -167,7 +167,7 @@ func (w *world) change(l *life) {
 	group := pick(w.rng, modelGroups...)
 	destination := w.target[group]
 	p := w.policy[destination]
-	switch w.rng.IntN(9) {
+	switch w.rng.IntN(10) {
 	case 0:
 		p.Closed = pick(w.rng, "", "paused")
 	case 1:
@@ -188,6 +188,8 @@ func (w *world) change(l *life) {
 		}
 	case 8:
 		w.faults = pick(w.rng, 0, .02, .3)
+	case 9:
+		p.ExpireAfter = pick(w.rng, 0, 0, 300*time.Millisecond, 5*time.Second)
 	}
 	w.policy[destination] = p
 	w.mu.Unlock()

@@ -39,27 +39,43 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 	if s.fetching.Err() != nil {
 		return
 	}
-	it := l.hand
-	if it != nil && !s.storeOrTry(ctx, l, it) {
-		return
-	}
 	policy := s.engine.handler.Policy(l.dest.name)
-	l.dest.setClosed(policy.Closed != "", time.Now())
-	switch {
-	case policy.Closed != "" && it != nil:
-		s.waitUntil(l, time.Now().Add(stallPause))
-		return
-	case policy.Closed != "":
-		s.shut(l)
+	closed := policy.Closed != ""
+	l.dest.setClosed(closed, time.Now())
+	it := l.hand
+	if it != nil {
+		it.ends = it.span().end(policy)
+		if !s.storeOrTry(ctx, l, it) {
+			return
+		}
+	}
+	if closed && it == nil && s.leftShut(l, policy, time.Now()) {
+		s.shutLane(l, policy)
 		return
 	}
-	l.dest.gate.resize(policy.inFlight())
 	if it == nil {
 		if it = s.next(ctx, l); it == nil {
 			return
 		}
+		it.ends = it.span().end(policy)
 	}
-	s.handle(ctx, l, it, policy)
+	now := time.Now()
+	state := l.stateOf(it)
+	switch {
+	case it.ended(state, now):
+		s.handle(ctx, l, it, policy)
+	case state != nil && now.Before(state.Due):
+		s.waitUntil(l, it.wakeAt(state))
+	case closed && it == l.hand:
+		s.waitUntil(l, now.Add(stallPause))
+	case closed:
+		l.seen = new(it.span())
+		s.shutLane(l, policy)
+	default:
+		l.shut = false
+		l.dest.gate.resize(policy.inFlight())
+		s.handle(ctx, l, it, policy)
+	}
 }
 
 // next returns the head that is to be handled now; nil when there is none, or
@@ -89,9 +105,9 @@ func (s *shard) storeOrTry(ctx context.Context, l *lane, it *item) (try bool) {
 	err := s.storeWaiting(ctx, l, it, it.pending)
 	switch {
 	case err == nil:
-		s.waitUntil(l, it.pending.Due)
+		s.waitUntil(l, it.wakeAt(it.pending))
 		it.pending = nil
-	case errors.Is(err, broker.ErrFull) && !time.Now().Before(it.pending.Due):
+	case errors.Is(err, broker.ErrFull) && !time.Now().Before(it.wakeAt(it.pending)):
 		s.stalled(err)
 		return true
 	default:
@@ -105,22 +121,23 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	now := time.Now()
 	state := l.stateOf(it)
 	task := &Task{Target: it.Target, Message: it.msg, Destination: l.dest.name, Number: 1}
+	task.over = it.over(now)
 	if state != nil {
 		task.Number = state.AttemptCount + 1
 		if state.GivenUp != "" {
 			s.bury(ctx, l, it, task, state, state.GivenUp)
 			return
 		}
-		if state.Held && policy.Hold {
-			s.waitForChange(l, func(p Policy) bool { return p.Hold })
+		if state.Held && policy.Hold && !task.over {
+			s.waitForChange(l, it.ends, func(p Policy) bool { return p.Hold })
 			return
 		}
-		if _, more := delay(policy, state.AttemptCount); !more { // it was held, or the schedule became shorter
+		if _, more := delay(policy, state.AttemptCount); !more && !task.over { // it was held, or the schedule became shorter
 			s.bury(ctx, l, it, task, state, ReasonExhausted)
 			return
 		}
 	}
-	if task.Number == 1 && it.waitedInVain(policy, l.dest, now) && l.dest.failing(l.id, now) {
+	if !task.over && task.Number == 1 && it.waitedInVain(policy, l.dest, now) && l.dest.failing(l.id, now) {
 		s.bury(ctx, l, it, task, state, ReasonWaited)
 		return
 	}
@@ -131,7 +148,9 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	record := v.attempt(now, time.Since(now))
 	switch v.kind {
 	case kindDone:
-		l.dest.succeeded(time.Now())
+		if !task.over {
+			l.dest.succeeded(time.Now())
+		}
 		s.settle(ctx, l, it)
 		s.outcome(task, &record, s.success())
 	case kindExpired:
@@ -149,11 +168,18 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	}
 }
 
-// attempt runs the handler, unless the lease may be another's by now. What was
-// cut off has not failed.
+// attempt runs the handler, or has it end a message whose time is up, unless the
+// lease may be another's by now. What was cut off has not failed.
 func (s *shard) attempt(ctx context.Context, t *Task) Verdict {
 	if s.lapsing(time.Now()) {
 		return Stall(partition.ErrLapsed)
+	}
+	if t.over {
+		v := s.engine.handler.Expire(ctx, t)
+		if v.kind == kindRetry { // it made no attempt
+			v = Stall(v.err)
+		}
+		return v
 	}
 	v := s.engine.handler.Handle(ctx, t)
 	if v.kind != kindDone && ctx.Err() != nil {
@@ -301,6 +327,7 @@ func (s *shard) settled(ctx context.Context, l *lane, it *item) {
 	if it.unmarked || it.msg.Replay != "" {
 		s.source.Forget(it.msg.Seq)
 	}
+	l.seen = nil
 	s.mu.Lock()
 	if l.hand == it { // settled before its state was stored
 		l.hand, it.pending = nil, nil

@@ -88,6 +88,7 @@ func target(bm *chat.BotMessage, key chat.ConversationKey, endpoint string) lane
 	return lane.Target{
 		Lane: lane.ID{Group: endpoint, Key: key}, Place: bm.Ordinal,
 		ChannelID: bm.ChannelID, ConversationID: bm.ConversationID, MessageID: bm.ID, Counter: bm.Ordinal.Counter,
+		Created: bm.CreatedAt, Expires: bm.ExpiresAt,
 		Content: bm,
 	}
 }
@@ -119,6 +120,9 @@ func (h *handler) ended(bm *chat.BotMessage, endpoint string, number int, a *cha
 	})
 }
 
+// Expire implements lane.Handler: the marks know what was delivered.
+func (h *handler) Expire(context.Context, *lane.Task) lane.Verdict { return lane.Expired() }
+
 // Handle implements lane.Handler: one POST.
 func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 	bm := messageOf(t)
@@ -132,9 +136,6 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 			h.routes.forget(t.Destination)
 			return lane.Dead(reasonEndpointRemoved, fmt.Errorf("endpoint %s does not exist any more", t.Destination))
 		}
-	}
-	if limit := e.ExpireAfter.Std(); limit > 0 && time.Since(bm.CreatedAt) > limit {
-		return lane.Expired()
 	}
 	r := h.routes.of(e)
 	if r.err != nil {

@@ -106,9 +106,12 @@ type UserMessage struct {
 	// session_data is a JSON object merged into the session before the bot runs.
 	SessionData []byte `protobuf:"bytes,8,opt,name=session_data,json=sessionData,proto3" json:"session_data,omitempty"`
 	// user is the JSON object of the user's profile, if the caller sent one.
-	User          []byte `protobuf:"bytes,9,opt,name=user,proto3" json:"user,omitempty"`
-	Locale        string `protobuf:"bytes,10,opt,name=locale,proto3" json:"locale,omitempty"`
-	Traceparent   string `protobuf:"bytes,11,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	User        []byte `protobuf:"bytes,9,opt,name=user,proto3" json:"user,omitempty"`
+	Locale      string `protobuf:"bytes,10,opt,name=locale,proto3" json:"locale,omitempty"`
+	Traceparent string `protobuf:"bytes,11,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// expires_at_ms is when the message, and what the bot answers to it, is of no
+	// use any more; 0: never.
+	ExpiresAtMs   int64 `protobuf:"varint,12,opt,name=expires_at_ms,json=expiresAtMs,proto3" json:"expires_at_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -220,6 +223,13 @@ func (x *UserMessage) GetTraceparent() string {
 	return ""
 }
 
+func (x *UserMessage) GetExpiresAtMs() int64 {
+	if x != nil {
+		return x.ExpiresAtMs
+	}
+	return 0
+}
+
 // BotMessage is one message of a bot on its way to the channel's endpoints
 // (stream BOT_<partition>).
 type BotMessage struct {
@@ -241,8 +251,10 @@ type BotMessage struct {
 	// message is the JSON of the contract's "message" field.
 	Message []byte `protobuf:"bytes,12,opt,name=message,proto3" json:"message,omitempty"`
 	// nlp is the JSON of the contract's "nlp" field; empty when there is none.
-	Nlp           []byte `protobuf:"bytes,13,opt,name=nlp,proto3" json:"nlp,omitempty"`
-	Traceparent   string `protobuf:"bytes,14,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	Nlp         []byte `protobuf:"bytes,13,opt,name=nlp,proto3" json:"nlp,omitempty"`
+	Traceparent string `protobuf:"bytes,14,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// expires_at_ms is that of the user message that it answers; 0: never.
+	ExpiresAtMs   int64 `protobuf:"varint,15,opt,name=expires_at_ms,json=expiresAtMs,proto3" json:"expires_at_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -373,6 +385,13 @@ func (x *BotMessage) GetTraceparent() string {
 		return x.Traceparent
 	}
 	return ""
+}
+
+func (x *BotMessage) GetExpiresAtMs() int64 {
+	if x != nil {
+		return x.ExpiresAtMs
+	}
+	return 0
 }
 
 // Attempt is one try at handling a message: one POST, or one run of a bot.
@@ -1155,7 +1174,7 @@ var File_parley_v1_envelope_proto protoreflect.FileDescriptor
 
 const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\n" +
-	"\x18parley/v1/envelope.proto\x12\tparley.v1\"\xe5\x02\n" +
+	"\x18parley/v1/envelope.proto\x12\tparley.v1\"\x89\x03\n" +
 	"\vUserMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -1169,7 +1188,8 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\x04user\x18\t \x01(\fR\x04user\x12\x16\n" +
 	"\x06locale\x18\n" +
 	" \x01(\tR\x06locale\x12 \n" +
-	"\vtraceparent\x18\v \x01(\tR\vtraceparent\"\x97\x03\n" +
+	"\vtraceparent\x18\v \x01(\tR\vtraceparent\x12\"\n" +
+	"\rexpires_at_ms\x18\f \x01(\x03R\vexpiresAtMs\"\xbb\x03\n" +
 	"\n" +
 	"BotMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
@@ -1187,7 +1207,8 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\x05event\x18\v \x01(\tR\x05event\x12\x18\n" +
 	"\amessage\x18\f \x01(\fR\amessage\x12\x10\n" +
 	"\x03nlp\x18\r \x01(\fR\x03nlp\x12 \n" +
-	"\vtraceparent\x18\x0e \x01(\tR\vtraceparent\"\x87\x01\n" +
+	"\vtraceparent\x18\x0e \x01(\tR\vtraceparent\x12\"\n" +
+	"\rexpires_at_ms\x18\x0f \x01(\x03R\vexpiresAtMs\"\x87\x01\n" +
 	"\aAttempt\x12\x13\n" +
 	"\x05at_ms\x18\x01 \x01(\x03R\x04atMs\x12\x1f\n" +
 	"\vduration_us\x18\x02 \x01(\x03R\n" +
