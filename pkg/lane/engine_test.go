@@ -367,6 +367,10 @@ func testHoldKeepsTheLane(r *rig) {
 	r.stop()
 	require.Empty(t, r.memory.letters)
 	require.Equal(t, len(quick)+1, r.handler.tries["e a"])
+	held, all, err := lane.NewWaiting(r.conn, brokertest.Layout.Partitions).Held(t.Context(), chat.StageBot)
+	require.NoError(t, err)
+	require.True(t, all)
+	require.EqualValues(t, 1, held)
 }
 
 func TestPanicAndUndecodableBecomeDeadLetters(t *testing.T) {

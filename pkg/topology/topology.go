@@ -70,6 +70,17 @@ func LaneFilters(stage chat.Stage, partition int) (messages, states string) {
 	return "parked." + tail, "lane." + tail
 }
 
+// LaneStates matches the state records of a group's parked lanes in every
+// partition; an empty group matches every one. LaneMessages does their messages.
+func LaneStates(stage chat.Stage, group string) string {
+	return "lane." + string(stage) + ".*." + wild(group) + ".*"
+}
+
+// LaneMessages is described at LaneStates.
+func LaneMessages(stage chat.Stage, group string) string {
+	return "parked." + string(stage) + ".*." + wild(group) + ".*"
+}
+
 // ParseLaneSubject takes a lane's message or state subject apart.
 func ParseLaneSubject(subject string) (group string, key chat.ConversationKey, err error) {
 	parts := strings.Split(subject, ".")

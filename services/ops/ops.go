@@ -49,6 +49,13 @@ type DeadLetters interface {
 	Get(ctx context.Context, messageID string) ([]deadletter.Letter, error)
 }
 
+// Lanes reads which lanes are parked; a *lane.Waiting does.
+type Lanes interface {
+	// Held counts a stage's lanes that wait for an operator; all is false where
+	// there were too many to look at.
+	Held(ctx context.Context, stage chat.Stage) (held uint64, all bool, err error)
+}
+
 // HealthCheck is one part that the pipeline needs.
 type HealthCheck struct {
 	Name  string
@@ -61,6 +68,8 @@ type Deps struct {
 	DeadLetters DeadLetters
 	// Status reads what waits in the streams.
 	Status func(ctx context.Context) (*topology.Status, error)
+	// Lanes reads what is parked.
+	Lanes Lanes
 	// Owners reads who works on a stage.
 	Owners func(ctx context.Context, stage chat.Stage) (*partition.Owners, error)
 	// Health is what status reports beside; may be nil.
@@ -81,8 +90,8 @@ func New(o Options, d Deps) (*Service, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil {
-		return nil, errors.New("ops needs a registry, dead letters, a status and owners")
+	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil || d.Lanes == nil {
+		return nil, errors.New("ops needs a registry, dead letters, a status, owners and lanes")
 	}
 	if d.Now == nil {
 		d.Now = time.Now

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -25,6 +26,7 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/httpserver"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/problem"
 	"github.com/parleyhq/parley/pkg/registry"
@@ -94,7 +96,7 @@ func newAPI(t *testing.T) *api {
 		require.NoError(t, store.Write(t.Context(), deadLetter(t, destination)))
 	}
 	svc, err := ops.New(ops.Options{BootstrapToken: opsToken}, ops.Deps{
-		Registry: reg, DeadLetters: store,
+		Registry: reg, DeadLetters: store, Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},
@@ -368,10 +370,43 @@ func TestStatus(t *testing.T) {
 	require.Equal(t, a.registry.Snapshot().Revision(), s.Config.Revision)
 	require.Equal(t, []ops.Health{{Name: "broker", OK: true}, {Name: "ledger", Error: "it is away"}}, s.Health)
 
+	ok[ops.Bot](a, 201, request{method: "POST", path: "/bots", body: `{"id":"pizza","kind":"echo"}`})
+	ok[ops.Channel](a, 201, request{method: "POST", path: "/channels", body: `{"id":"shop","botId":"pizza"}`})
+	ok[ops.Endpoint](a, 201, request{method: "POST", path: "/channels/shop/endpoints", body: `{"id":"crm","url":"https://example.com/hook","onExhausted":"hold"}`})
+	for i, held := range []bool{true, false, true} {
+		a.park("crm", fmt.Sprint("c", i), &chat.LaneState{HeadSeq: 1, Held: held, AttemptCount: 11}, 1)
+	}
+	s, _ = ok[ops.Status](a, 200, request{method: "GET", path: "/status"})
+	require.EqualValues(t, 3, s.Stages[1].Parked.Lanes)
+	require.EqualValues(t, 2, s.Stages[1].Parked.Held)
+
 	a.conn.Close()
 	a.refused(503, "broker-unavailable", request{method: "GET", path: "/status"})
 	a.refused(503, "broker-unavailable", request{method: "GET", path: "/dead-letters"})
 	a.refused(503, "broker-unavailable", request{method: "POST", path: "/bots", body: `{"id":"a","kind":"echo"}`})
+}
+
+// park parks messages of a conversation at an endpoint as its owner would, with
+// a state unless it is nil.
+func (a *api) park(endpoint, conversation string, state *chat.LaneState, messages uint64) lane.ID {
+	a.t.Helper()
+	id := lane.ID{Group: endpoint, Key: chat.KeyOf("shop", conversation)}
+	store, err := lane.NewJetStream(a.t.Context(), a.conn, chat.StageBot, id.Key.Partition(brokertest.Layout.Partitions))
+	require.NoError(a.t, err)
+	at := time.UnixMilli(1_700_000_000_000)
+	for n := range messages {
+		data, err := wire.EncodeBotMessage(&chat.BotMessage{
+			ID: chat.BotMessageID(at, id.Key, "msg_x", int(n)), ChannelID: "shop", ConversationID: conversation, CreatedAt: at,
+			Event: chat.EventMessage, Message: json.RawMessage(`{"text":"Hello"}`), Ordinal: chat.Ordinal{Epoch: 1, Counter: n + 1},
+		})
+		require.NoError(a.t, err)
+		_, err = store.Append(a.t.Context(), id, &lane.Message{Seq: n + 1, Time: at, Data: data})
+		require.NoError(a.t, err)
+	}
+	if state != nil {
+		require.NoError(a.t, store.PutState(a.t.Context(), id, state))
+	}
+	return id
 }
 
 func TestDeadLetters(t *testing.T) {

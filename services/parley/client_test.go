@@ -17,6 +17,7 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/httpserver"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/topology"
@@ -56,7 +57,7 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 	newer.Destination = "archive"
 	require.NoError(t, store.Write(t.Context(), &newer))
 	svc, err := ops.New(ops.Options{BootstrapToken: testOpsToken}, ops.Deps{
-		Registry: reg, DeadLetters: store,
+		Registry: reg, DeadLetters: store, Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},

@@ -5,6 +5,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/services/ops"
@@ -16,7 +17,7 @@ func addOps(ctx context.Context, p *process) error {
 		return err
 	}
 	svc, err := ops.New(ops.Options{BootstrapToken: chat.Secret(p.flags.opsToken)}, ops.Deps{
-		Registry: p.registry, DeadLetters: letters,
+		Registry: p.registry, DeadLetters: letters, Lanes: lane.NewWaiting(p.conn, p.layout.Partitions),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, p.conn.JS, p.layout)
 		},

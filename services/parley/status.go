@@ -37,6 +37,9 @@ func printStatus(w io.Writer, s ops.Status, now time.Time) {
 		if stage.Parked.Approximate {
 			parked = "about " + parked
 		}
+		if stage.Parked.Held > 0 {
+			parked += fmt.Sprintf(", %d held", stage.Parked.Held)
+		}
 		row(w, stage.Stage, "parked", parked, "", full(stage.Parked.Bytes, stage.Parked.MaxBytes), age(stage.Parked.Oldest, now), "")
 	}
 	fmt.Fprintln(w)
