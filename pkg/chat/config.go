@@ -12,6 +12,8 @@ type Channel struct {
 	ID    string `json:"id"`
 	BotID string `json:"botId"`
 	Name  string `json:"name,omitempty"`
+	// Paused is why the bot gets nothing of it for now; empty when it does.
+	Paused string `json:"paused,omitempty"`
 }
 
 // Endpoint is a customer's URL for a channel's bot messages.
@@ -38,6 +40,9 @@ type Endpoint struct {
 	MaxInFlight int `json:"maxInFlight,omitempty"`
 	// Disabled is why the endpoint gets nothing; empty when it is enabled.
 	Disabled string `json:"disabled,omitempty"`
+	// Paused is why an operator wants it to get nothing for now, which is apart
+	// from whether it is disabled; empty when it is not paused.
+	Paused string `json:"paused,omitempty"`
 }
 
 // Wants reports whether the endpoint's filter lets an event through.
@@ -48,6 +53,14 @@ func (e *Endpoint) Wants(event string) bool {
 	return slices.Contains(e.Events, event)
 }
 
+// Closed is why the endpoint gets nothing now; empty when it does.
+func (e *Endpoint) Closed() string {
+	if e.Disabled != "" {
+		return e.Disabled
+	}
+	return e.Paused
+}
+
 // Bot is a registered bot.
 type Bot struct {
 	ID   string `json:"id"`
@@ -55,6 +68,8 @@ type Bot struct {
 	// Flow is the YAML of a flow bot.
 	Flow string `json:"flow,omitempty"`
 	Name string `json:"name,omitempty"`
+	// Paused is why it is given nothing for now; empty when it is.
+	Paused string `json:"paused,omitempty"`
 }
 
 // Token is an access token as it is stored: its hash and what it opens.

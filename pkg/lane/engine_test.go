@@ -35,6 +35,7 @@ type handler struct {
 	mu     sync.Mutex
 	script map[string]func(t *lane.Task) lane.Verdict
 	policy map[string]lane.Policy
+	paused map[string]string
 	lasts  map[string]time.Duration // endpoint → how long its messages do, by themselves
 	seen   map[string][]uint64      // lane → places handled with Done, in order
 	tries  map[string]int
@@ -45,7 +46,7 @@ type handler struct {
 
 func newHandler() *handler {
 	return &handler{
-		script: map[string]func(*lane.Task) lane.Verdict{}, policy: map[string]lane.Policy{}, lasts: map[string]time.Duration{},
+		script: map[string]func(*lane.Task) lane.Verdict{}, policy: map[string]lane.Policy{}, lasts: map[string]time.Duration{}, paused: map[string]string{},
 		seen: map[string][]uint64{}, tries: map[string]int{}, ended: map[chat.Outcome]int{},
 		change: make(chan struct{}),
 	}
@@ -120,6 +121,12 @@ func (h *handler) Handle(_ context.Context, t *lane.Task) lane.Verdict {
 		v = script(t)
 	}
 	return v
+}
+
+func (h *handler) Paused(group string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.paused[group]
 }
 
 func (h *handler) Expire(context.Context, *lane.Task) lane.Verdict { return lane.Expired() }

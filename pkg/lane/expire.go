@@ -33,6 +33,13 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
 // over reports whether the message's time is up.
 func (it *item) over(now time.Time) bool { return !it.ends.IsZero() && !now.Before(it.ends) }
 

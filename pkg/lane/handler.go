@@ -23,6 +23,9 @@ type Handler interface {
 	Destination(group string) string
 	// Policy says how a destination is to be treated now.
 	Policy(destination string) Policy
+	// Paused says why a group's lanes get nothing now, whatever their destination
+	// is; empty: they do.
+	Paused(group string) string
 	// Handle makes one attempt. When ctx has ended its verdict does not count,
 	// unless it is Done.
 	Handle(ctx context.Context, t *Task) Verdict

@@ -40,6 +40,7 @@ type lane struct {
 	hand     *item           // a head whose state is not stored yet
 	seen     *span           // the head's, where its destination was found closed
 	shut     bool            // its destination was found closed
+	opened   time.Time       // when it was found open after that
 
 	due    time.Time // not before this; zero: now
 	dueAt  int       // place in the shard's heap, -1 if none
@@ -75,10 +76,11 @@ type item struct {
 }
 
 // waitedInVain reports whether the message has been parked for longer than its
-// destination's whole schedule lasts, while nothing got through. A message that
+// destination's whole schedule lasts, while nothing got through and its lane was
+// not paused. A message that
 // has attempts of its own follows the schedule and isn't asked about.
-func (it *item) waitedInVain(p Policy, d *destination, now time.Time) bool {
-	return it.parkedSeq != 0 && !p.Hold && d.silentFor(p.Schedule.Total(), it.parkedAt, now)
+func (it *item) waitedInVain(p Policy, l *lane, now time.Time) bool {
+	return it.parkedSeq != 0 && !p.Hold && l.dest.silentFor(p.Schedule.Total(), later(it.parkedAt, l.opened), now)
 }
 
 // hot is a message of the work queue that is in hand.

@@ -68,6 +68,14 @@ func (l *life) Policy(destination string) lane.Policy {
 	return l.world.policy[destination]
 }
 
+// Paused implements lane.Handler.
+func (l *life) Paused(group string) string {
+	l.maybePanic()
+	l.world.mu.Lock()
+	defer l.world.mu.Unlock()
+	return l.world.paused[group]
+}
+
 func (l *life) maybePanic() {
 	l.world.mu.Lock()
 	defer l.world.mu.Unlock()
@@ -156,6 +164,9 @@ func (l *life) begin(t *lane.Task) (spell, bool) {
 		w.violated(t.Lane, "two handlers at once")
 	}
 	ml.busy = l
+	if since, ok := w.pausedAt[t.Lane.Group]; ok && time.Since(since) > time.Second {
+		w.violated(t.Lane, "an attempt while it is paused")
+	}
 	f := w.fateOf(t.Lane, t.Message.Data)
 	w.note(t.Lane, "life %d: attempt %d of %q to %s", l.number, t.Number, t.Message.Data, t.Destination)
 	if t.Message.Replay == "" {

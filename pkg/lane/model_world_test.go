@@ -66,7 +66,9 @@ type world struct {
 	places    map[string]uint64 // conversation → last place
 	target    map[string]string // group → destination
 	policy    map[string]lane.Policy
-	trouble   map[string]float64 // destination → share of failures
+	paused    map[string]string    // group → why
+	pausedAt  map[string]time.Time // since when
+	trouble   map[string]float64   // destination → share of failures
 }
 
 // note adds to a lane's history; the mutex is held.

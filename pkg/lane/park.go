@@ -72,7 +72,7 @@ func (s *shard) waitForChange(l *lane, end time.Time, needed func(Policy) bool) 
 	s.mu.Lock()
 	l.due, l.wakeMe = earlier(time.Now().Add(closedPoll), end), true
 	s.mu.Unlock()
-	if !needed(s.engine.handler.Policy(l.dest.name)) {
+	if !needed(s.policyOf(l)) {
 		s.waitUntil(l, time.Time{})
 	}
 }

@@ -39,9 +39,8 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 	if s.fetching.Err() != nil {
 		return
 	}
-	policy := s.engine.handler.Policy(l.dest.name)
+	policy := s.policyOf(l)
 	closed := policy.Closed != ""
-	l.dest.setClosed(closed, time.Now())
 	it := l.hand
 	if it != nil {
 		it.ends = it.span().end(policy)
@@ -72,10 +71,23 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 		l.seen = new(it.span())
 		s.shutLane(l, policy)
 	default:
-		l.shut = false
+		if l.shut {
+			l.shut, l.opened = false, now
+		}
 		l.dest.gate.resize(policy.inFlight())
 		s.handle(ctx, l, it, policy)
 	}
+}
+
+// policyOf is how a lane is to be treated now: as its destination is, and closed
+// where its group is paused.
+func (s *shard) policyOf(l *lane) Policy {
+	p := s.engine.handler.Policy(l.dest.name)
+	l.dest.setClosed(p.Closed != "", time.Now())
+	if p.Closed == "" {
+		p.Closed = s.engine.handler.Paused(l.id.Group)
+	}
+	return p
 }
 
 // next returns the head that is to be handled now; nil when there is none, or
@@ -137,7 +149,7 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 			return
 		}
 	}
-	if !task.over && task.Number == 1 && it.waitedInVain(policy, l.dest, now) && l.dest.failing(l.id, now) {
+	if !task.over && task.Number == 1 && it.waitedInVain(policy, l, now) && l.dest.failing(l.id, now) {
 		s.bury(ctx, l, it, task, state, ReasonWaited)
 		return
 	}
@@ -222,7 +234,7 @@ func (s *shard) retry(ctx context.Context, l *lane, it *item, t *Task, state *ch
 	wait = max(wait, v.after)
 	last := &state.Attempts[len(state.Attempts)-1]
 	switch {
-	case more && state.AttemptCount == 1 && it.waitedInVain(policy, l.dest, last.At):
+	case more && state.AttemptCount == 1 && it.waitedInVain(policy, l, last.At):
 		s.bury(ctx, l, it, t, state, ReasonWaited)
 		return
 	case more:

@@ -354,7 +354,7 @@ func TestStoredFormIsComplete(t *testing.T) {
 	e := chat.Endpoint{
 		ID: "crm", ChannelID: "shop", URL: "https://example.com", VerifyToken: "v", Secrets: []chat.Secret{secretOne},
 		Events: []string{chat.EventMessage}, Retry: []chat.Duration{chat.Duration(time.Second)}, Timeout: chat.Duration(time.Second),
-		ExpireAfter: chat.Duration(time.Hour), OnExhausted: registry.OnExhaustedHold, MaxInFlight: 3, Disabled: "moving",
+		ExpireAfter: chat.Duration(time.Hour), OnExhausted: registry.OnExhaustedHold, MaxInFlight: 3, Disabled: "moving", Paused: "counting",
 	}
 	v := reflect.ValueOf(e)
 	for i := range v.NumField() {

@@ -25,6 +25,8 @@ const (
 	reasonSessionFull    = "session_too_large"
 )
 
+var errPaused = errors.New("the channel or its bot is paused")
+
 // handler is the bot stage's lane.Handler. A lane's group is the channel, its
 // destination the channel's bot.
 type handler struct {
@@ -90,7 +92,21 @@ func (h *handler) Destination(channelID string) string {
 }
 
 // Policy implements lane.Handler.
-func (h *handler) Policy(string) lane.Policy { return lane.Policy{Schedule: h.Schedule} }
+func (h *handler) Policy(botID string) lane.Policy {
+	p := lane.Policy{Schedule: h.Schedule}
+	if b, ok := h.Directory.Snapshot().Bot(botID); ok {
+		p.Closed = b.Paused
+	}
+	return p
+}
+
+// Paused implements lane.Handler.
+func (h *handler) Paused(channelID string) string {
+	if c, ok := h.Directory.Snapshot().Channel(channelID); ok {
+		return c.Paused
+	}
+	return ""
+}
 
 // Ended implements lane.Handler: it journals what failed. A turn that was
 // processed is journalled when it is saved, with what the bot said.
@@ -191,6 +207,9 @@ func (h *handler) botOf(ctx context.Context, um *chat.UserMessage) (*chat.Bot, b
 	if !ok {
 		h.bots.remove(channel.BotID)
 		return nil, nil, lane.Dead(reasonBotRemoved, fmt.Errorf("bot %s does not exist any more", channel.BotID))
+	}
+	if channel.Paused != "" || config.Paused != "" { // since the lane was last looked at
+		return nil, nil, lane.Stall(errPaused)
 	}
 	b, err := h.bots.get(config)
 	if err != nil {

@@ -107,6 +107,10 @@ func (h *handler) Policy(endpoint string) lane.Policy {
 	return h.routes.of(e).policy
 }
 
+// Paused implements lane.Handler: an endpoint is its own destination, and that
+// is paused.
+func (h *handler) Paused(string) string { return "" }
+
 // Ended implements lane.Handler.
 func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
 	h.ended(messageOf(t), t.Destination, t.Number, a, outcome)

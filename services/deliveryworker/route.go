@@ -46,7 +46,7 @@ func (r *routes) forget(endpoint string) { r.known.Delete(endpoint) }
 
 func (r *routes) build(e *chat.Endpoint) *route {
 	made := &route{config: e, policy: lane.Policy{
-		Hold: e.OnExhausted == "hold", MaxInFlight: e.MaxInFlight, Closed: e.Disabled, ExpireAfter: e.ExpireAfter.Std(),
+		Hold: e.OnExhausted == "hold", MaxInFlight: e.MaxInFlight, Closed: e.Closed(), ExpireAfter: e.ExpireAfter.Std(),
 	}}
 	var err error
 	if made.policy.Schedule, err = retry.Of(e.Retry); err != nil {

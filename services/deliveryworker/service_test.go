@@ -192,6 +192,31 @@ parley_delivery_outcomes_total{outcome="unrouted"} 0
 `), "parley_delivery_outcomes_total"))
 }
 
+func TestPausedEndpointSendsInOrderWhenResumed(t *testing.T) {
+	r := newRig(t)
+	customer := webhooktest.New(t)
+	r.endpoint("a", customer.URL(), func(e *chat.Endpoint) { e.Paused = "moving" })
+	r.endpoint("b", customer.URL())
+	stop := r.start()
+	for n := range uint64(3) {
+		r.publish("c1", r.message("c1", n+1))
+	}
+	r.journal.await(t, chat.OutcomeDelivered, 3)
+	stop() // a pause lasts
+	r.start()
+	r.endpoint("a", "", func(e *chat.Endpoint) { e.Disabled, e.Paused = "too", "" })
+	r.publish("c1", r.message("c1", 4))
+	r.journal.await(t, chat.OutcomeDelivered, 4)
+	r.endpoint("a", "", func(e *chat.Endpoint) { e.Disabled = "" })
+	var sent []uint64
+	for _, d := range r.journal.await(t, chat.OutcomeDelivered, 8)[4:] {
+		require.Equal(t, "a", d.EndpointID)
+		sent = append(sent, d.Ordinal.Counter)
+	}
+	require.Equal(t, []uint64{1, 2, 3, 4}, sent)
+	require.Empty(t, r.journal.with(chat.OutcomeRetry))
+}
+
 func TestRemovedEndpointsMessagesBecomeDeadLetters(t *testing.T) {
 	r := newRig(t)
 	r.endpoint("a", "https://example.com/a", func(e *chat.Endpoint) { e.Disabled = "paused" })

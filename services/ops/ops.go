@@ -111,6 +111,8 @@ func (s *Service) Mount(e *echo.Echo) {
 	g.GET("/channels/:id", s.getChannel)
 	g.PUT("/channels/:id", s.putChannel)
 	g.DELETE("/channels/:id", s.deleteChannel)
+	g.POST("/channels/:id/pause", s.pauseChannel)
+	g.POST("/channels/:id/resume", s.resumeChannel)
 	g.GET("/channels/:id/endpoints", s.listEndpointsOf)
 	g.POST("/channels/:id/endpoints", s.createEndpoint)
 
@@ -120,12 +122,16 @@ func (s *Service) Mount(e *echo.Echo) {
 	g.DELETE("/endpoints/:id", s.deleteEndpoint)
 	g.POST("/endpoints/:id/disable", s.disableEndpoint)
 	g.POST("/endpoints/:id/enable", s.enableEndpoint)
+	g.POST("/endpoints/:id/pause", s.pauseEndpoint)
+	g.POST("/endpoints/:id/resume", s.resumeEndpoint)
 
 	g.GET("/bots", s.listBots)
 	g.POST("/bots", s.createBot)
 	g.GET("/bots/:id", s.getBot)
 	g.PUT("/bots/:id", s.putBot)
 	g.DELETE("/bots/:id", s.deleteBot)
+	g.POST("/bots/:id/pause", s.pauseBot)
+	g.POST("/bots/:id/resume", s.resumeBot)
 
 	g.GET("/tokens", s.listTokens)
 	g.POST("/tokens", s.createToken)

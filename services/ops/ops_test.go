@@ -253,6 +253,45 @@ func TestConfiguration(t *testing.T) {
 	}
 }
 
+func TestPause(t *testing.T) {
+	a := newAPI(t)
+	ok[ops.Bot](a, 201, request{method: "POST", path: "/bots", body: `{"id":"pizza","kind":"flow","flow":"bot: 1"}`})
+	ok[ops.Channel](a, 201, request{method: "POST", path: "/channels", body: `{"id":"shop","botId":"pizza"}`})
+	ok[ops.Endpoint](a, 201, request{method: "POST", path: "/channels/shop/endpoints", body: `{"id":"crm","url":"https://example.com/hook"}`})
+	paused := func() []int {
+		s, _ := ok[ops.Status](a, 200, request{method: "GET", path: "/status"})
+		return []int{s.Config.PausedChannels, s.Config.PausedEndpoints, s.Config.PausedBots}
+	}
+	for _, path := range []string{"/channels/shop", "/endpoints/crm", "/bots/pizza"} {
+		type object struct {
+			Paused, Disabled string
+		}
+		o, _ := ok[object](a, 200, request{method: "POST", path: path + "/pause", body: `{"reason":"moving"}`})
+		require.Equal(t, object{Paused: "moving"}, o)
+		o, got := ok[object](a, 200, request{method: "GET", path: path})
+		require.Equal(t, "moving", o.Paused)
+		o, _ = ok[object](a, 200, request{method: "PUT", path: path, body: string(got.body)})
+		require.Equal(t, "moving", o.Paused, "what was read can be put again")
+		a.refused(412, "changed", request{method: "POST", path: path + "/resume", header: map[string]string{"If-Match": `"1"`}})
+		a.refused(422, "invalid", request{method: "POST", path: path + "/pause", body: `{"reason":"` + strings.Repeat("x", 201) + `"}`, offContract: true})
+		a.refused(404, "not-found", request{method: "POST", path: path + "x/pause"})
+	}
+	require.Equal(t, []int{1, 1, 1}, paused())
+	ok[ops.Bot](a, 200, request{method: "PUT", path: "/bots/pizza", body: "bot: 2", header: map[string]string{"Content-Type": "application/yaml"}})
+	require.Equal(t, []int{1, 1, 1}, paused(), "a new flow is no reason to go on")
+
+	e, _ := ok[ops.Endpoint](a, 200, request{method: "POST", path: "/endpoints/crm/disable"})
+	require.NotEmpty(t, e.Disabled)
+	e, _ = ok[ops.Endpoint](a, 200, request{method: "POST", path: "/endpoints/crm/resume"})
+	require.Empty(t, e.Paused)
+	require.NotEmpty(t, e.Disabled, "a pause is apart from that")
+	ok[ops.Channel](a, 200, request{method: "POST", path: "/channels/shop/resume"})
+	ok[ops.Bot](a, 200, request{method: "POST", path: "/bots/pizza/resume"})
+	require.Equal(t, []int{0, 0, 0}, paused())
+	b, _ := ok[ops.Bot](a, 200, request{method: "POST", path: "/bots/pizza/pause"})
+	require.NotEmpty(t, b.Paused, "a reason is given where none is")
+}
+
 func TestFlowBot(t *testing.T) {
 	a := newAPI(t)
 	yaml := map[string]string{"Content-Type": "application/yaml"}

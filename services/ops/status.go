@@ -80,6 +80,19 @@ func configOf(snap *registry.Snapshot) Config {
 		if e.Disabled != "" {
 			out.DisabledEndpoints++
 		}
+		if e.Paused != "" {
+			out.PausedEndpoints++
+		}
+	}
+	for _, c := range snap.Channels() {
+		if c.Paused != "" {
+			out.PausedChannels++
+		}
+	}
+	for _, b := range snap.Bots() {
+		if b.Paused != "" {
+			out.PausedBots++
+		}
 	}
 	return out
 }

@@ -15,6 +15,7 @@ type Channel struct {
 	ID       string `json:"id"`
 	BotID    string `json:"botId"`
 	Name     string `json:"name,omitempty"`
+	Paused   string `json:"paused,omitempty"`
 	Revision uint64 `json:"revision,omitempty"`
 }
 
@@ -36,6 +37,7 @@ type Endpoint struct {
 	OnExhausted string   `json:"onExhausted,omitempty"`
 	MaxInFlight int      `json:"maxInFlight,omitempty"`
 	Disabled    string   `json:"disabled,omitempty"`
+	Paused      string   `json:"paused,omitempty"`
 	Revision    uint64   `json:"revision,omitempty"`
 }
 
@@ -45,6 +47,7 @@ type Bot struct {
 	Kind     string `json:"kind"`
 	Name     string `json:"name,omitempty"`
 	Flow     string `json:"flow,omitempty"`
+	Paused   string `json:"paused,omitempty"`
 	Revision uint64 `json:"revision,omitempty"`
 }
 
@@ -79,8 +82,8 @@ type Deleted struct {
 	Revision uint64 `json:"revision"`
 }
 
-// Disable says why an endpoint gets nothing for now.
-type Disable struct {
+// Reason says why something is disabled or paused.
+type Reason struct {
 	Reason string `json:"reason,omitempty"`
 }
 
@@ -98,6 +101,9 @@ type Config struct {
 	Channels          int    `json:"channels"`
 	Endpoints         int    `json:"endpoints"`
 	DisabledEndpoints int    `json:"disabledEndpoints"`
+	PausedEndpoints   int    `json:"pausedEndpoints"`
+	PausedChannels    int    `json:"pausedChannels"`
+	PausedBots        int    `json:"pausedBots"`
 	Bots              int    `json:"bots"`
 	Tokens            int    `json:"tokens"`
 }

@@ -95,7 +95,7 @@ func TestConfigure(t *testing.T) {
 	env, _ := opsServer(t)
 	good(t, env, "bot", "create", "pizza")
 	good(t, env, "channel", "create", "shop", "--bot", "pizza", "--name", "The shop")
-	require.Regexp(t, `(?m)^shop +pizza +The shop$`, good(t, env, "channel", "list"))
+	require.Regexp(t, `(?m)^shop +pizza +enabled +The shop$`, good(t, env, "channel", "list"))
 	require.Regexp(t, `(?m)^bot +pizza$`, good(t, env, "channel", "show", "shop"))
 
 	e := goodJSON[ops.Endpoint](t, env, "endpoint", "create", "crm", "--channel", "shop", "--url", "https://example.com/hook",
@@ -113,6 +113,17 @@ func TestConfigure(t *testing.T) {
 	require.Regexp(t, `(?m)^crm +shop +disabled: moving +https://example.com/hook$`, good(t, env, "endpoint", "list"))
 	good(t, env, "endpoint", "enable", "crm")
 	require.Regexp(t, `(?m)^state +enabled$`, good(t, env, "endpoint", "show", "crm"))
+	require.Contains(t, good(t, env, "endpoint", "pause", "crm", "--reason", "counting"), "paused: counting")
+	good(t, env, "endpoint", "disable", "crm", "--reason", "moving")
+	require.Regexp(t, `(?m)^state +disabled: moving; paused: counting$`, good(t, env, "endpoint", "show", "crm"))
+	good(t, env, "endpoint", "enable", "crm")
+	require.Regexp(t, `(?m)^state +enabled$`, good(t, env, "endpoint", "resume", "crm"))
+	require.Regexp(t, `(?m)^state +paused: paused by an operator$`, good(t, env, "channel", "pause", "shop"))
+	require.Regexp(t, `(?m)^shop +pizza +paused: paused by an operator +The shop$`, good(t, env, "channel", "list"))
+	require.Regexp(t, `(?m)^state +paused: night$`, good(t, env, "bot", "pause", "pizza", "--reason", "night"))
+	require.Contains(t, good(t, env, "status"), "1 channels (1 paused), 2 endpoints (0 disabled, 0 paused), 1 bots (1 paused)")
+	require.Regexp(t, `(?m)^state +enabled$`, good(t, env, "channel", "resume", "shop"))
+	require.Regexp(t, `(?m)^state +enabled$`, good(t, env, "bot", "resume", "pizza"))
 	require.Len(t, goodJSON[ops.List[ops.Endpoint]](t, env, "endpoint", "list", "--channel", "shop").Items, 2)
 	require.Contains(t, good(t, env, "endpoint", "delete", "crm"), "deleted crm")
 
@@ -158,7 +169,7 @@ func TestBots(t *testing.T) {
 	require.Contains(t, good(t, env, "bot", "show", "pizza"), b.Flow)
 	b = goodJSON[ops.Bot](t, env, "bot", "update", "pizza", "--kind", "echo")
 	require.Empty(t, b.Flow)
-	require.Regexp(t, `(?m)^pizza +echo +Pizza$`, good(t, env, "bot", "list"))
+	require.Regexp(t, `(?m)^pizza +echo +enabled +Pizza$`, good(t, env, "bot", "list"))
 	good(t, env, "bot", "delete", "pizza")
 }
 
