@@ -209,6 +209,8 @@ type rig struct {
 	stop    func()
 	engine  *lane.Engine
 	sole    bool
+	// refuseDone says that no command can be removed.
+	refuseDone bool
 }
 
 // withEachSource runs a test with a consumer, and without one where the engine
@@ -236,6 +238,13 @@ func (r *rig) start() {
 	require.NoError(r.t, err)
 	r.engine = lane.New(lane.Options{
 		Stage: chat.StageBot, Marks: r.memory, Graveyard: r.memory, ReconcileEvery: 100 * time.Millisecond, Log: log, Metrics: prometheus.NewRegistry(),
+		Commands: func(p int) lane.Commands {
+			commands := lane.NewJetStreamCommands(r.conn, chat.StageBot, p)
+			if r.refuseDone {
+				return deafCommands{commands}
+			}
+			return commands
+		},
 		Open: func(ctx context.Context, p int) (lane.Store, error) {
 			store, err := lane.NewJetStream(ctx, r.conn, chat.StageBot, p)
 			if err != nil {

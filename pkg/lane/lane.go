@@ -42,6 +42,11 @@ type lane struct {
 	shut     bool            // its destination was found closed
 	opened   time.Time       // when it was found open after that
 
+	// command is what an operator asks of it; recalled says that it came while
+	// the lane was active, which is to look at it at once.
+	command  *Command
+	recalled bool
+
 	due    time.Time // not before this; zero: now
 	dueAt  int       // place in the shard's heap, -1 if none
 	wakeMe bool      // becomes due when its destination is woken

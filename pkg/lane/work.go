@@ -48,7 +48,7 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 			return
 		}
 	}
-	if closed && it == nil && s.leftShut(l, policy, time.Now()) {
+	if closed && it == nil && s.commanded(l) == nil && s.leftShut(l, policy, time.Now()) {
 		s.shutLane(l, policy)
 		return
 	}
@@ -57,6 +57,9 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 			return
 		}
 		it.ends = it.span().end(policy)
+	}
+	if s.obey(ctx, l, it) {
+		return
 	}
 	now := time.Now()
 	state := l.stateOf(it)
@@ -68,6 +71,10 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 	case closed && it == l.hand:
 		s.waitUntil(l, now.Add(stallPause))
 	case closed:
+		if err := s.removeSettled(ctx, l); err != nil { // what operators see is what waits
+			s.stall(l, err)
+			return
+		}
 		l.seen = new(it.span())
 		s.shutLane(l, policy)
 	default:
@@ -132,10 +139,9 @@ func (s *shard) storeOrTry(ctx context.Context, l *lane, it *item) (try bool) {
 func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	now := time.Now()
 	state := l.stateOf(it)
-	task := &Task{Target: it.Target, Message: it.msg, Destination: l.dest.name, Number: 1}
+	task := s.task(l, it)
 	task.over = it.over(now)
 	if state != nil {
-		task.Number = state.AttemptCount + 1
 		if state.GivenUp != "" {
 			s.bury(ctx, l, it, task, state, state.GivenUp)
 			return
@@ -144,7 +150,7 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 			s.waitForChange(l, it.ends, func(p Policy) bool { return p.Hold })
 			return
 		}
-		if _, more := delay(policy, state.AttemptCount); !more && !task.over { // it was held, or the schedule became shorter
+		if _, more := delay(policy, state.AttemptCount); !more && !task.over && !state.Asked { // it was held, or the schedule became shorter
 			s.bury(ctx, l, it, task, state, ReasonExhausted)
 			return
 		}
@@ -178,6 +184,15 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 		l.dest.failed(l.id, time.Now())
 		s.retry(ctx, l, it, task, withAttempt(state, it, record), v, policy)
 	}
+}
+
+// task is the head's next attempt.
+func (s *shard) task(l *lane, it *item) *Task {
+	t := &Task{Target: it.Target, Message: it.msg, Destination: l.dest.name, Number: 1}
+	if state := l.stateOf(it); state != nil {
+		t.Number = state.AttemptCount + 1
+	}
+	return t
 }
 
 // attempt runs the handler, or has it end a message whose time is up, unless the
@@ -220,7 +235,7 @@ func withAttempt(state *chat.LaneState, it *item, a chat.Attempt) *chat.LaneStat
 	}
 	next.HeadSeq = it.msg.Seq
 	next.AttemptCount++
-	next.Held = false
+	next.Held, next.Asked = false, false
 	next.Attempts = append(slices.Clip(next.Attempts), a)
 	if n := len(next.Attempts); n > keptAttempts {
 		next.Attempts = next.Attempts[n-keptAttempts:]

@@ -89,6 +89,7 @@ func laneState() *rapid.Generator[chat.LaneState] {
 			Attempts:     attempts(t),
 			Held:         rapid.Bool().Draw(t, "held"),
 			GivenUp:      rapid.String().Draw(t, "givenUp"),
+			Asked:        rapid.Bool().Draw(t, "asked"),
 		}
 	})
 }

@@ -47,7 +47,7 @@ type Journal interface {
 	Turn(t *chat.Turn)
 }
 
-// Options are what a Service is made of. All but the bounds and Alone are required.
+// Options are what a Service is made of. All but the bounds, Alone and Commands are required.
 type Options struct {
 	Partitions int
 	// Timeout bounds one run of a bot; 0 means 30 s.
@@ -60,6 +60,8 @@ type Options struct {
 	DrainTimeout time.Duration
 	// Alone is shared with the process's other stage; may be nil.
 	Alone *lane.Alone
+	// Commands opens what operators ask of a partition's lanes; nil: nothing.
+	Commands func(partition int) lane.Commands
 
 	Owner     partition.Owner
 	Open      func(ctx context.Context, partition int) (lane.Store, error)
@@ -108,7 +110,7 @@ func New(o Options) (*Service, error) {
 	}
 	h := newHandler(o)
 	engine := lane.New(lane.Options{
-		Stage: chat.StageUser, Alone: o.Alone, Open: h.open, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
+		Stage: chat.StageUser, Alone: o.Alone, Open: h.open, Commands: o.Commands, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
 		DrainTimeout: o.DrainTimeout,
 	}, h)
 	return &Service{engine: engine, owner: o.Owner, directory: o.Directory}, nil

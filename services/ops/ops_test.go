@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
@@ -68,6 +69,7 @@ type api struct {
 	registry  *registry.Registry
 	conn      *broker.Conn
 	dead      *chat.DeadLetter
+	logs      *observer.ObservedLogs
 }
 
 func newAPI(t *testing.T) *api {
@@ -95,8 +97,9 @@ func newAPI(t *testing.T) *api {
 	for _, destination := range []string{"crm", "archive"} {
 		require.NoError(t, store.Write(t.Context(), deadLetter(t, destination)))
 	}
-	svc, err := ops.New(ops.Options{BootstrapToken: opsToken}, ops.Deps{
-		Registry: reg, DeadLetters: store, Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions),
+	core, logs := observer.New(zap.InfoLevel)
+	svc, err := ops.New(ops.Options{BootstrapToken: opsToken, CommandWait: 50 * time.Millisecond}, ops.Deps{
+		Registry: reg, DeadLetters: store, Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions), Log: zap.New(core),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},
@@ -113,7 +116,7 @@ func newAPI(t *testing.T) *api {
 	svc.Mount(e)
 	srv := httptest.NewServer(e)
 	t.Cleanup(srv.Close)
-	return &api{t: t, url: srv.URL, validator: openAPI(t), registry: reg, conn: conn, dead: deadLetter(t, "crm")}
+	return &api{t: t, url: srv.URL, validator: openAPI(t), registry: reg, conn: conn, dead: deadLetter(t, "crm"), logs: logs}
 }
 
 func openAPI(t *testing.T) validator.Validator {
@@ -423,6 +426,80 @@ func TestStatus(t *testing.T) {
 	a.refused(503, "broker-unavailable", request{method: "GET", path: "/status"})
 	a.refused(503, "broker-unavailable", request{method: "GET", path: "/dead-letters"})
 	a.refused(503, "broker-unavailable", request{method: "POST", path: "/bots", body: `{"id":"a","kind":"echo"}`})
+}
+
+func TestLanes(t *testing.T) {
+	a := newAPI(t)
+	ok[ops.Bot](a, 201, request{method: "POST", path: "/bots", body: `{"id":"pizza","kind":"echo"}`})
+	ok[ops.Channel](a, 201, request{method: "POST", path: "/channels", body: `{"id":"shop","botId":"pizza"}`})
+	for _, id := range []string{"crm", "archive"} {
+		ok[ops.Endpoint](a, 201, request{method: "POST", path: "/channels/shop/endpoints", body: `{"id":"` + id + `","url":"https://example.com/hook"}`})
+	}
+	due := time.UnixMilli(1_900_000_000_000)
+	failed := []chat.Attempt{{At: due, Status: 500, Error: "status 500"}}
+	names := map[string]string{}
+	for conversation, state := range map[string]*chat.LaneState{
+		"ben": {HeadSeq: 1, AttemptCount: 3, Due: due, Attempts: failed}, "eve": {HeadSeq: 1, AttemptCount: 11, Held: true, Attempts: failed},
+		"void": {HeadSeq: 7, AttemptCount: 3}, "none": nil,
+	} {
+		names[conversation] = "bot." + a.park("crm", conversation, state, 2).String()
+	}
+	a.park("archive", "ben", nil, 1)
+
+	all, _ := ok[ops.LanePage](a, 200, request{method: "GET", path: "/lanes"})
+	require.Len(t, all.Items, 5)
+	first, _ := ok[ops.LanePage](a, 200, request{method: "GET", path: "/lanes?endpoint=crm&limit=3"})
+	require.Len(t, first.Items, 3)
+	rest, _ := ok[ops.LanePage](a, 200, request{method: "GET", path: "/lanes?endpoint=crm&limit=3&after=" + first.Next})
+	require.Len(t, rest.Items, 1)
+	require.Empty(t, rest.Next)
+	held, _ := ok[ops.LanePage](a, 200, request{method: "GET", path: "/lanes?held=true"})
+	require.Len(t, held.Items, 1)
+	require.Equal(t, "eve", held.Items[0].ConversationID)
+	none, _ := ok[ops.LanePage](a, 200, request{method: "GET", path: "/lanes?channel=shop"})
+	require.Empty(t, none.Items)
+
+	l, _ := ok[ops.Lane](a, 200, request{method: "GET", path: "/lanes/" + names["ben"]})
+	require.Equal(t, "shop", l.ChannelID)
+	require.Equal(t, "crm", l.Destination)
+	require.EqualValues(t, 2, l.Messages)
+	require.Equal(t, due.UTC(), *l.DueAt)
+	require.Equal(t, "status 500", l.LastError)
+	require.Len(t, l.Attempts, 1)
+	l, _ = ok[ops.Lane](a, 200, request{method: "GET", path: "/lanes/" + names["void"]})
+	require.Zero(t, l.AttemptCount, "the state is another message's")
+
+	// Nobody owns the partitions here: what is asked waits.
+	token, _ := ok[ops.Token](a, 201, request{method: "POST", path: "/tokens", body: `{"ops":true,"name":"ada"}`})
+	done, _ := ok[ops.LaneCommanded](a, 202, request{method: "POST", path: "/lanes/" + names["eve"] + "/retry-now", token: token.Token})
+	require.Equal(t, ops.LaneCommanded{Action: lane.RetryNow, Lanes: 1, Queued: 1}, done)
+	l, _ = ok[ops.Lane](a, 200, request{method: "GET", path: "/lanes/" + names["eve"]})
+	require.True(t, l.Held)
+	require.Equal(t, lane.RetryNow, l.Asked.Action)
+	require.Equal(t, "ada", l.Asked.By)
+	a.refused(409, "busy", request{method: "POST", path: "/lanes/" + names["eve"] + "/skip"})
+	done, _ = ok[ops.LaneCommanded](a, 202, request{method: "POST", path: "/endpoints/crm/lanes/discard"})
+	require.Equal(t, ops.LaneCommanded{Action: lane.Discard, Lanes: 3, Queued: 3, Busy: 1}, done)
+	done, _ = ok[ops.LaneCommanded](a, 200, request{method: "POST", path: "/endpoints/crm/lanes/skip?held=true"})
+	require.Equal(t, ops.LaneCommanded{Action: lane.Skip, Busy: 1}, done)
+	logged := a.logs.FilterMessage("an operator's command to lanes").All()
+	require.Len(t, logged, 4)
+	require.Equal(t, "ada", logged[0].ContextMap()["by"])
+	require.Equal(t, names["eve"], logged[0].ContextMap()["lane"])
+	require.Equal(t, "the bootstrap token", logged[2].ContextMap()["by"])
+
+	a.refused(404, "not-found", request{method: "GET", path: "/lanes/bot.crm." + chat.KeyOf("shop", "nobody").String()})
+	a.refused(404, "not-found", request{method: "POST", path: "/lanes/bot.crm." + chat.KeyOf("shop", "nobody").String() + "/skip"})
+	a.refused(404, "not-found", request{method: "GET", path: "/lanes/x"})
+	a.refused(404, "not-found", request{method: "POST", path: "/lanes/x/skip"})
+	a.refused(404, "not-found", request{method: "POST", path: "/endpoints/nobody/lanes/skip"})
+	for _, query := range []string{"stage=x", "held=x", "limit=0", "after=x", "endpoint=A", "endpoint=crm&channel=shop", "endpoint=crm&stage=user"} {
+		a.refused(400, "bad-query", request{method: "GET", path: "/lanes?" + query, offContract: true})
+	}
+	a.refused(400, "bad-query", request{method: "POST", path: "/endpoints/crm/lanes/skip?held=x", offContract: true})
+	a.conn.Close()
+	a.refused(503, "broker-unavailable", request{method: "GET", path: "/lanes"})
+	a.refused(503, "broker-unavailable", request{method: "POST", path: "/lanes/" + names["ben"] + "/skip"})
 }
 
 // park parks messages of a conversation at an endpoint as its owner would, with

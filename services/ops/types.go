@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/topology"
 )
@@ -141,6 +142,51 @@ type DeadLetter struct {
 	AttemptCount   int             `json:"attemptCount"`
 	Attempts       []Attempt       `json:"attempts,omitempty"`
 	Message        json.RawMessage `json:"message,omitempty"`
+}
+
+// LanePage is a part of the list of parked lanes, by id. Next is what "after"
+// takes for the part behind; empty at the end.
+type LanePage struct {
+	Items []Lane `json:"items"`
+	Next  string `json:"next,omitempty"`
+}
+
+// Lane is a parked lane: one conversation's messages that wait for the channel's
+// bot (stage user) or for an endpoint (stage bot). Attempts, of its first
+// message, are left out of lists.
+type Lane struct {
+	ID             string     `json:"id"`
+	Stage          chat.Stage `json:"stage"`
+	ChannelID      string     `json:"channelId,omitempty"`
+	Destination    string     `json:"destination,omitempty"` // endpoint or bot
+	ConversationID string     `json:"conversationId,omitempty"`
+	MessageID      string     `json:"messageId,omitempty"` // of the first message
+	Messages       uint64     `json:"messages"`
+	OldestAt       *time.Time `json:"oldestWaitingAt,omitempty"`
+	AttemptCount   int        `json:"attemptCount"`
+	DueAt          *time.Time `json:"dueAt,omitempty"`
+	Held           bool       `json:"held"`
+	// Closed is why its destination gets nothing now.
+	Closed    string     `json:"closed,omitempty"`
+	LastError string     `json:"lastError,omitempty"`
+	Asked     *LaneAsked `json:"asked,omitempty"`
+	Attempts  []Attempt  `json:"attempts,omitempty"`
+}
+
+// LaneAsked is a command that the lane's owner has not carried out yet.
+type LaneAsked struct {
+	Action lane.Action `json:"action"`
+	By     string      `json:"by"`
+	At     time.Time   `json:"at"`
+}
+
+// LaneCommanded says what became of a command to lanes.
+type LaneCommanded struct {
+	Action lane.Action `json:"action"`
+	Lanes  int         `json:"lanes"`  // that were told
+	Done   int         `json:"done"`   // that have done it
+	Queued int         `json:"queued"` // that will
+	Busy   int         `json:"busy"`   // that have not done yet what they were told before
 }
 
 // Attempt is one try at a message.

@@ -17,7 +17,7 @@ func addOps(ctx context.Context, p *process) error {
 		return err
 	}
 	svc, err := ops.New(ops.Options{BootstrapToken: chat.Secret(p.flags.opsToken)}, ops.Deps{
-		Registry: p.registry, DeadLetters: letters, Lanes: lane.NewWaiting(p.conn, p.layout.Partitions),
+		Registry: p.registry, DeadLetters: letters, Lanes: lane.NewWaiting(p.conn, p.layout.Partitions), Log: p.log.Named("ops"),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, p.conn.JS, p.layout)
 		},
@@ -37,7 +37,7 @@ func addOps(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
-	svc.Mount(p.admin.Echo())
+	svc.Mount(p.admin.Echo()) //nolint:contextcheck // its handlers have the requests' contexts
 	p.at.OpsToken = p.flags.opsToken
 	return nil
 }

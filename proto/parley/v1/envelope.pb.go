@@ -929,7 +929,9 @@ type LaneState struct {
 	// held says that the schedule is used up and an operator has to decide.
 	Held bool `protobuf:"varint,6,opt,name=held,proto3" json:"held,omitempty"`
 	// given_up is why the head is given up, while its dead letter is refused.
-	GivenUp       string `protobuf:"bytes,7,opt,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"`
+	GivenUp string `protobuf:"bytes,7,opt,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"`
+	// asked says that an operator asked for an attempt, whatever the schedule says.
+	Asked         bool `protobuf:"varint,8,opt,name=asked,proto3" json:"asked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1011,6 +1013,13 @@ func (x *LaneState) GetGivenUp() string {
 		return x.GivenUp
 	}
 	return ""
+}
+
+func (x *LaneState) GetAsked() bool {
+	if x != nil {
+		return x.Asked
+	}
+	return false
 }
 
 // Session is a conversation's state at the bot stage (stream SESSIONS).
@@ -1264,7 +1273,7 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\x0eattempt_number\x18\x05 \x01(\x05R\rattemptNumber\x12,\n" +
 	"\aattempt\x18\x06 \x01(\v2\x12.parley.v1.AttemptR\aattempt\x12\x18\n" +
 	"\aoutcome\x18\a \x01(\tR\aoutcome\x12\x1e\n" +
-	"\vinput_at_ms\x18\b \x01(\x03R\tinputAtMs\"\xeb\x01\n" +
+	"\vinput_at_ms\x18\b \x01(\x03R\tinputAtMs\"\x81\x02\n" +
 	"\tLaneState\x12\x19\n" +
 	"\bhead_seq\x18\x01 \x01(\x04R\aheadSeq\x12\x15\n" +
 	"\x06due_ms\x18\x02 \x01(\x03R\x05dueMs\x12(\n" +
@@ -1272,7 +1281,8 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\rattempt_count\x18\x04 \x01(\x05R\fattemptCount\x12.\n" +
 	"\battempts\x18\x05 \x03(\v2\x12.parley.v1.AttemptR\battempts\x12\x12\n" +
 	"\x04held\x18\x06 \x01(\bR\x04held\x12\x19\n" +
-	"\bgiven_up\x18\a \x01(\tR\agivenUp\"\xb8\x03\n" +
+	"\bgiven_up\x18\a \x01(\tR\agivenUp\x12\x14\n" +
+	"\x05asked\x18\b \x01(\bR\x05asked\"\xb8\x03\n" +
 	"\aSession\x12\x1d\n" +
 	"\n" +
 	"channel_id\x18\x01 \x01(\tR\tchannelId\x12'\n" +
