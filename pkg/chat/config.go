@@ -11,6 +11,8 @@ type Channel struct {
 	ID    string `json:"id"`
 	BotID string `json:"botId"`
 	Name  string `json:"name,omitempty"`
+	// Paused is why the bot gets nothing of it for now; empty when it does.
+	Paused string `json:"paused,omitempty"`
 }
 
 // Bot is a registered bot.
@@ -20,6 +22,8 @@ type Bot struct {
 	// Flow is the YAML of a flow bot.
 	Flow string `json:"flow,omitempty"`
 	Name string `json:"name,omitempty"`
+	// Paused is why it is given nothing for now; empty when it is.
+	Paused string `json:"paused,omitempty"`
 }
 
 // Token is an access token as it is stored: its hash and what it opens.

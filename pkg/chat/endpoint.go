@@ -45,6 +45,9 @@ type Endpoint struct {
 	MaxInFlight int `json:"maxInFlight,omitempty"`
 	// Disabled is why the endpoint gets nothing; empty when it is enabled.
 	Disabled string `json:"disabled,omitempty"`
+	// Paused is why an operator wants it to get nothing for now, which is apart
+	// from whether it is disabled; empty when it is not paused.
+	Paused string `json:"paused,omitempty"`
 }
 
 // Wants reports whether the endpoint's filter lets an event through.
@@ -53,6 +56,14 @@ func (e *Endpoint) Wants(event string) bool {
 		return event == EventMessage
 	}
 	return slices.Contains(e.Events, event)
+}
+
+// Closed is why the endpoint gets nothing now; empty when it does.
+func (e *Endpoint) Closed() string {
+	if e.Disabled != "" {
+		return e.Disabled
+	}
+	return e.Paused
 }
 
 // Retiring is a former signing secret (whsec_…) or key (whsk_…).

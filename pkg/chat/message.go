@@ -21,6 +21,7 @@ type BotMessage struct {
 	Ordinal        Ordinal
 	InputID        string
 	CreatedAt      time.Time
+	ExpiresAt      time.Time // its input's; zero: never
 	ConfigRevision uint64
 	Event          string
 	Message        json.RawMessage // a Message

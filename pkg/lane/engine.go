@@ -53,6 +53,8 @@ type Options struct {
 	Alone *Alone
 	// Open opens a partition's store.
 	Open func(ctx context.Context, partition int) (Store, error)
+	// Commands opens what operators ask of a partition's lanes; nil: nothing.
+	Commands func(partition int) Commands
 	// Marks is the once-ledger; nil where the handler itself knows what it has
 	// done (the bot stage, by its sessions).
 	Marks     Marks

@@ -21,6 +21,8 @@ type shard struct {
 	source Source
 	log    *zap.Logger
 
+	commands Commands // nil where none come
+
 	// fetching ends when nothing new is to be started, trying when attempts
 	// under way must stop, working when the record of what they came to must.
 	fetching context.Context //nolint:containedctx // lives exactly as long as the shard
@@ -78,6 +80,10 @@ func (s *shard) run(ctx context.Context) error {
 	g.Go(func() error { return s.runTimers(ctx) })
 	g.Go(func() error { return s.sweep(ctx) })
 	g.Go(func() error { return s.reconcile(ctx) })
+	if s.engine.Commands != nil {
+		s.commands = s.engine.Commands(s.lease.Partition())
+		g.Go(func() error { return s.follow(ctx, s.commands) })
+	}
 	return g.Wait()
 }
 
@@ -369,13 +375,19 @@ func (s *shard) rest(l *lane) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.active, l.atWork = false, false
+	recalled := l.recalled
+	l.recalled = false
 	if len(s.suspects) > 0 {
 		next = s.engine.Alone.pass(l)
 	}
+	s.overtaken(l)
 	switch {
 	case s.closed:
 		s.finish(l)
 	case s.fetching.Err() != nil:
+	case recalled && l.command != nil:
+		l.due = time.Time{}
+		s.activate(l)
 	case l.due.After(time.Now()):
 		s.schedule(l, l.due)
 	case !l.parked:

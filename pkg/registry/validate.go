@@ -47,6 +47,7 @@ func ValidateChannel(c *chat.Channel) error {
 	checkID(&p, "/id", "channel", c.ID)
 	checkID(&p, "/botId", "bot", c.BotID)
 	checkName(&p, c.Name)
+	checkReason(&p, "/paused", c.Paused)
 	return p.Err()
 }
 
@@ -56,6 +57,7 @@ func ValidateBot(b *chat.Bot, check FlowCheck) error {
 	var p chat.Problems
 	checkID(&p, "/id", "bot", b.ID)
 	checkName(&p, b.Name)
+	checkReason(&p, "/paused", b.Paused)
 	switch b.Kind {
 	case BotEcho:
 		if b.Flow != "" {
@@ -125,9 +127,8 @@ func ValidateEndpoint(e *chat.Endpoint, urlCheck func(string) error) error {
 	if e.MaxInFlight < 0 || e.MaxInFlight > MaxInFlight {
 		p.Add("/maxInFlight", fmt.Sprintf("maxInFlight is %d: set it to 0..%d, 0 for the default", e.MaxInFlight, MaxInFlight))
 	}
-	if utf8.RuneCountInString(e.Disabled) > MaxName {
-		p.Add("/disabled", fmt.Sprintf("the reason has more than %d characters: shorten it", MaxName))
-	}
+	checkReason(&p, "/disabled", e.Disabled)
+	checkReason(&p, "/paused", e.Paused)
 	return p.Err()
 }
 
@@ -165,6 +166,12 @@ func checkRetry(p *chat.Problems, delays []chat.Duration) {
 func checkName(p *chat.Problems, name string) {
 	if utf8.RuneCountInString(name) > MaxName {
 		p.Add("/name", fmt.Sprintf("the name has more than %d characters: shorten it", MaxName))
+	}
+}
+
+func checkReason(p *chat.Problems, pointer, reason string) {
+	if utf8.RuneCountInString(reason) > MaxName {
+		p.Add(pointer, fmt.Sprintf("the reason has more than %d characters: shorten it", MaxName))
 	}
 }
 

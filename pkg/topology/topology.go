@@ -23,6 +23,7 @@ const (
 	BucketLeases   = "LEASES"
 	BucketMembers  = "MEMBERS" // the live workers
 	BucketLedger   = "LEDGER"
+	BucketCommands = "LANECOMMANDS" // what operators ask of parked lanes
 )
 
 // Headers of stored messages.
@@ -68,6 +69,37 @@ func LaneSubjects(stage chat.Stage, partition int, group string, key chat.Conver
 func LaneFilters(stage chat.Stage, partition int) (messages, states string) {
 	tail := string(stage) + "." + strconv.Itoa(partition) + ".>"
 	return "parked." + tail, "lane." + tail
+}
+
+// LaneStates matches the state records of a group's parked lanes in every
+// partition; an empty group matches every one. LaneMessages does their messages.
+func LaneStates(stage chat.Stage, group string) string {
+	return "lane." + string(stage) + ".*." + wild(group) + ".*"
+}
+
+// LaneMessages is described at LaneStates.
+func LaneMessages(stage chat.Stage, group string) string {
+	return "parked." + string(stage) + ".*." + wild(group) + ".*"
+}
+
+// CommandKey is a lane's one key in BucketCommands.
+func CommandKey(stage chat.Stage, partition int, group string, key chat.ConversationKey) string {
+	return string(stage) + "." + strconv.Itoa(partition) + "." + group + "." + key.String()
+}
+
+// CommandFilter matches the commands to a partition's lanes.
+func CommandFilter(stage chat.Stage, partition int) string {
+	return string(stage) + "." + strconv.Itoa(partition) + ".>"
+}
+
+// CommandGroupFilter matches the commands to a group's lanes in every partition.
+func CommandGroupFilter(stage chat.Stage, group string) string {
+	return string(stage) + ".*." + group + ".*"
+}
+
+// ParseCommandKey takes the key of a command apart.
+func ParseCommandKey(key string) (group string, conversation chat.ConversationKey, err error) {
+	return ParseLaneSubject("lane." + key)
 }
 
 // ParseLaneSubject takes a lane's message or state subject apart.

@@ -115,14 +115,15 @@ func TestInterruptedAttemptSaysNothing(t *testing.T) {
 	require.Empty(t, r.journal.deliveries)
 }
 
-func TestExpired(t *testing.T) {
+func TestWhatExpiryDependsOn(t *testing.T) {
 	r := newRig(t)
-	customer := webhooktest.New(t)
-	r.endpoint("a", customer.URL(), func(e *chat.Endpoint) { e.ExpireAfter = chat.Duration(time.Minute) })
-	old := r.message("c1", 1, func(m *chat.BotMessage) { m.CreatedAt = time.Now().Add(-2 * time.Minute) })
-	require.Equal(t, "expired", r.h.Handle(t.Context(), r.task(old, "a", 1)).String())
-	require.Empty(t, customer.All())
-	require.Equal(t, "done", r.h.Handle(t.Context(), r.task(r.message("c1", 2), "a", 1)).String())
+	r.endpoint("a", "https://example.com/a", func(e *chat.Endpoint) { e.ExpireAfter = chat.Duration(time.Minute) })
+	require.Equal(t, time.Minute, r.h.Policy("a").ExpireAfter)
+	made, until := time.UnixMilli(5_000).UTC(), time.UnixMilli(9_000).UTC()
+	task := r.task(r.message("c1", 1, func(m *chat.BotMessage) { m.CreatedAt, m.ExpiresAt = made, until }), "a", 1)
+	require.Equal(t, made, task.Created)
+	require.Equal(t, until, task.Expires)
+	require.Equal(t, "expired", r.h.Expire(t.Context(), task).String())
 }
 
 func TestRemovedEndpoint(t *testing.T) {

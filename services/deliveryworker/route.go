@@ -91,7 +91,7 @@ func (r *route) close() {
 // where their settings have not changed; former may be nil.
 func (r *routes) build(e *chat.Endpoint, former *route) *route {
 	made := &route{config: e, policy: lane.Policy{
-		Hold: e.OnExhausted == "hold", MaxInFlight: e.MaxInFlight, Closed: e.Disabled,
+		Hold: e.OnExhausted == "hold", MaxInFlight: e.MaxInFlight, Closed: e.Closed(), ExpireAfter: e.ExpireAfter.Std(),
 	}}
 	var target *webhook.Target
 	if former != nil {

@@ -35,7 +35,7 @@ type Journal interface {
 	Delivery(d *chat.Delivery)
 }
 
-// Options are what a Service is made of. All but the bounds and Alone are required.
+// Options are what a Service is made of. All but the bounds, Alone and Commands are required.
 type Options struct {
 	// DrainTimeout bounds the wait for attempts under way at the end; 0 means
 	// the engine's default.
@@ -44,6 +44,8 @@ type Options struct {
 	MaxRetryAfter time.Duration
 	// Alone is shared with the process's other stage; may be nil.
 	Alone *lane.Alone
+	// Commands opens what operators ask of a partition's lanes; nil: nothing.
+	Commands func(partition int) lane.Commands
 
 	Owner     partition.Owner
 	Open      func(ctx context.Context, partition int) (lane.Store, error)
@@ -87,7 +89,7 @@ func New(o Options) (*Service, error) {
 	}
 	h := newHandler(o)
 	engine := lane.New(lane.Options{
-		Stage: chat.StageBot, Alone: o.Alone, Open: h.open, Marks: o.Marks, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
+		Stage: chat.StageBot, Alone: o.Alone, Open: h.open, Commands: o.Commands, Marks: o.Marks, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
 		DrainTimeout: o.DrainTimeout,
 	}, h)
 	return &Service{engine: engine, owner: o.Owner, directory: o.Directory, routes: h.routes}, nil

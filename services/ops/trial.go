@@ -10,6 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/webhook"
 )
 
@@ -26,13 +27,17 @@ const (
 // enabled. Whatever is answered changes nothing.
 func (s *Service) testEndpoint(c echo.Context) error {
 	ctx := c.Request().Context()
-	e, _, err := s.endpointNow(ctx, c.Param("id"))
+	snap, err := s.Registry.CatchUp(ctx)
 	if err != nil {
-		return err
+		return refusal(err)
+	}
+	e, ok := snap.Endpoint(c.Param("id"))
+	if !ok {
+		return missing(registry.KindEndpoint, c.Param("id"))
 	}
 	now := s.Now()
 	out := TestResult{MessageID: chat.BotMessageID(now, chat.KeyOf(e.ChannelID, testConversation), rand.Text(), 0)}
-	target, err := webhook.NewTarget(&e, s.Guard, nil)
+	target, err := webhook.NewTarget(e, s.Guard, nil)
 	if err != nil {
 		out.Error = err.Error() // allowed when it was set, and not here
 		return noStore(c, out)

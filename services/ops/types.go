@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/topology"
 )
@@ -15,6 +16,7 @@ type Channel struct {
 	ID       string `json:"id"`
 	BotID    string `json:"botId"`
 	Name     string `json:"name,omitempty"`
+	Paused   string `json:"paused,omitempty"`
 	Revision uint64 `json:"revision,omitempty"`
 }
 
@@ -41,6 +43,7 @@ type Endpoint struct {
 	OnExhausted string            `json:"onExhausted,omitempty"`
 	MaxInFlight int               `json:"maxInFlight,omitempty"`
 	Disabled    string            `json:"disabled,omitempty"`
+	Paused      string            `json:"paused,omitempty"`
 	// What follows is ignored in requests, as Revision is.
 	PublicKey string     `json:"publicKey,omitempty"` // whpk_…, with V1A
 	Retiring  []Retiring `json:"retiring,omitempty"`
@@ -99,6 +102,7 @@ type Bot struct {
 	Kind     string `json:"kind"`
 	Name     string `json:"name,omitempty"`
 	Flow     string `json:"flow,omitempty"`
+	Paused   string `json:"paused,omitempty"`
 	Revision uint64 `json:"revision,omitempty"`
 }
 
@@ -133,8 +137,8 @@ type Deleted struct {
 	Revision uint64 `json:"revision"`
 }
 
-// Disable says why an endpoint gets nothing for now.
-type Disable struct {
+// Reason says why something is disabled or paused.
+type Reason struct {
 	Reason string `json:"reason,omitempty"`
 }
 
@@ -152,6 +156,9 @@ type Config struct {
 	Channels          int    `json:"channels"`
 	Endpoints         int    `json:"endpoints"`
 	DisabledEndpoints int    `json:"disabledEndpoints"`
+	PausedEndpoints   int    `json:"pausedEndpoints"`
+	PausedChannels    int    `json:"pausedChannels"`
+	PausedBots        int    `json:"pausedBots"`
 	Bots              int    `json:"bots"`
 	Tokens            int    `json:"tokens"`
 }
@@ -189,6 +196,51 @@ type DeadLetter struct {
 	AttemptCount   int             `json:"attemptCount"`
 	Attempts       []Attempt       `json:"attempts,omitempty"`
 	Message        json.RawMessage `json:"message,omitempty"`
+}
+
+// LanePage is a part of the list of parked lanes, by id. Next is what "after"
+// takes for the part behind; empty at the end.
+type LanePage struct {
+	Items []Lane `json:"items"`
+	Next  string `json:"next,omitempty"`
+}
+
+// Lane is a parked lane: one conversation's messages that wait for the channel's
+// bot (stage user) or for an endpoint (stage bot). Attempts, of its first
+// message, are left out of lists.
+type Lane struct {
+	ID             string     `json:"id"`
+	Stage          chat.Stage `json:"stage"`
+	ChannelID      string     `json:"channelId,omitempty"`
+	Destination    string     `json:"destination,omitempty"` // endpoint or bot
+	ConversationID string     `json:"conversationId,omitempty"`
+	MessageID      string     `json:"messageId,omitempty"` // of the first message
+	Messages       uint64     `json:"messages"`
+	OldestAt       *time.Time `json:"oldestWaitingAt,omitempty"`
+	AttemptCount   int        `json:"attemptCount"`
+	DueAt          *time.Time `json:"dueAt,omitempty"`
+	Held           bool       `json:"held"`
+	// Closed is why its destination gets nothing now.
+	Closed    string     `json:"closed,omitempty"`
+	LastError string     `json:"lastError,omitempty"`
+	Asked     *LaneAsked `json:"asked,omitempty"`
+	Attempts  []Attempt  `json:"attempts,omitempty"`
+}
+
+// LaneAsked is a command that the lane's owner has not carried out yet.
+type LaneAsked struct {
+	Action lane.Action `json:"action"`
+	By     string      `json:"by"`
+	At     time.Time   `json:"at"`
+}
+
+// LaneCommanded says what became of a command to lanes.
+type LaneCommanded struct {
+	Action lane.Action `json:"action"`
+	Lanes  int         `json:"lanes"`  // that were told
+	Done   int         `json:"done"`   // that have done it
+	Queued int         `json:"queued"` // that will
+	Busy   int         `json:"busy"`   // that have not done yet what they were told before
 }
 
 // Attempt is one try at a message.

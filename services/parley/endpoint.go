@@ -22,6 +22,8 @@ func newEndpointCommand(c *clientConfig) *cobra.Command {
 		newEndpointEnable(c),
 		newEndpointRotate(c),
 		newEndpointTest(c),
+		newPause(c, "Send nothing for now, apart from whether it is disabled; messages wait, in order", "/endpoints", printEndpoint),
+		newResume(c, "Send again, what waited first, unless it is disabled", "/endpoints", printEndpoint),
 		c.newDelete("an endpoint; messages that wait for it become dead letters", "/endpoints"),
 	)
 }
@@ -111,10 +113,15 @@ func newEndpointList(c *clientConfig) *cobra.Command {
 }
 
 func endpointState(e ops.Endpoint) string {
-	if e.Disabled == "" {
+	switch {
+	case e.Disabled == "" && e.Paused == "":
 		return "enabled"
+	case e.Disabled == "":
+		return "paused: " + e.Paused
+	case e.Paused == "":
+		return "disabled: " + e.Disabled
 	}
-	return "disabled: " + e.Disabled
+	return "disabled: " + e.Disabled + "; paused: " + e.Paused
 }
 
 func newEndpointShow(c *clientConfig) *cobra.Command {
@@ -149,7 +156,7 @@ func newEndpointUpdate(c *clientConfig) *cobra.Command {
 }
 
 func newEndpointDisable(c *clientConfig) *cobra.Command {
-	var in ops.Disable
+	var in ops.Reason
 	cmd := &cobra.Command{
 		Use: "disable ID", Short: "Send nothing for now; messages wait, in order", Args: cobra.ExactArgs(1),
 		RunE: c.run(func(cmd *cobra.Command, o *opsClient, args []string) error {

@@ -131,7 +131,7 @@ func addBotWorker(ctx context.Context, p *process) error {
 	}
 	svc, err := botworker.New(botworker.Options{
 		Partitions: p.layout.Partitions, DrainTimeout: p.drainTimeout(),
-		Alone: &p.alone, Owner: owner, Open: p.opener(chat.StageUser), Graveyard: letters, Sessions: sessions,
+		Alone: &p.alone, Owner: owner, Open: p.opener(chat.StageUser), Commands: p.commands(chat.StageUser), Graveyard: letters, Sessions: sessions,
 		Publisher: p.conn, Directory: p.registry, Journal: p.journal, NewBot: newBot,
 		Log: p.log.Named("bot-worker"), Metrics: p.metrics,
 	})
@@ -158,7 +158,7 @@ func addDeliveryWorker(ctx context.Context, p *process) error {
 	p.admin.AddOptionalCheck("ledger", p.marks.Ping)
 	svc, err := deliveryworker.New(deliveryworker.Options{
 		DrainTimeout: p.drainTimeout(),
-		Alone:        &p.alone, Owner: owner, Open: p.opener(chat.StageBot), Marks: p.marks, Graveyard: letters,
+		Alone:        &p.alone, Owner: owner, Open: p.opener(chat.StageBot), Commands: p.commands(chat.StageBot), Marks: p.marks, Graveyard: letters,
 		Directory: p.registry, Journal: p.journal, Client: client, Guard: p.guard,
 		Log: p.log.Named("delivery-worker"), Metrics: p.metrics,
 	})
@@ -192,6 +192,10 @@ func (p *platform) opener(stage chat.Stage) func(ctx context.Context, partition 
 		store.Sole = p.flags.natsURL == ""
 		return store, nil
 	}
+}
+
+func (p *platform) commands(stage chat.Stage) func(partition int) lane.Commands {
+	return func(partition int) lane.Commands { return lane.NewJetStreamCommands(p.conn, stage, partition) }
 }
 
 // newBot makes the bot of a configuration.
