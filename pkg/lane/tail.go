@@ -42,6 +42,8 @@ type tail struct {
 	since  time.Time   // when that became the first
 	urgent []uint64    // to be removed at once
 
+	rest time.Time // no purge before this; for who removes alone
+
 	hurry   chan struct{}
 	stop    context.CancelFunc
 	stopped chan struct{}
@@ -96,15 +98,17 @@ func (t *tail) Next(ctx context.Context) (*Delivery, error) {
 			return nil, err
 		}
 	}
-	m := &t.ready[0]
+	m := t.ready[0]
+	t.ready[0] = broker.Fed{}
 	t.ready = t.ready[1:]
 	t.from = m.Seq + 1
 	t.number++
 	t.deliver(m.Seq)
+	seq := m.Seq // alone, so that nothing keeps the rest
 	return &Delivery{
-		Message: Message{Seq: m.Seq, Time: m.Time, Data: m.Data, Replay: m.Header.Get(topology.HeaderReplay)},
+		Message: Message{Seq: seq, Time: m.Time, Data: m.Data, Replay: m.Header.Get(topology.HeaderReplay)},
 		Number:  t.number,
-		Ack:     func() { t.settle(m.Seq) },
+		Ack:     func() { t.settle(seq) },
 	}, nil
 }
 
@@ -235,7 +239,7 @@ func (t *tail) HeldUp(now time.Time) (seq uint64, held bool) {
 // refuses; then the partition is opened anew.
 func (t *tail) remover(ctx context.Context) {
 	defer close(t.stopped)
-	var last, next time.Time
+	var last time.Time
 	for {
 		var tick <-chan time.Time // while there is something to remove
 		if t.removable() > 0 {
@@ -249,10 +253,9 @@ func (t *tail) remover(ctx context.Context) {
 		}
 		err := t.removeUrgent(ctx)
 		now := time.Now()
-		if n := t.removable(); err == nil && now.After(next) && (n >= removeRun || n > 0 && now.Sub(last) >= removeWithin) {
+		if n := t.removable(); err == nil && now.After(t.rest) && (n >= removeRun || n > 0 && now.Sub(last) >= removeWithin) {
 			err = t.removeSettled(ctx)
 			last = time.Now()
-			next = last.Add(removeRest * last.Sub(now))
 		}
 		if err != nil && ctx.Err() == nil {
 			t.failed <- err
@@ -324,8 +327,10 @@ func (t *tail) removeSettled(ctx context.Context) error {
 	if len(settled) > removeSingly {
 		// Not the last one: to purge all of a stream is dearer.
 		limited, cancel := context.WithTimeout(ctx, removeTimeout)
+		began := time.Now()
 		err := t.stream.Purge(limited, jetstream.WithPurgeSequence(settled[last].seq))
 		cancel()
+		t.rest = time.Now().Add(removeRest * time.Since(began))
 		if err != nil {
 			return fmt.Errorf("removing settled messages of stream %s: %w", t.name, err)
 		}
