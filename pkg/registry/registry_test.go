@@ -112,8 +112,9 @@ func TestChangesReachAnotherProcess(t *testing.T) {
 	require.NoError(t, one.WaitRevision(t.Context(), revision))
 	require.Empty(t, one.Snapshot().EndpointsOf("shop"))
 	require.Len(t, s.EndpointsOf("shop"), 1, "a snapshot never changes")
-	_, ok, err = one.ConfirmEndpoint(t.Context(), "crm")
+	s, err = one.CatchUp(t.Context())
 	require.NoError(t, err)
+	_, ok = s.Endpoint("crm")
 	require.False(t, ok)
 }
 
@@ -166,7 +167,7 @@ func TestServerComesBack(t *testing.T) {
 
 	require.NoError(t, srv.Close(t.Context()))
 	require.Eventually(t, func() bool { return r.Ready() != nil }, 10*time.Second, 5*time.Millisecond)
-	_, _, err = r.ConfirmEndpoint(t.Context(), "other")
+	_, err = r.CatchUp(t.Context())
 	require.ErrorIs(t, err, broker.ErrUnavailable)
 	_, ok := r.Snapshot().Endpoint("crm")
 	require.True(t, ok, "the last snapshot stays in use")
@@ -288,6 +289,37 @@ func TestReferences(t *testing.T) {
 	stored, _, err := r.PutEndpoint(t.Context(), bare, registry.Absent)
 	require.NoError(t, err)
 	require.Equal(t, []chat.Secret{secretTwo}, stored.Secrets)
+}
+
+// Each change is told of with what was before it; the end of the context is no
+// error.
+func TestFollow(t *testing.T) {
+	r, _ := open(t, brokertest.New(t), registry.Options{Sealer: newSealer(t)})
+	fill(t, r)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	written := make(chan error, 1)
+	go func() {
+		for ctx.Err() == nil {
+			if _, err := r.PutChannel(t.Context(), shopChannel(), registry.Present); err != nil {
+				written <- err
+				return
+			}
+		}
+		written <- nil
+	}()
+	var seen []*registry.Snapshot
+	require.NoError(t, r.Follow(ctx, func(last, next *registry.Snapshot) {
+		if len(seen) > 0 {
+			require.Same(t, seen[len(seen)-1], last)
+		}
+		require.Greater(t, next.Revision(), last.Revision())
+		if seen = append(seen, next); len(seen) == 3 {
+			cancel()
+		}
+	}))
+	require.GreaterOrEqual(t, len(seen), 3)
+	require.NoError(t, <-written)
 }
 
 func TestWaitRevisionEndsWithContext(t *testing.T) {

@@ -3,7 +3,6 @@ package botworker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -36,8 +35,8 @@ type Directory interface {
 	Snapshot() *registry.Snapshot
 	// Reach waits for the configuration that a message was accepted under.
 	Reach(ctx context.Context, revision uint64) error
-	// WaitRevision waits until the snapshot shows a revision.
-	WaitRevision(ctx context.Context, revision uint64) error
+	// Follow tells of each change of the snapshot until ctx ends.
+	Follow(ctx context.Context, changed func(last, next *registry.Snapshot)) error
 	// CatchUp returns a snapshot no older than what the leader has now.
 	CatchUp(ctx context.Context) (*registry.Snapshot, error)
 }
@@ -120,25 +119,15 @@ func New(o Options) (*Service, error) {
 func (s *Service) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.engine.Run(ctx, s.owner) })
-	g.Go(func() error { return s.wakeChanged(ctx) })
+	g.Go(func() error { return s.directory.Follow(ctx, s.wakeChanged) })
 	return g.Wait()
 }
 
 // wakeChanged wakes the lanes that wait because their bot or channel is paused,
 // when a new configuration changes or removes that.
-func (s *Service) wakeChanged(ctx context.Context) error {
-	for last := s.directory.Snapshot(); ; {
-		if err := s.directory.WaitRevision(ctx, last.Revision()+1); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("following the configuration: %w", err)
-		}
-		next := s.directory.Snapshot()
-		for _, botID := range changedBots(last, next) {
-			s.engine.Wake(botID)
-		}
-		last = next
+func (s *Service) wakeChanged(last, next *registry.Snapshot) {
+	for _, botID := range changedBots(last, next) {
+		s.engine.Wake(botID)
 	}
 }
 

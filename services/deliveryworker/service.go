@@ -3,7 +3,6 @@ package deliveryworker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,8 +21,8 @@ type Directory interface {
 	Snapshot() *registry.Snapshot
 	// Reach waits for the configuration that a message was made under.
 	Reach(ctx context.Context, revision uint64) error
-	// WaitRevision waits until the snapshot shows a revision.
-	WaitRevision(ctx context.Context, revision uint64) error
+	// Follow tells of each change of the snapshot until ctx ends.
+	Follow(ctx context.Context, changed func(last, next *registry.Snapshot)) error
 	// CatchUp returns a snapshot no older than what the leader has now.
 	CatchUp(ctx context.Context) (*registry.Snapshot, error)
 	// PutEndpoint stores an endpoint that has changed.
@@ -100,27 +99,17 @@ func (s *Service) Run(ctx context.Context) error {
 	defer s.routes.close()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.engine.Run(ctx, s.owner) })
-	g.Go(func() error { return s.wakeChanged(ctx) })
+	g.Go(func() error { return s.directory.Follow(ctx, s.wakeChanged) })
 	return g.Wait()
 }
 
 // wakeChanged wakes the lanes that wait at an endpoint which is closed, when a
 // new configuration changes or removes it, and drops what the former one held.
-func (s *Service) wakeChanged(ctx context.Context) error {
-	for last := s.directory.Snapshot(); ; {
-		if err := s.directory.WaitRevision(ctx, last.Revision()+1); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("following the configuration: %w", err)
+func (s *Service) wakeChanged(last, next *registry.Snapshot) {
+	for _, old := range last.Endpoints() {
+		if now, ok := next.Endpoint(old.ID); !ok || now != old {
+			s.routes.change(old.ID, now)
+			s.engine.Wake(old.ID)
 		}
-		next := s.directory.Snapshot()
-		for _, old := range last.Endpoints() {
-			if now, ok := next.Endpoint(old.ID); !ok || now != old {
-				s.routes.change(old.ID, now)
-				s.engine.Wake(old.ID)
-			}
-		}
-		last = next
 	}
 }
