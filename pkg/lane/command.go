@@ -102,9 +102,12 @@ func (s *shard) commanded(l *lane) *Command {
 // obey carries out what an operator asks of a parked head; with done the step is
 // at its end.
 func (s *shard) obey(ctx context.Context, l *lane, it *item) (done bool) {
+	if it.parkedSeq == 0 {
+		return false
+	}
 	c := s.commanded(l)
 	switch {
-	case c == nil || it.parkedSeq == 0:
+	case c == nil:
 		return false
 	case it.parkedSeq > c.UpTo: // what it is about has gone
 		s.conclude(l, c)

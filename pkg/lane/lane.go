@@ -82,8 +82,8 @@ type item struct {
 
 // waitedInVain reports whether the message has been parked for longer than its
 // destination's whole schedule lasts, while nothing got through and its lane was
-// not paused. A message that
-// has attempts of its own follows the schedule and isn't asked about.
+// not paused. A message that has attempts of its own follows the schedule and
+// isn't asked about.
 func (it *item) waitedInVain(p Policy, l *lane, now time.Time) bool {
 	return it.parkedSeq != 0 && !p.Hold && l.dest.silentFor(p.Schedule.Total(), later(it.parkedAt, l.opened), now)
 }

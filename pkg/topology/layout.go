@@ -137,8 +137,8 @@ func (l Layout) ownership(bucket string, share int64) jetstream.StreamConfig {
 	}
 }
 
-// direct says whether messages are read directly, which is cheaper, instead of by a request to the leader: where there are replicas these
-// reads lag.
+// direct says whether messages are read directly, which is cheaper, instead of
+// by a request to the leader: where there are replicas these reads lag.
 func (l Layout) direct() bool { return l.Replicas == 1 }
 
 // parked: a state record replaces the one before by rollup.

@@ -2,8 +2,9 @@
 // consumer that Parley uses in JetStream, and how each is configured.
 //
 // Nothing else in the tree spells a subject. A partition of a stage is a work
-// queue stream of its own with one consumer and no filter; parked lanes, dead
-// letters, the journal and the sessions are read by subject.
+// queue stream of its own with one consumer and no filter, or with none where
+// one process has the broker to itself; parked lanes, dead letters, the journal
+// and the sessions are read by subject.
 package topology
 
 import (

@@ -79,7 +79,7 @@ func TestAttempts(t *testing.T) {
 		{Status: http.StatusServiceUnavailable, Header: http.Header{"Retry-After": {"120"}}},
 		{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"86400"}}},
 		{Status: http.StatusFound, Header: http.Header{"Location": {"/elsewhere"}}},
-		{Reset: true},
+		{Fault: webhooktest.Reset},
 		{Status: http.StatusNoContent},
 	}
 	customer := webhooktest.New(t, webhooktest.WithScript(func(n int, _ *webhooktest.Received) webhooktest.Reply { return replies[n-1] }))

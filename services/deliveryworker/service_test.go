@@ -84,7 +84,7 @@ func TestDeliveredInOrder(t *testing.T) {
 			case 0:
 				return webhooktest.Reply{Status: http.StatusInternalServerError}
 			case 1:
-				return webhooktest.Reply{Reset: true}
+				return webhooktest.Reply{Fault: webhooktest.Reset}
 			}
 			name := id + " " + p.Body.SenderID
 			confirmed[name] = append(confirmed[name], p.Body.MessageCounter)

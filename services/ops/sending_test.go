@@ -152,7 +152,7 @@ func TestTestMessage(t *testing.T) {
 		case 2:
 			return webhooktest.Reply{Status: http.StatusGone}
 		}
-		return webhooktest.Reply{Reset: true}
+		return webhooktest.Reply{Fault: webhooktest.Reset}
 	}))
 	logins := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

@@ -23,8 +23,8 @@ const (
 )
 
 // testEndpoint makes one attempt with a test message, past streams, lanes and
-// counters; also at a disabled endpoint, which one wants to test before it is
-// enabled. Whatever is answered changes nothing.
+// counters; also at one that is disabled or paused, which one wants to test
+// before it is let in again. Whatever is answered changes nothing.
 func (s *Service) testEndpoint(c echo.Context) error {
 	ctx := c.Request().Context()
 	snap, err := s.Registry.CatchUp(ctx)

@@ -163,7 +163,7 @@ func newEndpointTest(c *clientConfig) *cobra.Command {
 	return &cobra.Command{
 		Use: "test ID", Short: "Send a test message and show the answer; fails if it isn't a 2xx",
 		Long: "Send one signed test message (parley-event: endpoint.test) and show the answer. It passes everything that\n" +
-			"waits, reaches a disabled endpoint too, and changes nothing, whatever is answered.",
+			"waits, reaches one that is disabled or paused too, and changes nothing, whatever is answered.",
 		Args: cobra.ExactArgs(1),
 		RunE: c.run(func(cmd *cobra.Command, o *opsClient, args []string) error {
 			var r ops.TestResult

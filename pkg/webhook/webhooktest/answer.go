@@ -44,7 +44,7 @@ func (a *answer) send(r *Reply) {
 		}
 	}
 	a.pause(r.Delay)
-	switch r.fault() {
+	switch r.Fault {
 	case Hang, HoldHandshake:
 		a.pause(math.MaxInt64)
 	case Reset:
@@ -100,7 +100,7 @@ func (a *answer) header(r *Reply) {
 
 func (a *answer) body(r *Reply) {
 	body, size := content(r)
-	fault := r.fault()
+	fault := r.Fault
 	switch fault {
 	case CloseInBody, ResetInBody:
 		if size == 0 {

@@ -363,7 +363,7 @@ func TestReplySaysWhatItIs(t *testing.T) {
 		"503, retry after 2s":   {Status: 503, RetryAfter: 2 * time.Second},
 		"307, to http://x/":     {Redirect: "http://x/"},
 		"hang":                  {Fault: webhooktest.Hang},
-		"reset":                 {Reset: true},
+		"reset":                 {Fault: webhooktest.Reset},
 		"201, die, for 5s":      {Status: 201, Fault: webhooktest.Die, Down: 5 * time.Second},
 		"200, a byte each 10ms": {Trickle: 10 * time.Millisecond},
 	} {

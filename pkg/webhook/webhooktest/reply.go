@@ -84,9 +84,7 @@ type Reply struct {
 	// Trickle is waited for before each byte of the body, which has no end if
 	// there is neither Body nor BodyBytes.
 	Trickle time.Duration
-	// Reset resets the connection in place of an answer, as the fault does.
-	Reset bool
-	Fault Fault
+	Fault   Fault
 	// Down is how long an endpoint that died stays so; 0 means for ever.
 	Down time.Duration
 }
@@ -99,7 +97,7 @@ func (r Reply) String() string {
 			parts = append(parts, fmt.Sprintf(format, args...))
 		}
 	}
-	fault := r.fault()
+	fault := r.Fault
 	add(!fault.silent(), "%d", r.status())
 	add(fault != "", "%s", fault)
 	add(r.Down != 0, "for %s", r.Down)
@@ -121,12 +119,10 @@ const (
 
 // check returns an error that says what to change.
 func (r *Reply) check() error {
-	fault := r.fault()
+	fault := r.Fault
 	switch {
 	case fault != "" && !slices.Contains(faults, fault):
 		return fmt.Errorf("the fault %q is unknown: use one of %v", fault, faults)
-	case r.Reset && r.Fault != "":
-		return errors.New("a reset has no other fault beside it: remove one")
 	case fault.silent() && !r.silent():
 		return fmt.Errorf("%s has no answer: remove status, header fields, body and trickle", fault)
 	case r.Status != 0 && (r.Status < 200 || r.Status > 599):
@@ -172,13 +168,6 @@ func notInFieldName(c rune) bool {
 
 func hasControl(value string) bool {
 	return strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
-}
-
-func (r *Reply) fault() Fault {
-	if r.Reset {
-		return Reset
-	}
-	return r.Fault
 }
 
 // silent reports whether nothing is set that only an answer has.
