@@ -181,14 +181,5 @@ func (w *Waiting) ask(ctx context.Context, kv jetstream.KeyValue, all *asked, p 
 
 // unstored words the refusal of a command.
 func unstored(err error) error {
-	if api, ok := errors.AsType[*jetstream.APIError](err); ok && (api.ErrorCode == codeStoreFailed || api.ErrorCode == codeNoResources) {
-		return fmt.Errorf("storing commands: %w: %w", broker.ErrFull, err)
-	}
-	return fmt.Errorf("storing commands: %w: %w", broker.ErrUnavailable, err)
+	return fmt.Errorf("storing commands: %w: %w", broker.KindOf(err), err)
 }
-
-// JetStream's error codes for a store at its limit.
-const (
-	codeStoreFailed jetstream.ErrorCode = 10077
-	codeNoResources jetstream.ErrorCode = 10023
-)

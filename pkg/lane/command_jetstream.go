@@ -99,16 +99,11 @@ func (j *JetStreamCommands) Done(ctx context.Context, c *Command) error {
 	}
 	key := topology.CommandKey(j.stage, j.partition, c.Lane.Group, c.Lane.Key)
 	err = kv.Purge(ctx, key, jetstream.LastRevision(c.Revision), jetstream.PurgeTTL(goneFor))
-	if isConflict(err) {
-		return nil
+	if errors.Is(broker.KindOf(err), broker.ErrConflict) {
+		return nil // it has gone, or is another's
 	}
 	if err != nil {
 		return fmt.Errorf("removing a command: %w", err)
 	}
 	return nil
-}
-
-func isConflict(err error) bool {
-	api, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }

@@ -250,19 +250,12 @@ func (r *Registry) publish(ctx context.Context, key string, value []byte, at uin
 	if err == nil {
 		return ack.Sequence, true, nil
 	}
-	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		switch api.ErrorCode {
-		case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
-			return 0, false, nil
-		case codeStreamStoreFailed, codeInsufficientResources:
-			return 0, false, fmt.Errorf("%w: give it a larger store: %w", broker.ErrFull, err)
-		}
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	if ok && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) {
+		return 0, false, nil
+	}
+	if kind := broker.KindOf(err); errors.Is(kind, broker.ErrFull) {
+		return 0, false, fmt.Errorf("%w: give it a larger store: %w", kind, err)
 	}
 	return 0, false, fmt.Errorf("%w: whether it is stored is not known: %w", broker.ErrUnavailable, err)
 }
-
-// JetStream's error codes for a store at its limit.
-const (
-	codeStreamStoreFailed     jetstream.ErrorCode = 10077
-	codeInsufficientResources jetstream.ErrorCode = 10023
-)
