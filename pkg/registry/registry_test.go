@@ -301,7 +301,7 @@ func TestFollow(t *testing.T) {
 	written := make(chan error, 1)
 	go func() {
 		for ctx.Err() == nil {
-			if _, err := r.PutChannel(t.Context(), shopChannel(), registry.Present); err != nil {
+			if _, err := r.PutChannel(ctx, shopChannel(), registry.Present); err != nil && ctx.Err() == nil {
 				written <- err
 				return
 			}
