@@ -76,15 +76,15 @@ func TestLateAnswersReachNobodyElse(t *testing.T) {
 
 func TestSeatsEndWithTheConnection(t *testing.T) {
 	p := &publisher{life: "0"}
-	waiting, err := p.sit()
+	waiting, err := p.sit(&nats.Msg{})
 	require.NoError(t, err)
-	answered, err := p.sit()
+	answered, err := p.sit(&nats.Msg{})
 	require.NoError(t, err)
 	answered.since = time.Time{}
 	p.disconnected()
 	require.ErrorIs(t, (<-waiting.answer).err, errDisconnected)
 	p.release(answered)
-	next, err := p.sit()
+	next, err := p.sit(&nats.Msg{})
 	require.NoError(t, err)
 	require.NotContains(t, []string{waiting.reply, answered.reply}, next.reply)
 }

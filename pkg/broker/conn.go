@@ -134,7 +134,7 @@ func (c *Conn) Ready() error {
 // Message is what Publish stores.
 type Message struct {
 	Subject string
-	Data    []byte
+	Data    []byte            // not to be changed afterwards
 	Headers map[string]string // may be nil
 	// ID makes the server drop a repeat within the duplicate window; costly,
 	// so only for publishes that have a name of their own.
@@ -279,15 +279,20 @@ const (
 )
 
 func publishError(subject string, err error) error {
-	kind := ErrUnavailable
+	return fmt.Errorf("publishing to %s: %w: %w", subject, KindOf(err), err)
+}
+
+// KindOf says which of the errors of Publish a refusal by JetStream amounts to;
+// ErrUnavailable where it says nothing of what is stored.
+func KindOf(err error) error {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch int(api.ErrorCode) {
 		case codeWrongLastSequence:
-			kind = ErrConflict
+			return ErrConflict
 		case codeStreamStoreFailed, codeInsufficientResources:
-			kind = ErrFull
+			return ErrFull
 		case codeConcurrentConditionals:
 		}
 	}
-	return fmt.Errorf("publishing to %s: %w: %w", subject, kind, err)
+	return ErrUnavailable
 }

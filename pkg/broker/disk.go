@@ -34,6 +34,7 @@ type disk struct {
 	streams map[string]*onDisk
 	later   []func()      // to be called once what is dirty now is on disk
 	failed  error         // what was not synced may never be: nothing is promised any more
+	broken  chan struct{} // closed with failed
 	hurry   chan struct{} // somebody waits for a stream
 	all     chan struct{} // somebody waits for all of them
 	stop    chan struct{}
@@ -58,7 +59,7 @@ func newDisk(storeDir string, exempt []string, sync func(*os.File) error) *disk 
 	d := &disk{
 		dir:    filepath.Join(storeDir, "jetstream", "$G", "streams"),
 		exempt: map[string]bool{}, sync: sync, streams: map[string]*onDisk{},
-		hurry: make(chan struct{}, 1), all: make(chan struct{}, 1), stop: make(chan struct{}),
+		broken: make(chan struct{}), hurry: make(chan struct{}, 1), all: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	for _, stream := range exempt {
 		d.exempt[stream] = true
@@ -130,8 +131,10 @@ func (d *disk) awaitAll(ctx context.Context) error {
 	select {
 	case <-done:
 		return nil
+	case <-d.broken:
+		return d.failure()
 	case <-ctx.Done():
-		return errors.Join(context.Cause(ctx), d.failure())
+		return context.Cause(ctx)
 	}
 }
 
@@ -247,6 +250,7 @@ func (d *disk) syncStream(s *onDisk) error {
 	defer d.mu.Unlock()
 	if err != nil && d.failed == nil {
 		d.failed = fmt.Errorf("stream %s could not be brought to the disk, and nothing is accepted any more: see to the disk, then start anew: %w", s.name, err)
+		close(d.broken)
 	}
 	if d.failed == nil {
 		s.synced = stored

@@ -35,6 +35,7 @@ type publisher struct {
 	seats  []*seat
 	free   []*seat
 	closed bool
+	feeds  map[string]*Feed
 	// names are the streams' names, as strings that are there already; for
 	// answered alone.
 	names map[string]string
@@ -43,6 +44,7 @@ type publisher struct {
 type seat struct {
 	life      string
 	reply     string
+	msg       *nats.Msg    // its message; kept for an answer that comes after it was given up
 	since     time.Time    // when its publish began; zero where it has ended
 	abandoned bool         // nobody waits for the answer any more
 	answer    chan outcome // takes one
@@ -71,7 +73,7 @@ var (
 
 // start subscribes to the answers.
 func (p *publisher) start(nc *nats.Conn) error {
-	p.nc, p.prefix, p.life, p.names = nc, nats.NewInbox()+".", "0", map[string]string{}
+	p.nc, p.prefix, p.life, p.names, p.feeds = nc, nats.NewInbox()+".", "0", map[string]string{}, map[string]*Feed{}
 	p.stop, p.done = make(chan struct{}), make(chan struct{})
 	sub, err := nc.Subscribe(p.prefix+"*.*", p.answered)
 	if err != nil {
@@ -100,7 +102,7 @@ func (p *publisher) close() {
 
 // publish sends a message and waits for its place.
 func (p *publisher) publish(ctx context.Context, msg *nats.Msg) (seq uint64, stream string, err error) {
-	s, err := p.sit()
+	s, err := p.sit(msg)
 	if err != nil {
 		return 0, "", err
 	}
@@ -122,7 +124,7 @@ func (p *publisher) publish(ctx context.Context, msg *nats.Msg) (seq uint64, str
 }
 
 // sit takes a seat that is free, or a new one.
-func (p *publisher) sit() (*seat, error) {
+func (p *publisher) sit(msg *nats.Msg) (*seat, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -135,7 +137,7 @@ func (p *publisher) sit() (*seat, error) {
 		s = &seat{life: p.life, reply: p.prefix + p.life + "." + strconv.Itoa(len(p.seats)), answer: make(chan outcome, 1)}
 		p.seats = append(p.seats, s)
 	}
-	s.since = time.Now()
+	s.since, s.msg = time.Now(), msg
 	return s, nil
 }
 
@@ -175,14 +177,32 @@ func (p *publisher) answered(m *nats.Msg) {
 		return
 	}
 	s := p.seats[n]
-	switch {
-	case s.since.IsZero(): // it was given up
-	case s.abandoned:
-		s.since, s.abandoned = time.Time{}, false
+	if f := p.feeds[o.stream]; f != nil && o.err == nil {
+		f.add(o.seq, s.msg)
+	}
+	if s.since.IsZero() { // it was given up
+		return
+	}
+	s.since, s.msg = time.Time{}, nil
+	if s.abandoned {
+		s.abandoned = false
 		p.free = append(p.free, s)
-	default:
-		s.since = time.Time{}
-		s.answer <- o
+		return
+	}
+	s.answer <- o
+}
+
+func (p *publisher) follow(f *Feed) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.feeds[f.stream] = f
+}
+
+func (p *publisher) unfollow(f *Feed) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.feeds[f.stream] == f {
+		delete(p.feeds, f.stream)
 	}
 }
 
@@ -269,16 +289,23 @@ func (p *publisher) disconnected() {
 	p.seats, p.free = nil, nil
 }
 
-// failBefore fails what waits since before a time; the zero time means all. The
-// mutex is held.
+// failBefore fails what waits since before a time; the zero time means all. It
+// may have been stored. The mutex is held.
 func (p *publisher) failBefore(limit time.Time, reason error) {
+	failed := false
 	for _, s := range p.seats {
 		if s.since.IsZero() || !limit.IsZero() && !s.since.Before(limit) {
 			continue
 		}
+		failed = true
 		s.since = time.Time{}
 		if !s.abandoned {
 			s.answer <- outcome{err: reason, lost: true}
+		}
+	}
+	if failed {
+		for _, f := range p.feeds {
+			f.miss()
 		}
 	}
 }

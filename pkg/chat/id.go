@@ -68,9 +68,10 @@ func KeyedMessageID(key ConversationKey, channelID, idempotencyKey string) strin
 }
 
 // BotMessageID makes the id of a turn's index-th bot message. It is a function
-// of the turn's input, so that a republished turn has the same ids.
-func BotMessageID(inputAt time.Time, key ConversationKey, inputID string, index int) string {
-	return messageID(uint64(inputAt.UnixMilli()), key, suffix("bot", inputID, string(rune('0'+index))))
+// of the turn's input, accepted at a time, so that a republished turn has the
+// same ids, and one that is made again.
+func BotMessageID(acceptedAt time.Time, key ConversationKey, inputID string, index int) string {
+	return messageID(uint64(acceptedAt.UnixMilli()), key, suffix("bot", inputID, string(rune('0'+index))))
 }
 
 // ParseMessageID takes a message id apart. The time is the zero time for an id

@@ -27,8 +27,9 @@ const (
 	stuckWhenShort = 10
 	// patience is how long a lane waits for its destination before it is parked.
 	patience = time.Second
-	// maxIdle is how many idle lanes a partition remembers the marks of.
-	maxIdle = 16384
+	// maxIdle is how many idle lanes the partitions of a stage together remember
+	// the marks of, about 400 bytes each.
+	maxIdle = 32768
 	// leaseMargin is how long before the lease's end nothing is begun any more.
 	leaseMargin = 500 * time.Millisecond
 	// recordTimeout bounds the record of what was cut off at a hand-over.
@@ -52,6 +53,8 @@ type Options struct {
 	Alone *Alone
 	// Open opens a partition's store.
 	Open func(ctx context.Context, partition int) (Store, error)
+	// Commands opens what operators ask of a partition's lanes; nil: nothing.
+	Commands func(partition int) Commands
 	// Marks is the once-ledger; nil where the handler itself knows what it has
 	// done (the bot stage, by its sessions).
 	Marks     Marks
@@ -67,6 +70,7 @@ type Engine struct {
 	metrics   *metrics
 	gate      gate
 	processor processor
+	hands     hands
 
 	mu           sync.Mutex
 	destinations map[string]*destination
@@ -89,6 +93,7 @@ func New(o Options, h Handler) *Engine {
 	}
 	e := &Engine{
 		Options: o, handler: guarded{Handler: h, log: o.Log.With(zap.String("stage", string(o.Stage)))}, metrics: newMetrics(o.Metrics, o.Stage),
+		hands:        newHands(),
 		destinations: map[string]*destination{}, shards: map[*shard]struct{}{},
 	}
 	e.gate = gate{limit: o.MaxInFlight, pass: func(l *lane) { l.shard.start(l) }}
@@ -97,6 +102,7 @@ func New(o Options, h Handler) *Engine {
 
 // Run works on the partitions that the owner hands out, until ctx ends.
 func (e *Engine) Run(ctx context.Context, owner partition.Owner) error {
+	defer e.hands.close()
 	return owner.Run(ctx, e.hold)
 }
 
@@ -144,9 +150,9 @@ func (e *Engine) serve(ctx context.Context, lease partition.Lease, log *zap.Logg
 	if err != nil {
 		return fmt.Errorf("opening partition %d: %w", lease.Partition(), err)
 	}
-	s := newShard(ctx, e, lease, store, log)
+	s := newShard(ctx, e, lease, store, source, log)
 	e.add(s)
-	err = s.run(ctx, source)
+	err = s.run(ctx)
 	e.remove(s)
 	s.drain(ctx)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -178,6 +184,13 @@ func (e *Engine) running() []*shard {
 		out = append(out, s)
 	}
 	return out
+}
+
+// idleShare is how many idle lanes one partition remembers.
+func (e *Engine) idleShare() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return maxIdle / max(1, len(e.shards))
 }
 
 // destination returns the destination of a name, made at first use.

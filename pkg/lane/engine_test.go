@@ -36,7 +36,9 @@ type handler struct {
 	mu     sync.Mutex
 	script map[string]func(t *lane.Task) lane.Verdict
 	policy map[string]lane.Policy
-	seen   map[string][]uint64 // lane → places handled with Done, in order
+	paused map[string]string
+	lasts  map[string]time.Duration // endpoint → how long its messages do, by themselves
+	seen   map[string][]uint64      // lane → places handled with Done, in order
 	tries  map[string]int
 	ended  map[chat.Outcome]int
 	failed []int // status of each attempt that was reported and had one
@@ -45,7 +47,7 @@ type handler struct {
 
 func newHandler() *handler {
 	return &handler{
-		script: map[string]func(*lane.Task) lane.Verdict{}, policy: map[string]lane.Policy{},
+		script: map[string]func(*lane.Task) lane.Verdict{}, policy: map[string]lane.Policy{}, lasts: map[string]time.Duration{}, paused: map[string]string{},
 		seen: map[string][]uint64{}, tries: map[string]int{}, ended: map[chat.Outcome]int{},
 		change: make(chan struct{}),
 	}
@@ -78,7 +80,7 @@ func (h *handler) Route(_ context.Context, m *lane.Message) ([]lane.Target, erro
 	var out []lane.Target
 	groups, rest, _ := strings.Cut(string(m.Data), " ")
 	for group := range strings.SplitSeq(groups, ",") {
-		t, err := h.target(group, rest)
+		t, err := h.target(m, group, rest)
 		if err != nil {
 			return nil, err
 		}
@@ -89,16 +91,21 @@ func (h *handler) Route(_ context.Context, m *lane.Message) ([]lane.Target, erro
 
 func (h *handler) Restore(m *lane.Message, group string) (lane.Target, error) {
 	_, rest, _ := strings.Cut(string(m.Data), " ")
-	return h.target(group, rest)
+	return h.target(m, group, rest)
 }
 
-func (h *handler) target(group, rest string) (lane.Target, error) {
+func (h *handler) target(m *lane.Message, group, rest string) (lane.Target, error) {
 	conv, place, _ := strings.Cut(rest, " ")
 	n, err := strconv.ParseUint(place, 10, 64)
 	if err != nil {
 		return lane.Target{}, fmt.Errorf("no place: %w", err)
 	}
+	var expires time.Time
+	if lasts, ok := h.lasts[group]; ok {
+		expires = m.Time.Add(lasts)
+	}
 	return lane.Target{
+		Created: m.Time, Expires: expires,
 		Lane: lane.ID{Group: group, Key: chat.KeyOf("c", conv)}, Place: chat.Ordinal{Epoch: 1, Counter: n},
 		ChannelID: "c", ConversationID: conv, Counter: n,
 		MessageID: chat.NewMessageID(time.UnixMilli(1), chat.KeyOf("c", conv), n),
@@ -116,6 +123,14 @@ func (h *handler) Handle(_ context.Context, t *lane.Task) lane.Verdict {
 	}
 	return v
 }
+
+func (h *handler) Paused(group string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.paused[group]
+}
+
+func (h *handler) Expire(context.Context, *lane.Task) lane.Verdict { return lane.Expired() }
 
 func (h *handler) Ended(t *lane.Task, a *chat.Attempt, o chat.Outcome) {
 	h.mu.Lock()
@@ -156,6 +171,7 @@ type memory struct {
 	marks   map[string]chat.Ordinal
 	letters []*chat.DeadLetter
 	full    bool
+	deaf    bool // the ledger takes no marks
 }
 
 func (m *memory) Load(_ context.Context, name string) (chat.Ordinal, bool, error) {
@@ -168,6 +184,9 @@ func (m *memory) Load(_ context.Context, name string) (chat.Ordinal, bool, error
 func (m *memory) Settle(_ context.Context, name string, o chat.Ordinal) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.deaf {
+		return errors.New("the ledger is away")
+	}
 	m.marks[name] = o
 	return nil
 }
@@ -190,6 +209,22 @@ type rig struct {
 	memory  *memory
 	stop    func()
 	engine  *lane.Engine
+	sole    bool
+	// refuseDone says that no command can be removed.
+	refuseDone bool
+}
+
+// withEachSource runs a test with a consumer, and without one where the engine
+// has the work queue to itself.
+func withEachSource(t *testing.T, test func(r *rig)) {
+	t.Helper()
+	for name, sole := range map[string]bool{"consumer": false, "sole": true} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.sole = sole
+			test(r)
+		})
+	}
 }
 
 func newRig(t *testing.T) *rig {
@@ -204,8 +239,20 @@ func (r *rig) start() {
 	require.NoError(r.t, err)
 	r.engine = lane.New(lane.Options{
 		Stage: chat.StageBot, Marks: r.memory, Graveyard: r.memory, ReconcileEvery: 100 * time.Millisecond, Log: log, Metrics: prometheus.NewRegistry(),
+		Commands: func(p int) lane.Commands {
+			commands := lane.NewJetStreamCommands(r.conn, chat.StageBot, p)
+			if r.refuseDone {
+				return deafCommands{commands}
+			}
+			return commands
+		},
 		Open: func(ctx context.Context, p int) (lane.Store, error) {
-			return lane.NewJetStream(ctx, r.conn, chat.StageBot, p)
+			store, err := lane.NewJetStream(ctx, r.conn, chat.StageBot, p)
+			if err != nil {
+				return nil, err
+			}
+			store.Sole = r.sole
+			return store, nil
 		},
 	}, r.handler)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -258,7 +305,11 @@ func upTo(n int) []uint64 {
 }
 
 func TestOrderAndOnceUnderRandomFailures(t *testing.T) {
-	r := newRig(t)
+	withEachSource(t, testOrderAndOnceUnderRandomFailures)
+}
+
+func testOrderAndOnceUnderRandomFailures(r *rig) {
+	t := r.t
 	const convs, messages = 40, 50
 	r.handler.script["e1"] = func(*lane.Task) lane.Verdict {
 		if rand.IntN(5) == 0 {
@@ -286,7 +337,11 @@ func TestOrderAndOnceUnderRandomFailures(t *testing.T) {
 }
 
 func TestExhaustedBecomesDeadLetterAndTheLaneGoesOn(t *testing.T) {
-	r := newRig(t)
+	withEachSource(t, testExhaustedBecomesDeadLetterAndTheLaneGoesOn)
+}
+
+func testExhaustedBecomesDeadLetterAndTheLaneGoesOn(r *rig) {
+	t := r.t
 	r.handler.script["e"] = func(task *lane.Task) lane.Verdict {
 		if task.Place.Counter == 2 {
 			return lane.Retry(0, errors.New("answered 500")).With(lane.Detail{Status: 500})
@@ -316,7 +371,11 @@ func TestExhaustedBecomesDeadLetterAndTheLaneGoesOn(t *testing.T) {
 // A handler's last word stands in place of a dead letter: it is asked for until it
 // is said, once the schedule is used up and for nothing else.
 func TestLastWordInPlaceOfADeadLetter(t *testing.T) {
-	r := newRig(t)
+	withEachSource(t, testLastWordInPlaceOfADeadLetter)
+}
+
+func testLastWordInPlaceOfADeadLetter(r *rig) {
+	t := r.t
 	var stalls atomic.Int32
 	r.handler.policy["e"] = lane.Policy{Schedule: quick, LastWord: true}
 	r.handler.script["e"] = func(task *lane.Task) lane.Verdict {
@@ -358,8 +417,10 @@ func TestLastWordInPlaceOfADeadLetter(t *testing.T) {
 	r.requireEmpty()
 }
 
-func TestHoldKeepsTheLane(t *testing.T) {
-	r := newRig(t)
+func TestHoldKeepsTheLane(t *testing.T) { withEachSource(t, testHoldKeepsTheLane) }
+
+func testHoldKeepsTheLane(r *rig) {
+	t := r.t
 	r.handler.policy["e"] = lane.Policy{Schedule: quick, Hold: true}
 	r.handler.script["e"] = func(*lane.Task) lane.Verdict { return lane.Retry(0, errors.New("no")) }
 	r.start()
@@ -372,10 +433,18 @@ func TestHoldKeepsTheLane(t *testing.T) {
 	r.stop()
 	require.Empty(t, r.memory.letters)
 	require.Equal(t, len(quick)+1, r.handler.tries["e a"])
+	held, all, err := lane.NewWaiting(r.conn, brokertest.Layout.Partitions).Held(t.Context(), chat.StageBot)
+	require.NoError(t, err)
+	require.True(t, all)
+	require.EqualValues(t, 1, held)
 }
 
 func TestPanicAndUndecodableBecomeDeadLetters(t *testing.T) {
-	r := newRig(t)
+	withEachSource(t, testPanicAndUndecodableBecomeDeadLetters)
+}
+
+func testPanicAndUndecodableBecomeDeadLetters(r *rig) {
+	t := r.t
 	r.handler.script["e"] = func(task *lane.Task) lane.Verdict {
 		if task.Place.Counter == 1 {
 			panic("boom")
@@ -400,7 +469,11 @@ func TestPanicAndUndecodableBecomeDeadLetters(t *testing.T) {
 }
 
 func TestSlowLaneOverflowsAndHarmsNobody(t *testing.T) {
-	r := newRig(t)
+	withEachSource(t, testSlowLaneOverflowsAndHarmsNobody)
+}
+
+func testSlowLaneOverflowsAndHarmsNobody(r *rig) {
+	t := r.t
 	open := make(chan struct{})
 	r.handler.script["slow"] = func(*lane.Task) lane.Verdict {
 		<-open
@@ -423,7 +496,11 @@ func TestSlowLaneOverflowsAndHarmsNobody(t *testing.T) {
 }
 
 func TestClosedDestinationParksAndWakesInOrder(t *testing.T) {
-	r := newRig(t)
+	withEachSource(t, testClosedDestinationParksAndWakesInOrder)
+}
+
+func testClosedDestinationParksAndWakesInOrder(r *rig) {
+	t := r.t
 	r.handler.policy["e"] = lane.Policy{Schedule: quick, Closed: "disabled"}
 	r.start()
 	for i := range 20 {
@@ -443,7 +520,11 @@ func TestClosedDestinationParksAndWakesInOrder(t *testing.T) {
 }
 
 func TestRestartNeitherForgetsNorRepeatsAnAttempt(t *testing.T) {
-	r := newRig(t)
+	withEachSource(t, testRestartNeitherForgetsNorRepeatsAnAttempt)
+}
+
+func testRestartNeitherForgetsNorRepeatsAnAttempt(r *rig) {
+	t := r.t
 	r.handler.policy["e"] = lane.Policy{Schedule: retry.Schedule{time.Millisecond, 50 * time.Millisecond, 300 * time.Millisecond}}
 	var mu sync.Mutex
 	var numbers []int
@@ -466,7 +547,11 @@ func TestRestartNeitherForgetsNorRepeatsAnAttempt(t *testing.T) {
 }
 
 func TestClosedDestinationLeavesTheWindowOpenAfterARestart(t *testing.T) {
-	r := newRig(t)
+	withEachSource(t, testClosedDestinationLeavesTheWindowOpenAfterARestart)
+}
+
+func testClosedDestinationLeavesTheWindowOpenAfterARestart(r *rig) {
+	t := r.t
 	r.handler.policy["e"] = lane.Policy{Schedule: quick, Closed: "disabled"}
 	r.start()
 	const convs = 600 // more than the windows of both partitions
@@ -490,7 +575,11 @@ func TestClosedDestinationLeavesTheWindowOpenAfterARestart(t *testing.T) {
 }
 
 func TestTimeWhileNobodyWorkedIsNoEvidence(t *testing.T) {
-	r := newRig(t)
+	withEachSource(t, testTimeWhileNobodyWorkedIsNoEvidence)
+}
+
+func testTimeWhileNobodyWorkedIsNoEvidence(r *rig) {
+	t := r.t
 	schedule := retry.Schedule{time.Millisecond, 300 * time.Millisecond, time.Millisecond}
 	r.handler.policy["e"] = lane.Policy{Schedule: schedule}
 	r.handler.script["e"] = func(task *lane.Task) lane.Verdict {
@@ -512,7 +601,11 @@ func TestTimeWhileNobodyWorkedIsNoEvidence(t *testing.T) {
 }
 
 func TestStateThatOutlivedItsMessagesIsDropped(t *testing.T) {
-	r := newRig(t)
+	withEachSource(t, testStateThatOutlivedItsMessagesIsDropped)
+}
+
+func testStateThatOutlivedItsMessagesIsDropped(r *rig) {
+	t := r.t
 	key := chat.KeyOf("c", "a")
 	store, err := lane.NewJetStream(t.Context(), r.conn, chat.StageBot, key.Partition(brokertest.Layout.Partitions))
 	require.NoError(t, err)
@@ -526,7 +619,11 @@ func TestStateThatOutlivedItsMessagesIsDropped(t *testing.T) {
 }
 
 func TestFullGraveyardHoldsTheLaneUntilItTakesTheLetter(t *testing.T) {
-	r := newRig(t)
+	withEachSource(t, testFullGraveyardHoldsTheLaneUntilItTakesTheLetter)
+}
+
+func testFullGraveyardHoldsTheLaneUntilItTakesTheLetter(r *rig) {
+	t := r.t
 	r.memory.full = true
 	r.handler.script["e"] = func(task *lane.Task) lane.Verdict {
 		if task.Place.Counter == 1 {
@@ -551,8 +648,10 @@ func TestFullGraveyardHoldsTheLaneUntilItTakesTheLetter(t *testing.T) {
 
 // What an owner before stored late is found and, as a copy of what was
 // delivered, removed.
-func TestStrayParkedMessageIsFound(t *testing.T) {
-	r := newRig(t)
+func TestStrayParkedMessageIsFound(t *testing.T) { withEachSource(t, testStrayParkedMessageIsFound) }
+
+func testStrayParkedMessageIsFound(r *rig) {
+	t := r.t
 	r.start()
 	r.publish("e", "a", 1)
 	r.publish("e", "a", 2)

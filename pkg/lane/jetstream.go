@@ -35,6 +35,9 @@ type JetStream struct {
 	stage     chat.Stage
 	partition int
 	parked    jetstream.Stream
+	// Sole says that this process alone writes and reads the work queue, over
+	// this one connection: it is then read without a consumer.
+	Sole bool
 }
 
 // NewJetStream opens a partition's store. The streams must exist.
@@ -54,6 +57,9 @@ func (s *JetStream) Open(ctx context.Context, epoch uint64) (Source, error) {
 	}
 	if err := deleteOlder(ctx, stream, epoch); err != nil {
 		return nil, err
+	}
+	if s.Sole {
+		return newTail(ctx, s.conn, stream), nil
 	}
 	reconnected := s.conn.NATS.StatusChanged(nats.CONNECTED)
 	src, err := s.consume(ctx, stream, topology.ConsumerName(epoch, nuid.Next()))
@@ -156,6 +162,12 @@ func (s *source) Next(ctx context.Context) (*Delivery, error) {
 	}
 	return d, nil
 }
+
+// Forget implements Source: an acknowledgement removes at once.
+func (s *source) Forget(uint64) {}
+
+// HeldUp implements Source: a message is removed whatever stands before it.
+func (s *source) HeldUp(time.Time) (uint64, bool) { return 0, false }
 
 func (s *source) Close(ctx context.Context, release bool) error {
 	s.unwatch()

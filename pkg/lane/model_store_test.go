@@ -26,15 +26,16 @@ type modelPart struct {
 	seq      uint64
 	parked   map[lane.ID][]lane.ParkedMessage
 	states   map[lane.ID]chat.LaneState
+	commands map[lane.ID]*lane.Command
 	consumer *modelSource
 }
 
 func newModelPart() *modelPart {
-	return &modelPart{parked: map[lane.ID][]lane.ParkedMessage{}, states: map[lane.ID]chat.LaneState{}}
+	return &modelPart{parked: map[lane.ID][]lane.ParkedMessage{}, states: map[lane.ID]chat.LaneState{}, commands: map[lane.ID]*lane.Command{}}
 }
 
 func (p *modelPart) empty() bool {
-	return len(p.queue) == 0 && len(p.parked) == 0 && len(p.states) == 0
+	return len(p.queue) == 0 && len(p.parked) == 0 && len(p.states) == 0 && len(p.commands) == 0
 }
 
 // modelStore is a life's way to a partition.
@@ -87,7 +88,10 @@ func sleepFor(ctx context.Context, d time.Duration) {
 
 // Open implements lane.Store: every former consumer is gone.
 func (s *modelStore) Open(ctx context.Context, _ uint64) (lane.Source, error) {
-	source := &modelSource{life: s.life, part: s.part, pending: map[uint64]time.Time{}, more: make(chan struct{}, 1)}
+	source := &modelSource{
+		life: s.life, part: s.part, pending: map[uint64]time.Time{}, more: make(chan struct{}, 1),
+		settled: map[uint64]bool{}, forgotten: map[uint64]bool{},
+	}
 	err := s.life.call(ctx, func() { s.part.consumer = source })
 	return source, err
 }
@@ -180,7 +184,7 @@ func (s *modelStore) DropState(ctx context.Context, id lane.ID) error {
 	return s.life.call(ctx, func() { delete(s.part.states, id) })
 }
 
-// modelSource is a consumer.
+// modelSource is a consumer, or in a world of a sole owner what stands for one.
 type modelSource struct {
 	life    *life
 	part    *modelPart
@@ -188,6 +192,10 @@ type modelSource struct {
 	number  uint64
 	pending map[uint64]time.Time // when delivered
 	more    chan struct{}
+
+	// A sole owner's: what may be removed in its turn, and what out of turn.
+	settled, forgotten map[uint64]bool
+	removed            time.Time // when something was last removed in its turn
 }
 
 const modelAckWait = 2 * time.Minute
@@ -220,7 +228,16 @@ func (s *modelSource) next() (*lane.Delivery, error) {
 	if s.part.consumer != s || s.life.dead || w.rng.Float64() < w.faults/200 {
 		return nil, errRefused
 	}
+	if w.sole && time.Since(s.removed) >= time.Second/2 {
+		s.removed = time.Now()
+		for len(s.part.queue) > 0 && s.settled[s.part.queue[0].Seq] {
+			s.part.queue = s.part.queue[1:]
+		}
+	}
 	for _, m := range s.part.queue {
+		if w.sole && m.Seq <= s.cursor {
+			continue
+		}
 		at, delivered := s.pending[m.Seq]
 		if m.Seq <= s.cursor && (!delivered || time.Since(at) < modelAckWait) {
 			continue
@@ -240,11 +257,44 @@ func (s *modelSource) ack(seq uint64) {
 	w := s.life.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if s.part.consumer != s || s.life.dead || w.rng.Float64() < w.faults/50 {
+	if s.part.consumer != s || s.life.dead || !w.sole && w.rng.Float64() < w.faults/50 {
 		return // lost
 	}
 	w.steps++
+	s.settled[seq] = true
+	if !w.sole || s.forgotten[seq] {
+		s.remove(seq)
+	}
+}
+
+// remove takes a message out of the queue; the world's mutex is held.
+func (s *modelSource) remove(seq uint64) {
 	s.part.queue = slices.DeleteFunc(s.part.queue, func(m lane.Message) bool { return m.Seq == seq })
+}
+
+func (s *modelSource) Forget(seq uint64) {
+	w := s.life.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s.part.consumer != s || s.life.dead {
+		return
+	}
+	s.forgotten[seq] = true
+	if s.settled[seq] {
+		s.remove(seq)
+	}
+}
+
+func (s *modelSource) HeldUp(now time.Time) (uint64, bool) {
+	w := s.life.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.sole || len(s.part.queue) < 4 {
+		return 0, false
+	}
+	first := s.part.queue[0].Seq
+	at, delivered := s.pending[first]
+	return first, delivered && !s.settled[first] && now.Sub(at) >= time.Second
 }
 
 func (s *modelSource) Close(context.Context, bool) error { return nil }

@@ -18,7 +18,10 @@ type shard struct {
 	engine *Engine
 	lease  partition.Lease
 	store  Store
+	source Source
 	log    *zap.Logger
+
+	commands Commands // nil where none come
 
 	// fetching ends when nothing new is to be started, trying when attempts
 	// under way must stop, working when the record of what they came to must.
@@ -47,7 +50,7 @@ type shard struct {
 	routingTurn chan struct{}
 }
 
-func newShard(ctx context.Context, e *Engine, lease partition.Lease, store Store, log *zap.Logger) *shard {
+func newShard(ctx context.Context, e *Engine, lease partition.Lease, store Store, source Source, log *zap.Logger) *shard {
 	working, abort := context.WithCancelCause(context.WithoutCancel(ctx))
 	trying, cut := context.WithCancelCause(working)
 	works, vanished := lease.Suspects()
@@ -56,7 +59,7 @@ func newShard(ctx context.Context, e *Engine, lease partition.Lease, store Store
 		suspects[w] = true
 	}
 	s := &shard{
-		engine: e, lease: lease, store: store, log: log,
+		engine: e, lease: lease, store: store, source: source, log: log,
 		fetching: ctx, trying: trying, working: working, cut: cut, abort: abort,
 		slots: make(chan struct{}, window),
 		lanes: map[ID]*lane{}, inHand: map[uint64]*hot{}, kick: make(chan struct{}, 1),
@@ -68,15 +71,19 @@ func newShard(ctx context.Context, e *Engine, lease partition.Lease, store Store
 }
 
 // run adopts the parked lanes and pulls until the source fails or ctx ends.
-func (s *shard) run(ctx context.Context, source Source) error {
+func (s *shard) run(ctx context.Context) error {
 	if err := s.adopt(ctx); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.pump(ctx, source) })
+	g.Go(func() error { return s.pump(ctx) })
 	g.Go(func() error { return s.runTimers(ctx) })
 	g.Go(func() error { return s.sweep(ctx) })
 	g.Go(func() error { return s.reconcile(ctx) })
+	if s.engine.Commands != nil {
+		s.commands = s.engine.Commands(s.lease.Partition())
+		g.Go(func() error { return s.follow(ctx, s.commands) })
+	}
 	return g.Wait()
 }
 
@@ -133,13 +140,13 @@ func (s *shard) reconcile(ctx context.Context) error {
 }
 
 // pump delivers the work queue to the lanes, in order.
-func (s *shard) pump(ctx context.Context, source Source) error {
+func (s *shard) pump(ctx context.Context) error {
 	var last uint64
 	for {
 		if err := s.waitForSlot(ctx); err != nil {
 			return err
 		}
-		d, err := source.Next(ctx)
+		d, err := s.source.Next(ctx)
 		if err != nil {
 			return err
 		}
@@ -273,7 +280,7 @@ func (s *shard) push(it *item) {
 func (s *shard) lane(id ID) *lane {
 	l := s.lanes[id]
 	if l == nil {
-		if len(s.lanes) >= max(maxIdle, s.forgetAt) {
+		if len(s.lanes) >= s.forgetAt {
 			s.forgetIdle()
 		}
 		l = &lane{id: id, name: id.String(), shard: s, dueAt: -1}
@@ -282,20 +289,28 @@ func (s *shard) lane(id ID) *lane {
 	return l
 }
 
-// forgetIdle drops up to an eighth of the lanes that have nothing to do; their
-// marks are read again when they come back. Where most lanes are parked it finds
-// few: it looks again when an eighth has come.
+// forgetIdle drops lanes that have nothing to do, where there are more lanes than
+// the partition's share; their marks are read again when they come back. It drops
+// a quarter of the share at most, so that nobody waits for long.
 func (s *shard) forgetIdle() {
-	defer func() { s.forgetAt = len(s.lanes) + maxIdle/8 }()
-	n := maxIdle / 8
+	share := s.engine.idleShare()
+	left := share / 4
 	for id, l := range s.lanes {
-		if !l.idle() {
-			continue
+		if left == 0 || len(s.lanes) <= share/8*7 {
+			break
 		}
-		delete(s.lanes, id)
-		if n--; n == 0 {
-			return
+		if l.idle() {
+			delete(s.lanes, id)
+			left--
 		}
+	}
+	switch {
+	case len(s.lanes) < share:
+		s.forgetAt = share
+	case left == 0: // fewer come until the next look than it drops
+		s.forgetAt = len(s.lanes) + share/8
+	default: // most are parked, and to look at each takes its time
+		s.forgetAt = len(s.lanes) + len(s.lanes)/8
 	}
 }
 
@@ -321,18 +336,19 @@ func (s *shard) activate(l *lane) {
 
 // start is called when both gates have let a lane through, perhaps under a
 // shard's mutex.
-func (s *shard) start(l *lane) {
-	go func() {
-		begun := s.begin(l)
-		if begun {
-			defer s.workers.Done()
-			s.step(s.working, l)
-		}
-		s.leave(l)
-		if begun {
-			s.rest(l)
-		}
-	}()
+func (s *shard) start(l *lane) { s.engine.hands.take(l) }
+
+// work takes a lane a step further.
+func (s *shard) work(l *lane) {
+	begun := s.begin(l)
+	if begun {
+		defer s.workers.Done()
+		s.step(s.working, l)
+	}
+	s.leave(l)
+	if begun {
+		s.rest(l)
+	}
 }
 
 // begin counts a worker in, unless the shard is closed.
@@ -359,13 +375,19 @@ func (s *shard) rest(l *lane) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.active, l.atWork = false, false
+	recalled := l.recalled
+	l.recalled = false
 	if len(s.suspects) > 0 {
 		next = s.engine.Alone.pass(l)
 	}
+	s.overtaken(l)
 	switch {
 	case s.closed:
 		s.finish(l)
 	case s.fetching.Err() != nil:
+	case recalled && l.command != nil:
+		l.due = time.Time{}
+		s.activate(l)
 	case l.due.After(time.Now()):
 		s.schedule(l, l.due)
 	case !l.parked:
@@ -401,6 +423,9 @@ func (s *shard) sweep(ctx context.Context) error {
 		case now := <-tick.C:
 			s.engine.processor.judge(now)
 			s.parkSlow(now)
+			if seq, held := s.source.HeldUp(now); held {
+				s.parkHolder(seq)
+			}
 		}
 	}
 }
@@ -413,6 +438,18 @@ func (s *shard) parkSlow(now time.Time) {
 		if l.hot() && l.active && !l.through.Load() && now.Sub(l.since) >= patience && (!short || l.dest.gate.isSlow(now)) {
 			l.dest.setCongested()
 			s.park(l, parkedCongested)
+		}
+	}
+}
+
+// parkHolder parks the lanes that have a message at their head, so that it
+// leaves the work queue.
+func (s *shard) parkHolder(seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lanes {
+		if l.hot() && l.queue[0].hot.seq == seq {
+			s.park(l, parkedOverflow)
 		}
 	}
 }

@@ -42,19 +42,25 @@ type Source interface {
 	// Next blocks for the next delivery. Any error but ctx's means that the
 	// source is of no use any more: open the partition anew.
 	Next(ctx context.Context) (*Delivery, error)
+	// Forget says of a message that nothing but its removal says that it is
+	// settled: once acknowledged it is removed without delay. It does not wait.
+	Forget(seq uint64)
+	// HeldUp names the message that keeps others, which are settled, from being
+	// removed, where that has become a burden.
+	HeldUp(now time.Time) (seq uint64, held bool)
 	// Close ends the source; with release its consumer is deleted.
 	Close(ctx context.Context, release bool) error
 }
 
-// Delivery is a message of the work queue as the consumer delivered it.
+// Delivery is a message of the work queue as it was delivered.
 type Delivery struct {
 	Message
-	// Number counts the deliveries of this source's consumer, from 1; a gap
-	// means that one was lost on its way.
+	// Number counts the deliveries of this source, from 1; a gap means that one
+	// was lost on its way.
 	Number uint64
-	// Ack removes the message from the work queue, once what was written before
-	// is on disk; it does not wait. One that is lost comes back as a redelivery,
-	// which the lane's mark covers.
+	// Ack removes the message from the work queue, soon, and once what was
+	// written before is on disk; it does not wait. One that is not removed comes
+	// back as a redelivery, which the lane's mark covers.
 	Ack func()
 }
 

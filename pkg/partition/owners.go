@@ -28,6 +28,7 @@ type Ownership struct {
 	Partition int `json:"partition"`
 	// Instance is the holder; empty when the partition is free.
 	Instance string    `json:"instance,omitempty"`
+	Sole     bool      `json:"sole,omitempty"` // it works the whole stage alone, without consumers
 	Epoch    uint64    `json:"epoch,omitempty"`
 	Since    time.Time `json:"since"` // when it was taken or released
 	// Vanished is how many holders vanished in the last 10 minutes; Suspects how
@@ -93,12 +94,22 @@ func ReadOwners(ctx context.Context, js jetstream.JetStream, stage chat.Stage, p
 func ownership(p int, r leaseRecord, alive bool, revision uint64, now time.Time) Ownership {
 	o := Ownership{Partition: p, Since: r.Since, Vanished: len(r.recent(now)), Suspects: len(r.Suspects)}
 	if alive || r.Sole {
-		o.Instance, o.Epoch = r.Instance, revision
+		o.Instance, o.Sole, o.Epoch = r.Instance, r.Sole, revision
 		if r.Epoch != 0 {
 			o.Epoch = r.Epoch
 		}
 	}
 	return o
+}
+
+// FreeSolesBefore takes from the partitions what a Sole had taken before a time
+// and never released: for whoever knows that it is gone.
+func (o *Owners) FreeSolesBefore(t time.Time) {
+	for i := range o.Partitions {
+		if p := &o.Partitions[i]; p.Sole && p.Since.Before(t) {
+			p.Instance, p.Sole, p.Epoch = "", false, 0
+		}
+	}
 }
 
 // snapshot reads a stage's keys of a bucket.

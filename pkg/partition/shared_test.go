@@ -154,6 +154,7 @@ func TestBrokerAwayForLong(t *testing.T) {
 	}
 	s.startServer()
 	t.Logf("all held again after %s", s.untilSpread(a, b))
+	s.until("this connection is back too", func() bool { return s.conn.Ready() == nil })
 	o, err := partition.ReadOwners(t.Context(), s.conn.JS, chat.StageUser, 4)
 	require.NoError(t, err)
 	require.Len(t, o.Members, 2)

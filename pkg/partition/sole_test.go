@@ -198,4 +198,10 @@ func TestSoleRemembersCrashes(t *testing.T) {
 	owners, err = partition.ReadOwners(t.Context(), conn.JS, chat.StageUser, partitions)
 	require.NoError(t, err)
 	require.Equal(t, vanished, owners.Partitions[2].Vanished, "an owner that released has not vanished")
+	require.True(t, owners.Partitions[2].Sole)
+	require.NotEmpty(t, owners.Partitions[2].Instance)
+	owners.FreeSolesBefore(owners.Partitions[2].Since)
+	require.NotEmpty(t, owners.Partitions[2].Instance, "taken since then")
+	owners.FreeSolesBefore(time.Now().Add(time.Minute))
+	require.Empty(t, owners.Partitions[2].Instance)
 }

@@ -81,8 +81,12 @@ func TestStreamsRefuseInsteadOfForgetting(t *testing.T) {
 
 // Reads at a replica lag, so only what has none may be read directly.
 func TestDirectReads(t *testing.T) {
-	direct := map[string]bool{
-		topology.StreamSessions: true, topology.ParkedStream(chat.StageUser): true, topology.ParkedStream(chat.StageBot): true,
+	direct := map[string]bool{topology.StreamSessions: true}
+	for _, stage := range []chat.Stage{chat.StageUser, chat.StageBot} {
+		direct[topology.ParkedStream(stage)] = true
+		for p := range brokertest.Layout.Partitions {
+			direct[topology.HotStream(stage, p)] = true
+		}
 	}
 	for _, replicas := range []int{1, 3, 5} {
 		l := brokertest.Layout

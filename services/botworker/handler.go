@@ -26,6 +26,8 @@ const (
 	reasonSessionFull    = "session_too_large"
 )
 
+var errPaused = errors.New("the channel or its bot is paused")
+
 // handler is the bot stage's lane.Handler. A lane's group is the channel, its
 // destination the channel's bot.
 type handler struct {
@@ -75,6 +77,7 @@ func target(m *lane.Message, um *chat.UserMessage) lane.Target {
 		Lane:      lane.ID{Group: um.ChannelID, Key: um.Key()},
 		Place:     chat.Ordinal{Counter: m.Seq, InputAt: m.Time.UnixMilli()},
 		ChannelID: um.ChannelID, ConversationID: um.ConversationID, MessageID: um.ID,
+		Created: um.AcceptedAt, Expires: um.ExpiresAt,
 		Content: um,
 	}
 }
@@ -96,13 +99,21 @@ func (h *handler) Policy(botID string) lane.Policy {
 	if !ok {
 		return p // Handle says what to do
 	}
-	p.MaxInFlight, p.LastWord = b.MaxInFlight, b.Fallback != ""
+	p.MaxInFlight, p.LastWord, p.Closed = b.MaxInFlight, b.Fallback != "", b.Paused
 	if len(b.Retry) > 0 {
 		if own, err := retry.Of(b.Retry); err == nil { // checked when it was set
 			p.Schedule = own
 		}
 	}
 	return p
+}
+
+// Paused implements lane.Handler.
+func (h *handler) Paused(channelID string) string {
+	if c, ok := h.Directory.Snapshot().Channel(channelID); ok {
+		return c.Paused
+	}
+	return ""
 }
 
 // Ended implements lane.Handler: it journals what failed. A turn that was
@@ -118,23 +129,37 @@ func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
 	h.Journal.Turn(turn)
 }
 
-// Handle implements lane.Handler: one turn, or the fallback of one that is given
-// up.
-func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
-	um, key := inputOf(t), t.Lane.Key
-	last, err := h.sessions.load(ctx, key)
+// before is what comes before a turn: the session, and what is still to leave
+// its outbox. The turn is not to be made where over is true: the verdict says why.
+func (h *handler) before(ctx context.Context, t *lane.Task) (last known, v lane.Verdict, over bool) {
+	last, err := h.sessions.load(ctx, t.Lane.Key)
 	if err != nil {
-		return lane.Stall(err)
+		return last, lane.Stall(err), true
 	}
 	handled := last.handled(t)
 	if last.outstanding || handled && last.rec.LastInputID == t.MessageID {
 		// Also the outbox of a turn before: it leaves before this turn's replaces it.
-		if err := h.republish(ctx, key, last.rec); err != nil {
-			return lane.Stall(err)
+		if err := h.republish(ctx, t.Lane.Key, last.rec); err != nil {
+			return last, lane.Stall(err), true
 		}
 	}
-	if handled {
-		return lane.Done()
+	return last, lane.Done(), handled
+}
+
+// Expire implements lane.Handler.
+func (h *handler) Expire(ctx context.Context, t *lane.Task) lane.Verdict {
+	if _, v, over := h.before(ctx, t); over {
+		return v
+	}
+	return lane.Expired()
+}
+
+// Handle implements lane.Handler: one turn.
+func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
+	um, key := inputOf(t), t.Lane.Key
+	last, v, over := h.before(ctx, t)
+	if over {
+		return v
 	}
 	config, verdict := h.botOf(ctx, um)
 	if config == nil {
@@ -190,6 +215,9 @@ func (h *handler) botOf(ctx context.Context, um *chat.UserMessage) (*chat.Bot, l
 	if !ok {
 		h.bots.remove(channel.BotID)
 		return nil, lane.Dead(reasonBotRemoved, fmt.Errorf("bot %s does not exist any more", channel.BotID))
+	}
+	if channel.Paused != "" || config.Paused != "" { // since the lane was last looked at
+		return nil, lane.Stall(errPaused)
 	}
 	return config, lane.Verdict{}
 }

@@ -31,7 +31,7 @@ func TestTurnPublishesNumberedMessages(t *testing.T) {
 	rec := r.session("c1")
 	for i, m := range got {
 		require.Equal(t, chat.Ordinal{Epoch: rec.Epoch, Counter: uint64(i + 1), InputAt: hello.Time.UnixMilli()}, m.Ordinal)
-		require.Equal(t, chat.BotMessageID(hello.Time, um.Key(), um.ID, i), m.ID)
+		require.Equal(t, chat.BotMessageID(um.AcceptedAt, um.Key(), um.ID, i), m.ID)
 		require.Equal(t, um.ID, m.InputID)
 		require.Equal(t, botID, m.BotID)
 		require.Equal(t, um.Traceparent, m.Traceparent)
@@ -74,6 +74,34 @@ func TestRedeliveryRunsNoBot(t *testing.T) {
 		require.Equal(t, 2, r.bot.runs())
 	}
 	require.Len(t, r.journal.turns, 2)
+}
+
+// TestExpired: a message whose time is up runs no bot, but what it was answered
+// before leaves the outbox.
+func TestExpired(t *testing.T) {
+	r := newRig(t)
+	until := time.UnixMilli(1_800_000_000_000).UTC()
+	late := func(um *chat.UserMessage) { um.ExpiresAt = until }
+	m := r.said("c1", "hello", late)
+	require.Equal(t, until, r.task(m).Expires.UTC())
+	require.Equal(t, "expired", r.h.Expire(t.Context(), r.task(m)).String())
+	require.Zero(t, r.bot.runs())
+	require.Nil(t, r.session("c1"))
+
+	require.Equal(t, "done", r.handle(m))
+	before, messages := r.faults.take(t)
+	require.Equal(t, until, messages[0].ExpiresAt, "what is answered is of no use either")
+	for _, cold := range []bool{false, true} {
+		if cold {
+			r.restart()
+		}
+		require.Equal(t, "done", r.h.Expire(t.Context(), r.task(m)).String())
+		data, _ := r.faults.take(t)
+		require.Equal(t, before, data)
+	}
+	r.faults.publish = func(int) error { return broker.ErrUnavailable }
+	require.Contains(t, r.h.Expire(t.Context(), r.task(m)).String(), "stall")
+	require.Equal(t, 1, r.bot.runs())
 }
 
 func TestRepeatStoredBehindItselfRunsNoBot(t *testing.T) {

@@ -233,10 +233,10 @@ func stamp(next *chat.Session, key chat.ConversationKey, um *chat.UserMessage, r
 	for i := range messages {
 		next.Counter++
 		m := chat.BotMessage{
-			ID:        chat.BotMessageID(time.UnixMilli(next.LastInputAt), key, um.ID, i),
+			ID:        chat.BotMessageID(um.AcceptedAt, key, um.ID, i),
 			ChannelID: um.ChannelID, ConversationID: um.ConversationID, BotID: next.BotID,
 			Ordinal: chat.Ordinal{Epoch: next.Epoch, Counter: next.Counter, InputAt: next.LastInputAt},
-			InputID: um.ID, CreatedAt: time.UnixMilli(now.UnixMilli()), ConfigRevision: revision,
+			InputID: um.ID, CreatedAt: time.UnixMilli(now.UnixMilli()), ExpiresAt: um.ExpiresAt, ConfigRevision: revision,
 			Event: chat.EventMessage, Message: messages[i].message, NLP: messages[i].nlp, Traceparent: um.Traceparent,
 		}
 		next.LastOutput = append(next.LastOutput, m)

@@ -48,7 +48,7 @@ func (s *Service) createBot(c echo.Context) error {
 }
 
 // putBot takes a bot as JSON, or a flow bot's YAML as it is, which keeps the
-// bot's name.
+// bot's name, and whether it is paused.
 func (s *Service) putBot(c echo.Context) error {
 	in, err := s.botToPut(c)
 	if err != nil {
@@ -74,7 +74,7 @@ func (s *Service) botToPut(c echo.Context) (in Bot, err error) {
 	}
 	in = Bot{Kind: registry.BotFlow, Flow: string(flow)}
 	if old, ok := s.Registry.Snapshot().Bot(c.Param("id")); ok {
-		in.Name = old.Name
+		in.Name, in.Paused = old.Name, old.Paused
 	}
 	return in, nil
 }
@@ -124,7 +124,7 @@ func (s *Service) writeBot(c echo.Context, in Bot, expect registry.Expect) error
 func (in *Bot) domain(old *chat.Bot) (chat.Bot, error) {
 	var p chat.Problems
 	b := chat.Bot{
-		ID: in.ID, Kind: in.Kind, Name: in.Name, Flow: in.Flow, URL: in.URL,
+		ID: in.ID, Kind: in.Kind, Name: in.Name, Flow: in.Flow, Paused: in.Paused, URL: in.URL,
 		Timeout: duration(&p, "/timeout", in.Timeout), MaxInFlight: in.MaxInFlight, Fallback: in.Fallback,
 	}
 	for i, d := range in.Retry {
@@ -147,7 +147,7 @@ func (s *Service) deleteBot(c echo.Context) error {
 // botOf shows a bot without its secrets.
 func botOf(b *chat.Bot, revision uint64) Bot {
 	out := Bot{
-		ID: b.ID, Kind: b.Kind, Name: b.Name, Flow: b.Flow, URL: b.URL,
+		ID: b.ID, Kind: b.Kind, Name: b.Name, Flow: b.Flow, Paused: b.Paused, URL: b.URL,
 		MaxInFlight: b.MaxInFlight, Fallback: b.Fallback, Revision: revision,
 	}
 	for range b.Secrets {

@@ -27,6 +27,7 @@ import (
 // platform is what the services of a process stand on.
 type platform struct {
 	flags    *serviceFlags
+	began    time.Time
 	layout   topology.Layout
 	guard    *webhook.Guard
 	log      *zap.Logger
@@ -38,6 +39,7 @@ type platform struct {
 	journal  *journal.Writer
 	admin    *telemetry.Admin
 	alone    lane.Alone
+	client   *webhook.Client // made by webhooks
 
 	closers []func() // in the order of opening
 }
@@ -45,7 +47,7 @@ type platform struct {
 // openPlatform opens what the services of a process need. With a data
 // directory it embeds what no URL is given for.
 func openPlatform(ctx context.Context, f *serviceFlags) (*platform, error) {
-	p := &platform{flags: f, metrics: telemetry.NewRegistry()}
+	p := &platform{flags: f, began: time.Now(), metrics: telemetry.NewRegistry()}
 	if err := p.open(ctx); err != nil {
 		p.close()
 		return nil, err
@@ -256,6 +258,18 @@ func (p *platform) openAdmin(context.Context) (err error) {
 	p.admin.AddCheck("broker", func(context.Context) error { return p.conn.Ready() })
 	p.admin.AddCheck("configuration", func(context.Context) error { return p.registry.Ready() })
 	return nil
+}
+
+// webhooks returns the client of all who post to endpoints.
+func (p *platform) webhooks() (_ *webhook.Client, err error) {
+	if p.client != nil {
+		return p.client, nil
+	}
+	if p.client, err = webhook.NewClient(webhook.Options{Version: version, Guard: p.guard}); err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, p.client.Close)
+	return p.client, nil
 }
 
 // instance names this process among others.

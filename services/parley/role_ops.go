@@ -5,6 +5,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/services/ops"
@@ -15,13 +16,22 @@ func addOps(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	client, err := p.webhooks()
+	if err != nil {
+		return err
+	}
 	svc, err := ops.New(ops.Options{BootstrapToken: chat.Secret(p.flags.opsToken)}, ops.Deps{
-		Registry: p.registry, DeadLetters: letters,
+		Registry: p.registry, DeadLetters: letters, Client: client, Guard: p.guard,
+		Lanes: lane.NewWaiting(p.conn, p.layout.Partitions), Log: p.log.Named("ops"),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, p.conn.JS, p.layout)
 		},
 		Owners: func(ctx context.Context, stage chat.Stage) (*partition.Owners, error) {
-			return partition.ReadOwners(ctx, p.conn.JS, stage, p.layout.Partitions)
+			o, err := partition.ReadOwners(ctx, p.conn.JS, stage, p.layout.Partitions)
+			if err == nil && p.flags.natsURL == "" { // only one process at a time has the broker
+				o.FreeSolesBefore(p.began)
+			}
+			return o, err
 		},
 		Health: []ops.HealthCheck{
 			{Name: "broker", Check: func(context.Context) error { return p.conn.Ready() }},
@@ -32,7 +42,7 @@ func addOps(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
-	svc.Mount(p.admin.Echo())
+	svc.Mount(p.admin.Echo()) //nolint:contextcheck // its handlers have the requests' contexts
 	p.at.OpsToken = p.flags.opsToken
 	return nil
 }

@@ -37,6 +37,9 @@ func printStatus(w io.Writer, s ops.Status, now time.Time) {
 		if stage.Parked.Approximate {
 			parked = "about " + parked
 		}
+		if stage.Parked.Held > 0 {
+			parked += fmt.Sprintf(", %d held", stage.Parked.Held)
+		}
 		row(w, stage.Stage, "parked", parked, "", full(stage.Parked.Bytes, stage.Parked.MaxBytes), age(stage.Parked.Oldest, now), "")
 	}
 	fmt.Fprintln(w)
@@ -44,8 +47,9 @@ func printStatus(w io.Writer, s ops.Status, now time.Time) {
 		printWorkers(w, o, now)
 	}
 	row(w, "dead letters", fmt.Sprintf("%d (%s full)", s.Dead.Messages, full(s.Dead.Bytes, s.Dead.MaxBytes)))
-	row(w, "configuration", fmt.Sprintf("revision %d: %d channels, %d endpoints (%d disabled), %d bots, %d tokens",
-		s.Config.Revision, s.Config.Channels, s.Config.Endpoints, s.Config.DisabledEndpoints, s.Config.Bots, s.Config.Tokens))
+	row(w, "configuration", fmt.Sprintf("revision %d: %d channels (%d paused), %d endpoints (%d disabled, %d paused), %d bots (%d paused), %d tokens",
+		s.Config.Revision, s.Config.Channels, s.Config.PausedChannels, s.Config.Endpoints, s.Config.DisabledEndpoints, s.Config.PausedEndpoints,
+		s.Config.Bots, s.Config.PausedBots, s.Config.Tokens))
 	for _, h := range s.Health {
 		state := "ok"
 		if !h.OK {
@@ -56,7 +60,7 @@ func printStatus(w io.Writer, s ops.Status, now time.Time) {
 }
 
 // ownerOf names the worker that holds a partition; in brackets while it has no
-// consumer there, as during a hand-over.
+// consumer there, as during a hand-over. A sole owner needs none.
 func ownerOf(all []*partition.Owners, stage chat.Stage, p topology.PartitionStatus) string {
 	for _, o := range all {
 		if o.Stage != stage || p.Partition >= len(o.Partitions) {
@@ -66,7 +70,7 @@ func ownerOf(all []*partition.Owners, stage chat.Stage, p topology.PartitionStat
 		switch {
 		case owner.Instance == "":
 			return "none"
-		case !p.Consumed:
+		case !p.Consumed && !owner.Sole:
 			return "(" + owner.Instance + ")"
 		case owner.Vanished > 0:
 			return fmt.Sprintf("%s, %d vanished before it", owner.Instance, owner.Vanished)

@@ -15,7 +15,7 @@ import (
 func TestOwnerOf(t *testing.T) {
 	owners := []*partition.Owners{
 		{Stage: chat.StageUser, Partitions: []partition.Ownership{{Instance: "a"}}},
-		{Stage: chat.StageBot, Partitions: []partition.Ownership{{Instance: "b"}, {Instance: "c", Vanished: 2}, {}}},
+		{Stage: chat.StageBot, Partitions: []partition.Ownership{{Instance: "b"}, {Instance: "c", Vanished: 2}, {}, {Instance: "d", Sole: true}}},
 	}
 	for name, c := range map[string]struct {
 		stage     chat.Stage
@@ -27,7 +27,8 @@ func TestOwnerOf(t *testing.T) {
 		"not consuming yet":  {chat.StageBot, 0, false, "(b)"},
 		"after crashes":      {chat.StageBot, 1, true, "c, 2 vanished before it"},
 		"nobody":             {chat.StageBot, 2, false, "none"},
-		"unknown partition":  {chat.StageBot, 3, true, ""},
+		"sole":               {chat.StageBot, 3, false, "d"},
+		"unknown partition":  {chat.StageBot, 4, true, ""},
 		"former's consumer":  {chat.StageBot, 2, true, "none"},
 		"not of other stage": {chat.StageUser, 1, true, ""},
 	} {

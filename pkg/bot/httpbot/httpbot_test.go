@@ -157,7 +157,7 @@ func TestFailures(t *testing.T) {
 		"not JSON":        {webhooktest.Reply{Body: "hello"}, bot.FailedError{Reason: "the body is not JSON", Status: 200, Excerpt: []byte("hello")}},
 		"not the schema":  {webhooktest.Reply{Body: `{"messages":[{"text":""}]}`}, bot.FailedError{Reason: "/messages/0: is empty", Status: 200, Excerpt: []byte(`{"messages":[{"text":""}]}`)}},
 		"no such number":  {webhooktest.Reply{Body: `{"sessionData":{"a":1e999}}`}, bot.FailedError{Reason: "/sessionData: ", Status: 200, Excerpt: []byte(`{"sessionData":{"a":1e999}}`)}},
-		"reset":           {webhooktest.Reply{Reset: true}, bot.FailedError{Reason: "reset: "}},
+		"reset":           {webhooktest.Reply{Fault: webhooktest.Reset}, bot.FailedError{Reason: "reset: "}},
 		"cut off":         {webhooktest.Reply{Header: http.Header{"Content-Length": {"10"}}, Body: "{"}, bot.FailedError{Reason: "the answer could not be read: reset", Status: 200, Excerpt: []byte("{")}},
 		"no answer":       {webhooktest.Reply{Until: never}, bot.FailedError{Reason: "timeout: no complete answer within 50ms"}},
 		"far too much":    {webhooktest.Reply{Body: strings.Repeat(" ", MaxAnswer-1) + "{}"}, bot.FailedError{Reason: "more than 262144 bytes", Status: 200, Excerpt: []byte(strings.Repeat(" ", webhook.MaxExcerpt))}},
