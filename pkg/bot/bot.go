@@ -62,7 +62,8 @@ type Answer struct {
 
 // Bot answers turns. Respond must not change turn; it may be called
 // concurrently. An error is temporary and retried, unless it is a
-// *RefusedError; a *FailedError says more of it.
+// *RefusedError; a *FailedError says more of it. A bot that keeps connections is
+// an io.Closer too; turns under way go on when it is closed.
 type Bot interface {
 	Respond(ctx context.Context, turn *Turn) (*Answer, error)
 }

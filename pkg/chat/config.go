@@ -26,8 +26,8 @@ type Bot struct {
 	Paused string `json:"paused,omitempty"`
 
 	// What follows is of an http bot alone. URL is where turns are posted to.
-	URL     string   `json:"url,omitempty"`
-	Secrets []Secret `json:"secrets,omitempty"` // signing secrets, whsec_…; the first is the newest
+	URL string `json:"url,omitempty"`
+	Sending
 	// Retry is the delays between attempts; empty means the default schedule.
 	Retry []Duration `json:"retry,omitempty"`
 	// Timeout bounds one attempt; 0 means 15 s.

@@ -280,7 +280,7 @@ func (s *shard) bury(ctx context.Context, l *lane, it *item, t *Task, state *cha
 	if n := len(state.Attempts); n > 0 {
 		letter.Error = state.Attempts[n-1].Error
 	}
-	said, err := s.lastWord(l, t, reason)
+	said, err := s.lastWord(l, it, t, reason)
 	switch {
 	case said && ctx.Err() != nil: // the lease has lapsed: record nothing
 		return
@@ -308,13 +308,14 @@ func (s *shard) bury(ctx context.Context, l *lane, it *item, t *Task, state *cha
 }
 
 // lastWord asks the handler for its last word on a message, where the policy
-// has one, and reports whether it was said.
-func (s *shard) lastWord(l *lane, t *Task, reason string) (said bool, err error) {
+// has one, and reports whether it was said. Of a message whose time is up, that
+// is only one that was said already.
+func (s *shard) lastWord(l *lane, it *item, t *Task, reason string) (said bool, err error) {
 	if reason != ReasonExhausted && reason != ReasonWaited || !s.engine.handler.Policy(l.dest.name).LastWord {
 		return false, nil
 	}
 	asked := *t
-	asked.GivenUp = reason
+	asked.GivenUp, asked.over = reason, it.over(time.Now())
 	v := s.attempt(s.trying, &asked)
 	if v.kind == kindStall {
 		return false, v.err

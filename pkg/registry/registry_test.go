@@ -71,7 +71,7 @@ func shopChannel() chat.Channel { return chat.Channel{ID: "shop", BotID: "pizza"
 func shopEndpoint() chat.Endpoint {
 	return chat.Endpoint{
 		ID: "crm", ChannelID: "shop", URL: "https://example.com/hook",
-		VerifyToken: "verify-me", Secrets: []chat.Secret{secretOne, secretTwo},
+		VerifyToken: "verify-me", Sending: chat.Sending{Secrets: []chat.Secret{secretOne, secretTwo}},
 	}
 }
 
@@ -371,7 +371,7 @@ func TestSecretsAreSealed(t *testing.T) {
 	fill(t, r)
 	kv, err := conn.JS.KeyValue(t.Context(), topology.BucketConfig)
 	require.NoError(t, err)
-	_, _, err = r.PutBot(t.Context(), helper(), registry.Absent)
+	_, _, err = r.PutBot(t.Context(), helper(t), registry.Absent)
 	require.NoError(t, err)
 	for _, key := range []string{"bot.helper", "endpoint.crm"} {
 		stored, err := kv.Get(t.Context(), key)
@@ -390,17 +390,20 @@ func TestSecretsAreSealed(t *testing.T) {
 	}
 }
 
-// helper is an http bot.
-func helper() chat.Bot {
+// helper is an http bot with every field set.
+func helper(t *testing.T) chat.Bot {
+	t.Helper()
 	return chat.Bot{
-		ID: "helper", Kind: registry.BotHTTP, Name: "Helper", URL: "https://example.com/turn", Secrets: []chat.Secret{secretOne, secretTwo},
+		ID: "helper", Kind: registry.BotHTTP, Name: "Helper", URL: "https://example.com/turn", Sending: sending(t),
 		Retry: []chat.Duration{chat.Duration(time.Second)}, Timeout: chat.Duration(time.Second), MaxInFlight: 3, Fallback: "Sorry.", Paused: "moving",
 	}
 }
 
-// TestStoredFormOfABotIsComplete fails when a field of chat.Bot doesn't survive.
+// TestStoredFormOfABotIsComplete fails when a field of chat.Bot doesn't survive,
+// or a secret is stored in clear.
 func TestStoredFormOfABotIsComplete(t *testing.T) {
-	v := reflect.ValueOf(helper())
+	b := helper(t)
+	v := reflect.ValueOf(b)
 	for i := range v.NumField() {
 		if name := v.Type().Field(i).Name; name != "Flow" { // an http bot has none
 			require.False(t, v.Field(i).IsZero(), "set %s in this test", name)
@@ -409,10 +412,10 @@ func TestStoredFormOfABotIsComplete(t *testing.T) {
 	conn := brokertest.New(t)
 	o := registry.Options{Sealer: newSealer(t), NewSecret: func() chat.Secret { return secretTwo }}
 	r, _ := open(t, conn, o)
-	stored, _, err := r.PutBot(t.Context(), helper(), registry.Absent)
+	stored, _, err := r.PutBot(t.Context(), b, registry.Absent)
 	require.NoError(t, err)
-	require.Equal(t, helper(), stored)
-	bare := helper()
+	require.Equal(t, b, stored)
+	bare := b
 	bare.ID, bare.Secrets = "bare", nil
 	stored, _, err = r.PutBot(t.Context(), bare, registry.Absent)
 	require.NoError(t, err)
@@ -420,22 +423,43 @@ func TestStoredFormOfABotIsComplete(t *testing.T) {
 	again, err := registry.Open(t.Context(), conn.JS, o)
 	require.NoError(t, err)
 	got, _ := again.Snapshot().Bot("helper")
-	require.Equal(t, helper(), *got)
+	require.Equal(t, b, *got)
+	kv, err := conn.JS.KeyValue(t.Context(), topology.BucketConfig)
+	require.NoError(t, err)
+	entry, err := kv.Get(t.Context(), "bot.helper")
+	require.NoError(t, err)
+	requireSealed(t, entry.Value())
 }
 
-// full is an endpoint with every field set.
-func full(t *testing.T) chat.Endpoint {
+// requireSealed requires that a record shows none of the secrets of sending.
+func requireSealed(t *testing.T, stored []byte) {
+	t.Helper()
+	for _, secret := range []string{"whsec_", "whsk_", "the-", "PRIVATE", "[redacted]"} {
+		require.NotContains(t, string(stored), secret)
+	}
+}
+
+// sending has every field set.
+func sending(t *testing.T) chat.Sending {
 	t.Helper()
 	cert, key := webhooktest.NewAuthority(t).Issue("parley")
-	return chat.Endpoint{
-		ID: "crm", ChannelID: "shop", URL: "https://example.com", VerifyToken: "v", Secrets: []chat.Secret{secretOne},
+	return chat.Sending{
+		Secrets:    []chat.Secret{secretOne},
 		SigningKey: webhook.NewSigningKey(), Retiring: []chat.Retiring{{Key: secretTwo, Until: time.Now().Add(time.Hour).UTC().Round(0)}},
 		Headers: map[string]chat.Secret{"X-Team": "the-team"},
 		Auth: &chat.Auth{
 			Kind: chat.AuthOAuth2, TokenURL: "https://login.example.com/token", ClientID: "parley", ClientSecret: "the-client-secret",
 			Scopes: []string{"hooks"}, Audience: "crm", InBody: true,
 		},
-		TLS:    &chat.TLS{ClientCert: cert, ClientKey: chat.Secret(key), CA: webhooktest.NewAuthority(t).PEM()},
+		TLS: &chat.TLS{ClientCert: cert, ClientKey: chat.Secret(key), CA: webhooktest.NewAuthority(t).PEM()},
+	}
+}
+
+// full is an endpoint with every field set.
+func full(t *testing.T) chat.Endpoint {
+	t.Helper()
+	return chat.Endpoint{
+		ID: "crm", ChannelID: "shop", URL: "https://example.com", VerifyToken: "v", Sending: sending(t),
 		Events: []string{chat.EventMessage}, Retry: []chat.Duration{chat.Duration(time.Second)}, Timeout: chat.Duration(time.Second),
 		ExpireAfter: chat.Duration(time.Hour), OnExhausted: registry.OnExhaustedHold, MaxInFlight: 3, Disabled: "moving", Paused: "counting",
 	}
@@ -445,7 +469,7 @@ func full(t *testing.T) chat.Endpoint {
 // or a secret is stored in clear.
 func TestStoredFormIsComplete(t *testing.T) {
 	e := full(t)
-	for _, of := range []any{e, e.Retiring[0], *e.TLS} {
+	for _, of := range []any{e, e.Sending, e.Retiring[0], *e.TLS} {
 		v := reflect.ValueOf(of)
 		for i := range v.NumField() {
 			require.False(t, v.Field(i).IsZero(), "set %s in this test", v.Type().Field(i).Name)
@@ -471,9 +495,7 @@ func TestStoredFormIsComplete(t *testing.T) {
 		require.Equal(t, e, *got)
 		stored, err := kv.Get(t.Context(), "endpoint.crm")
 		require.NoError(t, err)
-		for _, secret := range []string{"whsec_", "whsk_", "the-", "PRIVATE", "[redacted]"} {
-			require.NotContains(t, string(stored.Value()), secret)
-		}
+		requireSealed(t, stored.Value())
 	}
 }
 

@@ -75,7 +75,7 @@ func ValidateBot(b *chat.Bot, check FlowCheck, urlCheck func(string) error) erro
 
 func checkHTTPBot(p *chat.Problems, b *chat.Bot, urlCheck func(string) error) {
 	checkURL(p, "/url", b.URL, urlCheck)
-	checkSecrets(p, &chat.Endpoint{Secrets: b.Secrets})
+	checkSending(p, b.URL, &b.Sending, urlCheck)
 	checkRetry(p, b.Retry)
 	checkTimeout(p, b.Timeout)
 	checkInFlight(p, b.MaxInFlight)
@@ -95,7 +95,11 @@ func checkForeign(p *chat.Problems, b *chat.Bot) {
 	}{
 		{"/flow", BotFlow, b.Flow != ""},
 		{"/url", BotHTTP, b.URL != ""},
-		{"/secrets", BotHTTP, len(b.Secrets) > 0},
+		{"/secrets", BotHTTP, len(b.Secrets)+len(b.Retiring) > 0},
+		{"/v1a", BotHTTP, b.SigningKey != ""},
+		{"/headers", BotHTTP, len(b.Headers) > 0},
+		{"/auth", BotHTTP, b.Auth != nil},
+		{"/tls", BotHTTP, b.TLS != nil},
 		{"/retry", BotHTTP, len(b.Retry) > 0},
 		{"/timeout", BotHTTP, b.Timeout != 0},
 		{"/maxInFlight", BotHTTP, b.MaxInFlight != 0},
@@ -139,10 +143,8 @@ func ValidateEndpoint(e *chat.Endpoint, urlCheck func(string) error) error {
 	checkID(&p, "/id", "endpoint", e.ID)
 	checkID(&p, "/channelId", "channel", e.ChannelID)
 	checkURL(&p, "/url", e.URL, urlCheck)
-	checkSecrets(&p, e)
-	checkHeaders(&p, e)
-	checkAuth(&p, e.Auth, urlCheck)
-	checkTLS(&p, e)
+	checkVerifyToken(&p, e.VerifyToken)
+	checkSending(&p, e.URL, &e.Sending, urlCheck)
 	for i, event := range e.Events {
 		if event != chat.EventMessage {
 			p.Add(fmt.Sprintf("/events/%d", i), fmt.Sprintf("%q is no event: use %q", event, chat.EventMessage))

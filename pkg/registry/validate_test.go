@@ -123,7 +123,8 @@ func TestValidateBotAndChannel(t *testing.T) {
 		"http with flow":    {remote(func(b *chat.Bot) { b.Flow = "good" }), []string{"/flow"}},
 		"echo with the rest": {remote(func(b *chat.Bot) {
 			b.Kind, b.Secrets, b.Retry, b.Timeout, b.MaxInFlight, b.Fallback = "echo", []chat.Secret{secretOne}, []chat.Duration{1}, 1, 1, "x"
-		}), []string{"/url", "/secrets", "/retry", "/timeout", "/maxInFlight", "/fallback"}},
+			b.SigningKey, b.Headers, b.Auth, b.TLS = "whsk_", map[string]chat.Secret{"A": "b"}, &chat.Auth{}, &chat.TLS{}
+		}), []string{"/url", "/secrets", "/v1a", "/headers", "/auth", "/tls", "/retry", "/timeout", "/maxInFlight", "/fallback"}},
 		"id and name": {chat.Bot{ID: "-", Kind: "echo", Name: strings.Repeat("x", 201)}, []string{"/id", "/name"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -90,12 +90,13 @@ func (r *Registry) PutEndpoint(ctx context.Context, e chat.Endpoint, expect Expe
 	return e, revision, err
 }
 
-// PutBot writes a bot and returns it as it is stored, an http bot with the
-// signing secret that was made where none was given, and the new revision.
+// PutBot writes a bot and returns it as it is stored, an http bot with its
+// signing secrets as an endpoint's, and the new revision.
 func (r *Registry) PutBot(ctx context.Context, b chat.Bot, expect Expect) (chat.Bot, uint64, error) {
 	if b.Kind == BotHTTP && len(b.Secrets) == 0 && r.opts.NewSecret != nil {
 		b.Secrets = []chat.Secret{r.opts.NewSecret()}
 	}
+	b.Prune(time.Now())
 	if err := ValidateBot(&b, r.opts.FlowCheck, r.opts.URLCheck); err != nil {
 		return chat.Bot{}, 0, err
 	}

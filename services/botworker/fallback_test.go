@@ -92,7 +92,7 @@ func TestNoFallback(t *testing.T) {
 func TestFallbackOfABotThatCanNotBeMade(t *testing.T) {
 	r := newRig(t)
 	r.configure(func(b *chat.Bot) { b.Fallback = "Sorry." })
-	r.h.bots.build = func(*chat.Bot) (bot.Bot, error) { return nil, errors.New("its address is not allowed") }
+	r.h.bots.build = func(*chat.Bot, bot.Bot) (bot.Bot, error) { return nil, errors.New("its address is not allowed") }
 	m := r.said("c1", "hello")
 	require.Contains(t, r.handle(m), "its address is not allowed")
 	require.Equal(t, "done", r.giveUp(m))

@@ -154,14 +154,15 @@ func (h *handler) Expire(ctx context.Context, t *lane.Task) lane.Verdict {
 	return lane.Expired()
 }
 
-// Handle implements lane.Handler: one turn.
+// Handle implements lane.Handler: one turn, or the fallback of one that is given
+// up.
 func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 	um, key := inputOf(t), t.Lane.Key
 	last, v, over := h.before(ctx, t)
 	if over {
 		return v
 	}
-	config, verdict := h.botOf(ctx, um)
+	config, verdict := h.botOf(ctx, t)
 	if config == nil {
 		return verdict
 	}
@@ -202,7 +203,8 @@ func (k known) handled(t *lane.Task) bool {
 // botOf finds the message's bot; where it is nil the verdict says why. The
 // configuration is what was confirmed before the turn began, and so before the
 // message was accepted: the bot messages are stamped with it.
-func (h *handler) botOf(ctx context.Context, um *chat.UserMessage) (*chat.Bot, lane.Verdict) {
+func (h *handler) botOf(ctx context.Context, t *lane.Task) (*chat.Bot, lane.Verdict) {
+	um := inputOf(t)
 	snapshot, err := h.Directory.CatchUp(ctx)
 	if err != nil {
 		return nil, lane.Stall(fmt.Errorf("asking for the newest configuration: %w", err))
@@ -216,7 +218,9 @@ func (h *handler) botOf(ctx context.Context, um *chat.UserMessage) (*chat.Bot, l
 		h.bots.remove(channel.BotID)
 		return nil, lane.Dead(reasonBotRemoved, fmt.Errorf("bot %s does not exist any more", channel.BotID))
 	}
-	if channel.Paused != "" || config.Paused != "" { // since the lane was last looked at
+	// Since the lane was last looked at. What is given up has had its attempts: it
+	// ends as it would with a dead letter, paused or not.
+	if t.GivenUp == "" && (channel.Paused != "" || config.Paused != "") {
 		return nil, lane.Stall(errPaused)
 	}
 	return config, lane.Verdict{}

@@ -373,7 +373,7 @@ func TestRemovedChannelAndBot(t *testing.T) {
 func TestBotThatCanNotBeMade(t *testing.T) {
 	r := newRig(t)
 	built := 0
-	r.h.bots.build = func(*chat.Bot) (bot.Bot, error) {
+	r.h.bots.build = func(*chat.Bot, bot.Bot) (bot.Bot, error) {
 		built++
 		if built == 1 {
 			return nil, errors.New("line 3: no such dialog")

@@ -200,7 +200,7 @@ func (r *rig) options() Options {
 			return lane.NewJetStream(ctx, r.conn, chat.StageUser, p)
 		},
 		Sessions: r.faults, Publisher: r.faults, Directory: r.registry, Journal: r.journal,
-		NewBot: func(*chat.Bot) (bot.Bot, error) { return r.bot, nil }, Log: r.log, Metrics: r.metrics,
+		NewBot: func(*chat.Bot, bot.Bot) (bot.Bot, error) { return r.bot, nil }, Log: r.log, Metrics: r.metrics,
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 
 	"github.com/labstack/echo/v4"
 
@@ -109,13 +108,7 @@ func (s *Service) writeBot(c echo.Context, in Bot, expect registry.Expect) error
 		if err != nil {
 			return refusal(err)
 		}
-		out := botOf(&stored, revision)
-		if made {
-			for i, secret := range stored.Secrets {
-				out.Secrets[i] = secret.Reveal()
-			}
-		}
-		return put(c, !exists, "/bots/"+b.ID, revision, out)
+		return put(c, !exists, "/bots/"+b.ID, revision, botMade(&stored, revision, made))
 	}
 }
 
@@ -130,13 +123,11 @@ func (in *Bot) domain(old *chat.Bot) (chat.Bot, error) {
 	for i, d := range in.Retry {
 		b.Retry = append(b.Retry, duration(&p, fmt.Sprintf("/retry/%d", i), d))
 	}
-	for _, secret := range in.Secrets {
-		b.Secrets = append(b.Secrets, chat.Secret(secret))
+	var former *chat.Sending
+	if old != nil && in.Kind == registry.BotHTTP {
+		former = &old.Sending
 	}
-	given := slices.ContainsFunc(in.Secrets, func(secret string) bool { return secret != Redacted })
-	if old != nil && in.Kind == registry.BotHTTP && !given {
-		b.Secrets = old.Secrets
-	}
+	b.Sending = in.Sending.domain(former)
 	return b, p.Err()
 }
 
@@ -144,14 +135,19 @@ func (s *Service) deleteBot(c echo.Context) error {
 	return s.remove(c, s.Registry.DeleteBot)
 }
 
+// botMade is for a bot what endpointMade is for an endpoint.
+func botMade(b *chat.Bot, revision uint64, made bool) Bot {
+	out := botOf(b, revision)
+	out.Sending = sendingOf(&b.Sending, made)
+	return out
+}
+
 // botOf shows a bot without its secrets.
 func botOf(b *chat.Bot, revision uint64) Bot {
 	out := Bot{
 		ID: b.ID, Kind: b.Kind, Name: b.Name, Flow: b.Flow, Paused: b.Paused, URL: b.URL,
 		MaxInFlight: b.MaxInFlight, Fallback: b.Fallback, Revision: revision,
-	}
-	for range b.Secrets {
-		out.Secrets = append(out.Secrets, Redacted)
+		Sending: sendingOf(&b.Sending, false),
 	}
 	for _, d := range b.Retry {
 		out.Retry = append(out.Retry, d.Std().String())

@@ -126,11 +126,7 @@ func (s *Service) putEndpoint(c echo.Context) error {
 // were made just now.
 func endpointMade(e *chat.Endpoint, revision uint64, made bool) Endpoint {
 	out := endpointOf(e, revision)
-	if made {
-		for i, secret := range e.Secrets {
-			out.Secrets[i] = secret.Reveal()
-		}
-	}
+	out.Sending = sendingOf(&e.Sending, made)
 	return out
 }
 
@@ -154,7 +150,9 @@ func (in *Endpoint) domain(old *chat.Endpoint) (chat.Endpoint, error) {
 	if in.VerifyToken != nil {
 		e.VerifyToken = chat.Secret(*in.VerifyToken)
 	}
+	var former *chat.Sending
 	if old != nil {
+		former = &old.Sending
 		if e.ChannelID == "" {
 			e.ChannelID = old.ChannelID
 		}
@@ -162,7 +160,7 @@ func (in *Endpoint) domain(old *chat.Endpoint) (chat.Endpoint, error) {
 			e.VerifyToken = old.VerifyToken
 		}
 	}
-	in.sending(&e, old)
+	e.Sending = in.Sending.domain(former)
 	return e, p.Err()
 }
 
@@ -182,11 +180,11 @@ func endpointOf(e *chat.Endpoint, revision uint64) Endpoint {
 	out := Endpoint{
 		ID: e.ID, ChannelID: e.ChannelID, URL: e.URL, Events: e.Events, OnExhausted: e.OnExhausted,
 		MaxInFlight: e.MaxInFlight, Disabled: e.Disabled, Paused: e.Paused, Revision: revision,
+		Sending: sendingOf(&e.Sending, false),
 	}
 	if e.VerifyToken != "" {
 		out.VerifyToken = new(Redacted)
 	}
-	showSending(&out, e)
 	for _, d := range e.Retry {
 		out.Retry = append(out.Retry, d.Std().String())
 	}

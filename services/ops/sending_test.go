@@ -97,9 +97,11 @@ func TestCredentialsAreKeptAndNotShown(t *testing.T) {
 	authority := webhooktest.NewAuthority(t)
 	cert, key := authority.Issue("parley")
 	in := ops.Endpoint{
-		ID: "crm", URL: "https://example.com", Headers: map[string]string{"X-Api-Key": "the-header"},
-		Auth: &ops.Auth{Kind: "oauth2", TokenURL: "https://login.example.com", ClientID: "id", ClientSecret: "the-secret", Scopes: []string{"hooks"}},
-		TLS:  &ops.TLS{ClientCert: cert, ClientKey: key, CA: authority.PEM()},
+		ID: "crm", URL: "https://example.com", Sending: ops.Sending{
+			Headers: map[string]string{"X-Api-Key": "the-header"},
+			Auth:    &ops.Auth{Kind: "oauth2", TokenURL: "https://login.example.com", ClientID: "id", ClientSecret: "the-secret", Scopes: []string{"hooks"}},
+			TLS:     &ops.TLS{ClientCert: cert, ClientKey: key, CA: authority.PEM()},
+		},
 	}
 	shown := a.withEndpoint(encode(t, in))
 	require.Equal(t, ops.Redacted, shown.Headers["X-Api-Key"])
@@ -160,8 +162,10 @@ func TestTestMessage(t *testing.T) {
 	}))
 	t.Cleanup(logins.Close)
 	made := a.withEndpoint(encode(t, ops.Endpoint{
-		ID: "crm", URL: customer.URL(), V1A: true, VerifyToken: new("verify-me"), Headers: map[string]string{"X-Team": "crm"},
-		Auth:     &ops.Auth{Kind: "oauth2", TokenURL: logins.URL, ClientID: "id", ClientSecret: "s"},
+		ID: "crm", URL: customer.URL(), VerifyToken: new("verify-me"), Sending: ops.Sending{
+			V1A: true, Headers: map[string]string{"X-Team": "crm"},
+			Auth: &ops.Auth{Kind: "oauth2", TokenURL: logins.URL, ClientID: "id", ClientSecret: "s"},
+		},
 		Disabled: "not yet", Events: []string{"message"},
 	}))
 	before := a.registry.Snapshot().Revision()

@@ -25,6 +25,7 @@ func newBotCommand(c *clientConfig) *cobra.Command {
 			return []any{b.ID, b.Kind, pausedState(b.Paused), b.Name}
 		}),
 		newBotShow(c),
+		newRotate(c, "the bot", "/bots", printBot),
 		newPause(c, "Run it for nobody for now; messages wait, in order", "/bots", printBot),
 		newResume(c, "Run it again, for what waited first", "/bots", printBot),
 		c.newDelete("a bot that serves no channel any more", "/bots"),
@@ -34,8 +35,9 @@ func newBotCommand(c *clientConfig) *cobra.Command {
 
 // botFlags are a bot's settings on the command line.
 type botFlags struct {
-	in   ops.Bot
-	file string
+	in      ops.Bot
+	file    string
+	sending sendingFlags
 }
 
 func (f *botFlags) bind(cmd *cobra.Command) {
@@ -50,6 +52,7 @@ func (f *botFlags) bind(cmd *cobra.Command) {
 	flags.IntVar(&f.in.MaxInFlight, "max-in-flight", 0, "`NUMBER` of turns under way at once at an http bot, 0 for the default")
 	flags.StringVar(&f.in.Fallback, "fallback", "", "`TEXT` that is sent where all attempts at an http bot failed (default: the turn becomes a dead letter)")
 	markSecret(flags, "secret")
+	f.sending.bind(flags)
 }
 
 // change takes up the flags that were given. A flow is checked here before it
@@ -84,7 +87,7 @@ func (f *botFlags) change(cmd *cobra.Command, b *ops.Bot) error {
 	if b.Kind == "" {
 		b.Kind = registry.BotEcho
 	}
-	return nil
+	return f.sending.change(cmd.Flags(), &b.Sending)
 }
 
 func newBotCreate(c *clientConfig) *cobra.Command {
@@ -122,7 +125,7 @@ func newBotUpdate(c *clientConfig) *cobra.Command {
 			case former == registry.BotFlow:
 				b.Flow = ""
 			case former == registry.BotHTTP:
-				b.URL, b.Secrets, b.Retry, b.Timeout, b.MaxInFlight, b.Fallback = "", nil, nil, "", 0, ""
+				b.URL, b.Sending, b.Retry, b.Timeout, b.MaxInFlight, b.Fallback = "", ops.Sending{}, nil, "", 0, ""
 			}
 			return call(c, cmd, o, opsCall{method: http.MethodPut, path: botPath(args[0]), body: b, ifMatch: etag}, printBot)
 		}),
@@ -209,7 +212,7 @@ func printBot(w io.Writer, b ops.Bot) {
 	field(w, "name", b.Name)
 	if b.Kind == registry.BotHTTP {
 		field(w, "url", b.URL)
-		printSecrets(w, b.Secrets)
+		printSending(w, b.Sending)
 		field(w, "retry", strings.Join(b.Retry, ", "))
 		field(w, "timeout", b.Timeout)
 		field(w, "max in flight", fmt.Sprint(b.MaxInFlight))

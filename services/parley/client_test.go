@@ -190,7 +190,7 @@ func TestHTTPBots(t *testing.T) {
 	require.Len(t, b.Secrets, 1)
 	require.Regexp(t, "^whsec_", b.Secrets[0])
 	want := ops.Bot{
-		ID: "helper", Kind: "http", Name: "Helper", URL: at, Secrets: []string{ops.Redacted},
+		ID: "helper", Kind: "http", Name: "Helper", URL: at, Sending: ops.Sending{Secrets: []string{ops.Redacted}},
 		Retry: []string{"1s", "3s"}, Timeout: "5s", MaxInFlight: 7, Fallback: "Sorry, not now.",
 	}
 	same := func(b ops.Bot) {

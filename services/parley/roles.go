@@ -137,11 +137,11 @@ func addBotWorker(ctx context.Context, p *process) error {
 		return err
 	}
 	p.closers = append(p.closers, client.Close)
-	newBot := func(b *chat.Bot) (bot.Bot, error) { return newBot(b, client, p.guard) }
+	bots := botMaker{client: client, guard: p.guard}
 	svc, err := botworker.New(botworker.Options{
 		Partitions: p.layout.Partitions, DrainTimeout: p.drainTimeout(),
 		Alone: &p.alone, Owner: owner, Open: p.opener(chat.StageUser), Commands: p.commands(chat.StageUser), Graveyard: letters, Sessions: sessions,
-		Publisher: p.conn, Directory: p.registry, Journal: p.journal, NewBot: newBot,
+		Publisher: p.conn, Directory: p.registry, Journal: p.journal, NewBot: bots.make,
 		Log: p.log.Named("bot-worker"), Metrics: p.metrics,
 	})
 	if err != nil {
@@ -207,21 +207,27 @@ func (p *platform) commands(stage chat.Stage) func(partition int) lane.Commands 
 	return func(partition int) lane.Commands { return lane.NewJetStreamCommands(p.conn, stage, partition) }
 }
 
-// newBot makes the bot of a configuration.
-func newBot(b *chat.Bot, client *webhook.Client, guard *webhook.Guard) (bot.Bot, error) {
+// botMaker makes bots of their configurations.
+type botMaker struct {
+	client *webhook.Client
+	guard  *webhook.Guard
+}
+
+func (m botMaker) make(b *chat.Bot, former bot.Bot) (bot.Bot, error) {
+	remote, _ := former.(*httpbot.Bot) // no other kind has anything to take over
+	if b.Kind == registry.BotHTTP {
+		made, err := httpbot.New(httpbot.Options{Client: m.client, Guard: m.guard, Config: b, Former: remote})
+		if err != nil {
+			return nil, err
+		}
+		return made, nil
+	}
+	if remote != nil {
+		_ = remote.Close()
+	}
 	switch b.Kind {
 	case registry.BotEcho:
 		return echo.New(), nil
-	case registry.BotHTTP:
-		u, err := guard.ParseURL(b.URL)
-		if err != nil {
-			return nil, fmt.Errorf("the bot's URL: %w", err)
-		}
-		keys, err := webhook.ParseSecrets(b.Secrets)
-		if err != nil {
-			return nil, fmt.Errorf("the bot's signing secrets: %w", err)
-		}
-		return httpbot.New(httpbot.Options{Client: client, URL: u, Keys: keys, Timeout: b.Timeout.Std()})
 	case registry.BotFlow:
 		def, err := flow.Parse(b.ID, []byte(b.Flow))
 		if err != nil {

@@ -5,8 +5,9 @@
 //
 // Invariants:
 //
-//   - A turn is posted through a webhook.Client: with its guard, its signature
-//     and its bounds, and at most once an attempt.
+//   - A turn is posted as a message to an endpoint is: through a webhook.Client
+//     to a webhook.Target, with the same guard, signature, authentication and
+//     bounds, and at most once an attempt.
 //   - The attempts at a turn have the same webhook-id and, as long as the
 //     session doesn't change, the same bytes: so a bot can know a turn again.
 //   - What is answered is used as a whole or not at all.

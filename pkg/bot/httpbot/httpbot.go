@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -23,41 +22,58 @@ const MaxAnswer = 256 << 10
 // maxRetryAfter caps what a bot may ask for with Retry-After.
 const maxRetryAfter = time.Hour
 
-// Options are what a bot is made of; Client and URL are required.
+// Options are what a bot is made of; all but Former are required.
 type Options struct {
 	Client *webhook.Client
-	URL    *url.URL // from webhook.Guard.ParseURL
-	// Keys sign with each; empty: no signature.
-	Keys []*webhook.Key
-	// Timeout bounds one attempt; 0 means webhook.DefaultTimeout.
-	Timeout time.Duration
+	Guard  *webhook.Guard
+	Config *chat.Bot
+	// Former is what New returned for the configuration until now, or nil: its
+	// connections and its token are taken over where their settings are the
+	// same, and dropped where they are not.
+	Former *Bot
 }
 
-// New returns the bot.
-func New(o Options) (bot.Bot, error) {
-	switch {
-	case o.Client == nil, o.URL == nil:
-		return nil, errors.New("httpbot: the client or the URL is missing")
-	case o.Timeout < 0:
-		return nil, errors.New("httpbot: the time-out must not be negative")
+// Bot is a bot that is asked over HTTP. Close drops its own connections.
+type Bot struct {
+	client  *webhook.Client
+	target  *webhook.Target
+	timeout time.Duration
+}
+
+// New returns the bot. Its error says what to change in the configuration.
+func New(o Options) (*Bot, error) {
+	if o.Client == nil || o.Guard == nil || o.Config == nil {
+		return nil, errors.New("httpbot: the client, the guard or the configuration is missing")
 	}
-	return &remote{o}, nil
+	var former *webhook.Target
+	if o.Former != nil {
+		former = o.Former.target
+	}
+	target, err := webhook.NewTarget(o.Config.URL, &o.Config.Sending, o.Guard, former)
+	if err != nil {
+		return nil, err
+	}
+	return &Bot{client: o.Client, target: target, timeout: o.Config.Timeout.Std()}, nil
 }
 
-type remote struct{ Options }
+// Close implements io.Closer.
+func (b *Bot) Close() error {
+	b.target.Close()
+	return nil
+}
 
 // Respond implements bot.Bot. Its error is a *bot.RefusedError for an input that
 // can't be read, else a *bot.FailedError.
-func (b *remote) Respond(ctx context.Context, turn *bot.Turn) (*bot.Answer, error) {
+func (b *Bot) Respond(ctx context.Context, turn *bot.Turn) (*bot.Answer, error) {
 	body, err := render(turn)
 	if err != nil {
 		return nil, &bot.RefusedError{Reason: err.Error()}
 	}
-	result := b.Client.Do(ctx, webhook.Request{
-		URL: b.URL, Body: body, MessageID: turnID(turn), Keys: b.Keys,
-		Attempt: turn.Attempt, Replay: turn.Replay, Traceparent: turn.Traceparent,
-		Timeout: b.Timeout, MaxAnswer: MaxAnswer,
-	})
+	r := b.target.Request()
+	r.Body, r.MessageID = body, turnID(turn)
+	r.Attempt, r.Replay, r.Traceparent = turn.Attempt, turn.Replay, turn.Traceparent
+	r.Timeout, r.MaxAnswer = b.timeout, MaxAnswer
+	result := b.client.Do(ctx, r)
 	failed := &bot.FailedError{Status: result.Status, Excerpt: result.Excerpt}
 	after, _ := retry.ParseRetryAfter(result.RetryAfter, time.Now(), maxRetryAfter)
 	if j := webhook.Judge(result.Status, result.Err, after); j.Class != webhook.Delivered {

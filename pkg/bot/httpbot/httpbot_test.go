@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -20,27 +21,35 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// client lets receivers of tests through.
+// loopback lets receivers of tests through.
+func loopback() *webhook.Guard {
+	return &webhook.Guard{
+		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}, AnyPort: true,
+	}
+}
+
 func client(t *testing.T) *webhook.Client {
 	t.Helper()
-	c, err := webhook.NewClient(webhook.Options{Guard: &webhook.Guard{
-		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}, AnyPort: true,
-	}})
+	c, err := webhook.NewClient(webhook.Options{Guard: loopback()})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c
 }
 
 // scripted is a bot whose service answers as the script says.
-func scripted(t *testing.T, script webhooktest.Script) (bot.Bot, *webhooktest.Receiver) {
+func scripted(t *testing.T, script webhooktest.Script) (*Bot, *webhooktest.Receiver) {
 	t.Helper()
 	secret := webhook.NewSecret()
 	r := webhooktest.New(t, webhooktest.WithSecrets(secret), webhooktest.WithScript(script))
-	keys, err := webhook.ParseSecrets([]chat.Secret{secret})
+	return made(t, client(t), nil, chat.Bot{URL: r.URL(), Sending: chat.Sending{Secrets: []chat.Secret{secret}}, Timeout: chat.Duration(5 * time.Second)}), r
+}
+
+func made(t *testing.T, c *webhook.Client, former *Bot, config chat.Bot) *Bot {
+	t.Helper()
+	b, err := New(Options{Client: c, Guard: loopback(), Config: &config, Former: former})
 	require.NoError(t, err)
-	b, err := New(Options{Client: client(t), URL: r.ParsedURL(), Keys: keys, Timeout: 5 * time.Second})
-	require.NoError(t, err)
-	return b, r
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	return b
 }
 
 func says(body string) webhooktest.Script {
@@ -166,7 +175,7 @@ func TestFailures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b, r := scripted(t, func(int, *webhooktest.Received) webhooktest.Reply { return c.reply })
 			if c.reply.Until != nil {
-				b.(*remote).Timeout = 50 * time.Millisecond
+				b.timeout = 50 * time.Millisecond
 			}
 			_, err := b.Respond(t.Context(), aTurn())
 			var failed *bot.FailedError
@@ -189,8 +198,8 @@ func TestTheGuardStandsBeforeTheBot(t *testing.T) {
 	r := webhooktest.New(t)
 	public, err := webhook.NewClient(webhook.Options{Guard: &webhook.Guard{AnyPort: true}})
 	require.NoError(t, err)
-	b, err := New(Options{Client: public, URL: r.ParsedURL()})
-	require.NoError(t, err)
+	t.Cleanup(public.Close)
+	b := made(t, public, nil, chat.Bot{URL: r.URL()}) // allowed when it was set, and not where it is dialled
 	_, err = b.Respond(t.Context(), aTurn())
 	require.ErrorContains(t, err, "guard: ")
 	require.Empty(t, r.All())
@@ -218,8 +227,73 @@ func TestRefusesWhatItCannotRead(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	for _, o := range []Options{{}, {Client: client(t)}, {Client: client(t), URL: webhooktest.New(t).ParsedURL(), Timeout: -1}} {
+	c, good := client(t), &chat.Bot{URL: "https://example.com"}
+	for want, o := range map[string]Options{
+		"is missing":           {Guard: loopback(), Config: good},
+		"the guard or the ":    {Client: c, Config: good},
+		"the configuration":    {Client: c, Guard: loopback()},
+		"the URL: ":            {Client: c, Guard: &webhook.Guard{}, Config: &chat.Bot{URL: "http://127.0.0.1/"}},
+		"the signing secrets:": {Client: c, Guard: loopback(), Config: &chat.Bot{URL: good.URL, Sending: chat.Sending{Secrets: []chat.Secret{"x"}}}},
+	} {
 		_, err := New(o)
-		require.Error(t, err)
+		require.ErrorContains(t, err, want)
 	}
+}
+
+// A turn is posted as a message to an endpoint is: with the same signatures,
+// also of a secret that retires, header fields and authentication.
+func TestPostedAsToAnEndpoint(t *testing.T) {
+	present, retiring := webhook.NewSecret(), webhook.NewSecret()
+	logins := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"access_token":"t1","token_type":"Bearer"}`))
+	}))
+	t.Cleanup(logins.Close)
+	for name, c := range map[string]struct {
+		auth *chat.Auth
+		want string
+	}{
+		"none":   {nil, ""},
+		"basic":  {&chat.Auth{Kind: chat.AuthBasic, Username: "me", Password: "pass"}, "Basic bWU6cGFzcw=="},
+		"bearer": {&chat.Auth{Kind: chat.AuthBearer, Token: "abc"}, "Bearer abc"},
+		"oauth2": {&chat.Auth{Kind: chat.AuthOAuth2, TokenURL: logins.URL, ClientID: "id", ClientSecret: "s"}, "Bearer t1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := webhooktest.New(t, webhooktest.WithSecrets(retiring), webhooktest.WithScript(says(`{}`)))
+			b := made(t, client(t), nil, chat.Bot{URL: r.URL(), Sending: chat.Sending{
+				Secrets: []chat.Secret{present}, Retiring: []chat.Retiring{{Key: retiring, Until: time.Now().Add(time.Hour)}},
+				Auth: c.auth, Headers: map[string]chat.Secret{"X-Team": "bots"},
+			}})
+			_, err := b.Respond(t.Context(), aTurn())
+			require.NoError(t, err)
+			got := r.All()[0]
+			require.NoError(t, got.SignatureErr, "who still has the former secret can verify it")
+			keys, err := webhook.ParseSecrets([]chat.Secret{present})
+			require.NoError(t, err)
+			require.NoError(t, webhook.Verify(keys, got.Header, got.Raw, time.Now(), 0))
+			require.Equal(t, "bots", got.Header.Get("X-Team"))
+			require.Equal(t, c.want, got.Header.Get("Authorization"))
+		})
+	}
+}
+
+// A bot's own connections outlive a change of something else, and no change of
+// what they were opened with.
+func TestClientCertificateAndTheFormer(t *testing.T) {
+	servers, clients := webhooktest.NewAuthority(t), webhooktest.NewAuthority(t)
+	cert, key := clients.Issue("parley")
+	r := webhooktest.New(t, webhooktest.WithTLSConfig(servers.ServerConfig(clients)), webhooktest.WithScript(says(`{}`)))
+	c, former := client(t), (*Bot)(nil)
+	for _, tls := range []chat.TLS{
+		{ClientCert: cert, ClientKey: chat.Secret(key), CA: servers.PEM()},
+		{ClientCert: cert, ClientKey: chat.Secret(key), CA: servers.PEM()},
+		{ClientCert: cert, ClientKey: chat.Secret(key), CA: servers.PEM() + clients.PEM()},
+	} {
+		former = made(t, c, former, chat.Bot{URL: r.URL(), Sending: chat.Sending{TLS: &tls}})
+		_, err := former.Respond(t.Context(), aTurn())
+		require.NoError(t, err)
+	}
+	all := r.All()
+	require.Equal(t, all[0].Remote, all[1].Remote)
+	require.NotEqual(t, all[1].Remote, all[2].Remote)
 }
