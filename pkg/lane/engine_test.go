@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,6 +42,7 @@ type handler struct {
 	ended  map[chat.Outcome]int
 	failed []int // status of each attempt that was reported and had one
 	change chan struct{}
+	expire func(*lane.Task) lane.Verdict // nil: it has expired
 }
 
 func newHandler() *handler {
@@ -130,7 +130,12 @@ func (h *handler) Paused(group string) string {
 	return h.paused[group]
 }
 
-func (h *handler) Expire(context.Context, *lane.Task) lane.Verdict { return lane.Expired() }
+func (h *handler) Expire(_ context.Context, t *lane.Task) lane.Verdict {
+	if h.expire != nil {
+		return h.expire(t)
+	}
+	return lane.Expired()
+}
 
 func (h *handler) Ended(t *lane.Task, a *chat.Attempt, o chat.Outcome) {
 	h.mu.Lock()
@@ -365,55 +370,6 @@ func testExhaustedBecomesDeadLetterAndTheLaneGoesOn(r *rig) {
 	require.Len(t, letter.Attempts, len(quick)+1)
 	require.Equal(t, 500, letter.Attempts[0].Status)
 	require.Equal(t, "e a 2", string(letter.Data))
-	r.requireEmpty()
-}
-
-// A handler's last word stands in place of a dead letter: it is asked for until it
-// is said, once the schedule is used up and for nothing else.
-func TestLastWordInPlaceOfADeadLetter(t *testing.T) {
-	withEachSource(t, testLastWordInPlaceOfADeadLetter)
-}
-
-func testLastWordInPlaceOfADeadLetter(r *rig) {
-	t := r.t
-	var stalls atomic.Int32
-	r.handler.policy["e"] = lane.Policy{Schedule: quick, LastWord: true}
-	r.handler.script["e"] = func(task *lane.Task) lane.Verdict {
-		switch {
-		case task.Place.Counter == 2 && task.GivenUp == "":
-			return lane.Retry(0, errors.New("answered 500")).With(lane.Detail{Status: 500})
-		case task.Place.Counter == 2:
-			if task.GivenUp != lane.ReasonExhausted || task.Number != len(quick)+1 && task.Number != len(quick)+2 {
-				return lane.Dead("wrong task", nil)
-			}
-			if stalls.Add(1) == 1 {
-				return lane.Stall(errors.New("the broker is away"))
-			}
-			return lane.Done()
-		case task.Place.Counter == 3 && task.GivenUp == "":
-			return lane.Dead("refused", errors.New("never"))
-		case task.Place.Counter == 4 && task.GivenUp == "":
-			return lane.Retry(0, errors.New("no"))
-		case task.Place.Counter == 4:
-			panic("no last word")
-		case task.GivenUp != "":
-			return lane.Stall(errors.New("asked without need"))
-		}
-		return lane.Done()
-	}
-	r.start()
-	for i := range 5 {
-		r.publish("e", "a", i+1)
-	}
-	r.handler.await(t, func() bool { return r.handler.ended[chat.OutcomeDelivered] == 2 })
-	require.Equal(t, []uint64{1, 5}, r.handler.seen["e a"])
-	require.EqualValues(t, 2, stalls.Load())
-	require.Equal(t, 1, r.handler.ended[chat.OutcomeFailed])
-	var reasons []string
-	for _, letter := range r.memory.letters {
-		reasons = append(reasons, letter.Reason)
-	}
-	require.Equal(t, []string{"refused", lane.ReasonExhausted}, reasons)
 	r.requireEmpty()
 }
 

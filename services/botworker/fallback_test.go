@@ -98,14 +98,45 @@ func TestFallbackOfABotThatCanNotBeMade(t *testing.T) {
 	require.Equal(t, "done", r.giveUp(m))
 }
 
+// What is given up has had its attempts: a pause since then keeps it from nothing
+// but further ones. One that expires has none.
+func TestFallbackAndThePause(t *testing.T) {
+	for name, pause := range map[string]func(r *rig) error{
+		"bot": func(r *rig) error {
+			r.configure(func(b *chat.Bot) { b.Fallback, b.Paused = "Sorry.", "moving" })
+			return nil
+		},
+		"channel": func(r *rig) error {
+			r.configure(func(b *chat.Bot) { b.Fallback = "Sorry." })
+			_, err := r.registry.PutChannel(t.Context(), chat.Channel{ID: channel, BotID: botID, Paused: "moving"}, registry.Present)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			require.NoError(t, pause(r))
+			m := r.said("c1", "hello")
+			require.Contains(t, r.handle(m), "paused")
+			require.Equal(t, "expired", r.h.Expire(t.Context(), r.task(r.said("c2", "hello"))).String())
+			data, _ := r.faults.take(t)
+			require.Empty(t, data)
+			require.Equal(t, "done", r.giveUp(m))
+			_, got := r.faults.take(t)
+			require.Equal(t, []string{"Sorry."}, texts(t, got))
+			require.Zero(t, r.bot.runs())
+		})
+	}
+}
+
 func TestPolicyIsTheBots(t *testing.T) {
 	r := newRig(t)
 	require.Equal(t, lane.Policy{Schedule: r.h.Schedule}, r.h.Policy(botID))
 	require.Equal(t, lane.Policy{Schedule: r.h.Schedule}, r.h.Policy("nobody"))
 	r.configure(func(b *chat.Bot) {
 		b.Retry, b.MaxInFlight, b.Fallback = []chat.Duration{chat.Duration(time.Second), chat.Duration(time.Minute)}, 7, "Sorry."
+		b.Paused = "moving"
 	})
-	require.Equal(t, lane.Policy{Schedule: retry.Schedule{time.Second, time.Minute}, MaxInFlight: 7, LastWord: true}, r.h.Policy(botID))
+	require.Equal(t, lane.Policy{Schedule: retry.Schedule{time.Second, time.Minute}, MaxInFlight: 7, LastWord: true, Closed: "moving"}, r.h.Policy(botID))
 }
 
 func TestBotIsToldOfTheAttempt(t *testing.T) {
