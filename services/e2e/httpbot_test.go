@@ -2,11 +2,13 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/webhook"
 	"github.com/parleyhq/parley/services/ops"
 )
@@ -47,14 +49,20 @@ func TestHTTPBot(t *testing.T) {
 			require.Equal(t, []string{"Hello! I count what you say.", "1: one", "2: two"}, shop.Texts("anna"))
 			require.Equal(t, []string{"Hello! I count what you say.", "1: uno"}, shop.Texts("bert"))
 
-			bot.Kill()
+			// The sample has the former secret still.
+			s.Parley("bot", "rotate-secret", "shop")
 			shop.Say("anna", "three")
 			shop.Await(6)
-			_, url = startBot(t, secret)
-			s.Parley("bot", "update", "shop", "--url", url)
+			require.Equal(t, []string{"3: three"}, shop.Texts("anna")[3:])
+
+			bot.Kill()
 			shop.Say("anna", "four")
 			shop.Await(7)
-			require.Equal(t, []string{"Sorry, not now.", "3: four"}, shop.Texts("anna")[3:])
+			_, url = startBot(t, secret)
+			s.Parley("bot", "update", "shop", "--url", url)
+			shop.Say("anna", "five")
+			shop.Await(8)
+			require.Equal(t, []string{"Sorry, not now.", "4: five"}, shop.Texts("anna")[4:])
 
 			// One that doesn't know the secret refuses, and without a fallback the turn
 			// is a dead letter that says so.
@@ -69,6 +77,56 @@ func TestHTTPBot(t *testing.T) {
 			var shown ops.DeadLetterPage
 			s.Read(&shown, "dead", "show", letters[0].MessageID)
 			require.Contains(t, shown.Items[0].Attempts[0].Excerpt, "no webhook-signature matches")
+		})
+	}
+}
+
+// A bot that fails parks its own lanes as an endpoint does, and nobody else's;
+// they drain in order when it is back. What an operator skips gets no fallback.
+func TestHTTPBotParksItsLanes(t *testing.T) {
+	for _, topology := range Topologies() {
+		t.Run(topology.Name, func(t *testing.T) {
+			s := topology.Start(t, binaries)
+			secret := webhook.NewSecret().Reveal()
+			bot, url := startBot(t, secret)
+			shop, other := NewCustomer(t, s, "shop", "echo"), NewCustomer(t, s, "other", "echo")
+			s.Parley("bot", "update", "shop", "--kind", "http", "--url", url, "--secret", secret, "--retry", "1h", "--fallback", "Sorry, not now.")
+			shop.Say("anna", "one")
+			shop.Await(2)
+
+			bot.Kill()
+			shop.Say("anna", "two")
+			shop.Say("bert", "uno")
+			shop.Say("anna", "three")
+			lanes := map[string]ops.Lane{}
+			await(t, func() string { return fmt.Sprintf("both lanes to be parked after an attempt: %+v", lanes) }, func(context.Context) bool {
+				var page ops.LanePage
+				s.Read(&page, "lane", "list", "--channel", "shop")
+				for _, l := range page.Items {
+					lanes[l.ConversationID] = l
+				}
+				return lanes["anna"].Messages == 2 && lanes["anna"].AttemptCount == 1 && lanes["bert"].Messages == 1 && lanes["bert"].AttemptCount == 1
+			})
+			for _, l := range lanes {
+				require.Equal(t, "shop", l.Destination)
+				require.Contains(t, l.LastError, "refused")
+			}
+			other.Say("carl", "hi")
+			other.Await(1)
+
+			s.Parley("lane", "skip", lanes["bert"].ID)
+			letters, err := s.DeadLetters(t.Context(), "shop")
+			require.NoError(t, err)
+			require.Len(t, letters, 1)
+			require.Equal(t, lane.ReasonSkipped, letters[0].Reason)
+
+			_, url = startBot(t, secret)
+			s.Parley("bot", "update", "shop", "--url", url)
+			s.Parley("lane", "retry-now", lanes["anna"].ID)
+			shop.Await(4)
+			s.AwaitIdle()
+			require.Equal(t, []string{"Hello! I count what you say.", "1: one", "2: two", "3: three"}, shop.Texts("anna"))
+			require.Empty(t, shop.Conversation("bert"))
 		})
 	}
 }
