@@ -10,6 +10,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/webhook"
+	"github.com/parleyhq/parley/pkg/webhook/webhooktest"
 	"github.com/parleyhq/parley/services/ops"
 )
 
@@ -81,7 +82,7 @@ func TestHTTPBot(t *testing.T) {
 	}
 }
 
-// A bot that fails parks its own lanes as an endpoint does, and nobody else's;
+// A bot that fails or is slow parks its own lanes as an endpoint does, and nobody else's;
 // they drain in order when it is back. What an operator skips gets no fallback.
 func TestHTTPBotParksItsLanes(t *testing.T) {
 	for _, topology := range Topologies() {
@@ -99,9 +100,11 @@ func TestHTTPBotParksItsLanes(t *testing.T) {
 			shop.Say("bert", "uno")
 			shop.Say("anna", "three")
 			lanes := map[string]ops.Lane{}
-			await(t, func() string { return fmt.Sprintf("both lanes to be parked after an attempt: %+v", lanes) }, func(context.Context) bool {
+			await(t, func() string { return fmt.Sprintf("both lanes to be parked after an attempt: %+v", lanes) }, func(ctx context.Context) bool {
 				var page ops.LanePage
-				s.Read(&page, "lane", "list", "--channel", "shop")
+				if _, err := s.get(ctx, ops.Root+"/lanes?channel=shop", &page); err != nil {
+					return false
+				}
 				for _, l := range page.Items {
 					lanes[l.ConversationID] = l
 				}
@@ -127,6 +130,18 @@ func TestHTTPBotParksItsLanes(t *testing.T) {
 			s.AwaitIdle()
 			require.Equal(t, []string{"Hello! I count what you say.", "1: one", "2: two", "3: three"}, shop.Texts("anna"))
 			require.Empty(t, shop.Conversation("bert"))
+
+			// One that is slow fails in the end too.
+			slow := webhooktest.New(t, webhooktest.WithScript(func(int, *webhooktest.Received) webhooktest.Reply {
+				return webhooktest.Reply{Fault: webhooktest.Hang}
+			}))
+			s.Parley("bot", "update", "shop", "--url", slow.URL(), "--timeout", "1s", "--retry", "20ms")
+			shop.Say("anna", "four")
+			other.Say("carl", "and?")
+			other.Await(2)
+			shop.Await(5)
+			require.Equal(t, "Sorry, not now.", shop.Texts("anna")[4])
+			require.Len(t, slow.All(), 2)
 		})
 	}
 }
