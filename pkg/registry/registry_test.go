@@ -417,9 +417,11 @@ func TestStoredFormOfABotIsComplete(t *testing.T) {
 	require.Equal(t, b, stored)
 	bare := b
 	bare.ID, bare.Secrets = "bare", nil
+	bare.Retiring = []chat.Retiring{{Key: secretTwo, Until: time.Now().Add(-time.Nanosecond)}}
 	stored, _, err = r.PutBot(t.Context(), bare, registry.Absent)
 	require.NoError(t, err)
 	require.Equal(t, []chat.Secret{secretTwo}, stored.Secrets, "one is made")
+	require.Empty(t, stored.Retiring, "what has ended is not kept")
 	again, err := registry.Open(t.Context(), conn.JS, o)
 	require.NoError(t, err)
 	got, _ := again.Snapshot().Bot("helper")
