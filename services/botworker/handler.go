@@ -163,9 +163,14 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 	if err != nil {
 		return h.failed(ctx, err, took)
 	}
+	snapshot := h.Directory.Snapshot()
+	output, err := turn.output(um, func(event string) bool { return snapshot.Wants(um.ChannelID, event) })
+	if err != nil {
+		return h.failed(ctx, err, took)
+	}
 	next := turn.session(t.Place, um, last.rec, started)
 	next.BotID = config.ID
-	stamp(next, key, um, h.Directory.Snapshot().Revision(), turn.messages, started)
+	stamp(next, key, um, snapshot.Revision(), output, started)
 	encoded, err := encodeAll(next.LastOutput)
 	if err != nil {
 		return h.failed(ctx, err, took)

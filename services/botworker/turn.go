@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/parleyhq/parley/pkg/bot"
@@ -25,8 +26,11 @@ type turn struct {
 	variables, user json.RawMessage
 }
 
-// encoded is a bot's output as it is stored.
-type encoded struct{ message, nlp json.RawMessage }
+// encoded is a bot's message, or an event, as it is stored.
+type encoded struct {
+	event        string
+	message, nlp json.RawMessage
+}
 
 // respond applies what the message sets from outside, then runs the bot where
 // it is to run.
@@ -81,7 +85,7 @@ func (t *turn) encode() (err error) {
 	}
 	t.messages = make([]encoded, 0, len(t.outputs))
 	for i := range t.outputs {
-		var e encoded
+		e := encoded{event: chat.EventMessage}
 		if e.message, err = json.Marshal(t.outputs[i].Message); err != nil {
 			return fmt.Errorf("the bot's message: %w", err)
 		}
@@ -93,6 +97,19 @@ func (t *turn) encode() (err error) {
 		t.messages = append(t.messages, e)
 	}
 	return nil
+}
+
+// output is what leaves the turn: what the bot said, behind the user's message
+// where an endpoint asks for that.
+func (t *turn) output(um *chat.UserMessage, wants func(event string) bool) ([]encoded, error) {
+	if um.Input.Kind == chat.InputActions || !wants(chat.EventUserMessage) {
+		return t.messages, nil
+	}
+	data, err := json.Marshal(chat.DataOf(um, t.paused))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errInvalid, err)
+	}
+	return slices.Insert(t.messages, 0, encoded{event: chat.EventUserMessage, message: data}), nil
 }
 
 // begin is the turn's state before the bot: the session with what the message
@@ -170,6 +187,7 @@ func (t *turn) session(place chat.Ordinal, um *chat.UserMessage, rec *chat.Sessi
 	}
 	if rec != nil {
 		next.Epoch, next.Counter, next.LastInputAt = rec.Epoch, rec.Counter, rec.LastInputAt
+		next.LastPlaceAt = max(rec.LastPlaceAt, rec.LastInputAt)
 	}
 	next.LastInputSeq, next.LastInputID = place.Counter, um.ID
 	next.LastInputAt = max(next.LastInputAt, place.InputAt)
@@ -185,20 +203,32 @@ func object(m map[string]any) (json.RawMessage, error) {
 	return json.Marshal(m)
 }
 
-// stamp numbers the turn's messages and puts them into the outbox.
-func stamp(next *chat.Session, key chat.ConversationKey, um *chat.UserMessage, revision uint64, messages []encoded, now time.Time) {
-	if len(messages) > 0 {
-		next.LastOutput = make([]chat.BotMessage, 0, len(messages))
+// stamp numbers the turn's messages, gives its events a time of their own in
+// place of a number, and puts all into the outbox.
+func stamp(next *chat.Session, key chat.ConversationKey, um *chat.UserMessage, revision uint64, output []encoded, now time.Time) {
+	if len(output) > 0 {
+		next.LastOutput = make([]chat.BotMessage, 0, len(output))
 	}
-	for i := range messages {
-		next.Counter++
+	messages := 0
+	for i := range output {
 		m := chat.BotMessage{
-			ID:        chat.BotMessageID(um.AcceptedAt, key, um.ID, i),
 			ChannelID: um.ChannelID, ConversationID: um.ConversationID, BotID: next.BotID,
-			Ordinal: chat.Ordinal{Epoch: next.Epoch, Counter: next.Counter, InputAt: next.LastInputAt},
 			InputID: um.ID, CreatedAt: time.UnixMilli(now.UnixMilli()), ExpiresAt: um.ExpiresAt, ConfigRevision: revision,
-			Event: chat.EventMessage, Message: messages[i].message, NLP: messages[i].nlp, Traceparent: um.Traceparent,
+			Event: output[i].event, Message: output[i].message, NLP: output[i].nlp, Traceparent: um.Traceparent,
 		}
+		if m.Event == chat.EventMessage {
+			m.ID = chat.BotMessageID(um.AcceptedAt, key, um.ID, messages)
+			messages++
+			next.Counter++
+		} else {
+			m.ID = chat.EventID(um.AcceptedAt, key, m.Event, um.ID)
+			next.LastPlaceAt++
+		}
+		next.LastPlaceAt = max(next.LastPlaceAt, next.LastInputAt)
+		m.Ordinal = chat.Ordinal{Epoch: next.Epoch, Counter: next.Counter, InputAt: next.LastPlaceAt}
 		next.LastOutput = append(next.LastOutput, m)
+	}
+	if next.LastPlaceAt <= next.LastInputAt {
+		next.LastPlaceAt = 0 // the usual; it takes no room
 	}
 }

@@ -56,7 +56,7 @@ func (h *handler) Route(ctx context.Context, m *lane.Message) ([]lane.Target, er
 		return nil, err
 	}
 	key := bm.Key() // a hash
-	if m.Replay == "" && h.jumps.seen(key, bm.Ordinal) {
+	if bm.Event == chat.EventMessage && m.Replay == "" && h.jumps.seen(key, bm.Ordinal) {
 		h.metrics.jumps.Inc()
 		h.Log.Error("a conversation's counter jumped", zap.String("message", bm.ID), zap.Uint64("counter", bm.Ordinal.Counter))
 	}
@@ -85,12 +85,16 @@ func (h *handler) Restore(m *lane.Message, endpoint string) (lane.Target, error)
 }
 
 func target(bm *chat.BotMessage, key chat.ConversationKey, endpoint string) lane.Target {
-	return lane.Target{
+	t := lane.Target{
 		Lane: lane.ID{Group: endpoint, Key: key}, Place: bm.Ordinal,
-		ChannelID: bm.ChannelID, ConversationID: bm.ConversationID, MessageID: bm.ID, Counter: bm.Ordinal.Counter,
+		ChannelID: bm.ChannelID, ConversationID: bm.ConversationID, MessageID: bm.ID,
 		Created: bm.CreatedAt, Expires: bm.ExpiresAt,
 		Content: bm,
 	}
+	if bm.Event == chat.EventMessage {
+		t.Counter = bm.Ordinal.Counter // an event has that of the message before it
+	}
+	return t
 }
 
 func messageOf(t *lane.Task) *chat.BotMessage { return t.Content.(*chat.BotMessage) } // made by target
@@ -146,7 +150,12 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 		return lane.Retry(0, r.err) // what this process is told to allow may be at fault
 	}
 	request := r.target.Request()
-	request.Body = webhook.RenderBody(bm.ConversationID, e.VerifyToken, bm.Message, bm.Ordinal.Counter, bm.NLP)
+	if bm.Event == chat.EventMessage {
+		request.Body = webhook.RenderBody(bm.ConversationID, e.VerifyToken, bm.Message, bm.Ordinal.Counter, bm.NLP)
+	} else {
+		request.Body = webhook.RenderEvent(bm.Event, bm.CreatedAt, bm.ChannelID, e.VerifyToken, bm.Message)
+		request.Event = bm.Event
+	}
 	request.MessageID, request.Attempt, request.Replay = bm.ID, t.Number, t.Message.Replay
 	request.Traceparent, request.Timeout = bm.Traceparent, e.Timeout.Std()
 	result := h.Client.Do(ctx, request)
