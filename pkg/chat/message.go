@@ -36,6 +36,10 @@ type Ordinal struct {
 	InputAt int64 // Unix milliseconds
 }
 
+// IsZero reports whether there is no place: an operational event has that of its
+// time in the queue.
+func (o Ordinal) IsZero() bool { return o == Ordinal{} }
+
 // Covers reports whether a lane that is settled up to o has settled p: neither
 // p's place nor its input's time is above. (The time decides where a lost
 // session began again at a lower epoch.)

@@ -107,6 +107,8 @@ type Task struct {
 	Destination string
 	// Number is the attempt's number for this message, from 1.
 	Number int
+	// GivenUp is why the message has become a dead letter, in Ended.
+	GivenUp string
 
 	over   bool          // its time is up
 	failed *chat.Attempt // once it has failed

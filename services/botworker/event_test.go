@@ -10,6 +10,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/bot"
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/event"
 	"github.com/parleyhq/parley/pkg/ledger"
 	"github.com/parleyhq/parley/pkg/registry"
 )
@@ -178,4 +179,22 @@ func TestPlacesOnlyRise(t *testing.T) {
 			rec = next
 		}
 	})
+}
+
+// TestDeadUserMessageIsTold: by its reason, not by what Parley or the bot said.
+func TestDeadUserMessageIsTold(t *testing.T) {
+	r := newRig(t)
+	task := r.task(r.said("c1", "hello"))
+	task.GivenUp = reasonRefused
+	r.h.Ended(task, &chat.Attempt{Error: "dial tcp 10.0.0.5"}, chat.OutcomeDead)
+	for _, o := range []chat.Outcome{chat.OutcomeProcessed, chat.OutcomeRetry, chat.OutcomeExpired} {
+		r.h.Ended(task, nil, o)
+	}
+	require.Len(t, r.events.events, 1)
+	got := r.events.events[0]
+	require.WithinDuration(t, time.Now(), got.At, time.Minute)
+	got.At = time.Time{}
+	require.Equal(t, event.Event{
+		Kind: chat.EventDeadLetterCreated, ChannelID: channel, MessageID: task.MessageID, ConversationID: "c1", Reason: reasonRefused,
+	}, got)
 }

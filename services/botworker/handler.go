@@ -11,6 +11,7 @@ import (
 	"github.com/parleyhq/parley/pkg/bot"
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/event"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/wire"
@@ -119,6 +120,13 @@ func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
 		turn.At, turn.Duration = a.At, a.Duration
 	}
 	h.Journal.Turn(turn)
+	if outcome == chat.OutcomeDead {
+		um := inputOf(t)
+		h.Events.Raise(event.Event{
+			Kind: chat.EventDeadLetterCreated, ChannelID: um.ChannelID, MessageID: um.ID, ConversationID: um.ConversationID,
+			Reason: t.GivenUp, Replay: t.Message.Replay, At: time.Now(),
+		})
+	}
 }
 
 // before is what comes before a turn: the session, and what is still to leave

@@ -175,3 +175,122 @@ func TestEndpointThatHangsHoldsNobody(t *testing.T) {
 	r.journal.await(t, chat.OutcomeDelivered, 60)
 	require.Len(t, received(t, slow.All())["c1"], 20)
 }
+
+// told is an operational event as an endpoint got it.
+type told struct {
+	Type      string               `json:"type"`
+	ChannelID string               `json:"channelId"`
+	Data      chat.OperationalData `json:"data"`
+}
+
+func toldOf(t *testing.T, posts []*webhooktest.Received) (out []told) {
+	t.Helper()
+	for _, p := range posts {
+		var e told
+		require.NoError(t, json.Unmarshal(p.Raw, &e))
+		require.Equal(t, p.Header.Get(webhook.HeaderEvent), e.Type)
+		out = append(out, e)
+	}
+	return out
+}
+
+// TestFailuresAreTold: of each message that an endpoint won't get those who ask
+// for it are told, once; of an event that isn't delivered nobody is.
+func TestFailuresAreTold(t *testing.T) {
+	const messages = 20
+	r := newRig(t)
+	desk, deaf := webhooktest.New(t), webhooktest.New(t, webhooktest.WithScript(webhooktest.Status(http.StatusTeapot)))
+	down := webhooktest.New(t, webhooktest.WithScript(webhooktest.Status(http.StatusInternalServerError)))
+	short := []chat.Duration{chat.Duration(time.Millisecond)}
+	failures := []string{chat.EventDeliveryFailed, chat.EventDeadLetterCreated}
+	r.endpoint("desk", desk.URL(), func(e *chat.Endpoint) { e.Events = failures })
+	r.endpoint("deaf", deaf.URL(), func(e *chat.Endpoint) { e.Events, e.Retry = failures, short })
+	r.endpoint("down", down.URL(), func(e *chat.Endpoint) { e.Retry = short })
+	stop := r.start()
+	ids := map[string]string{}
+	for c := range messages {
+		conversation := fmt.Sprint("c", c)
+		m := r.message(conversation, 1)
+		ids[r.task(m, "down", 1).MessageID] = conversation
+		r.publish(conversation, m)
+	}
+	// Down's messages, and at deaf two events of each.
+	r.journal.await(t, chat.OutcomeDead, 3*messages)
+	r.journal.await(t, chat.OutcomeDelivered, 2*messages)
+	r.publish("late", r.message("late", 1, func(m *chat.BotMessage) { m.ExpiresAt = time.Now().Add(-time.Minute) }))
+	r.journal.await(t, chat.OutcomeDelivered, 2*messages+1)
+	r.journal.await(t, chat.OutcomeDead, 3*messages+1)
+	stop()
+
+	counts := map[string]int{}
+	for _, e := range toldOf(t, desk.All()) {
+		require.Equal(t, channel, e.ChannelID)
+		require.Equal(t, "down", e.Data.EndpointID, "of the events that deaf did not take nothing is told")
+		if e.Data.ConversationID == "late" {
+			require.Equal(t, chat.EventDeliveryFailed, e.Type)
+			require.Equal(t, "expired", e.Data.Reason)
+			continue
+		}
+		require.Equal(t, ids[e.Data.MessageID], e.Data.ConversationID)
+		require.Equal(t, lane.ReasonExhausted, e.Data.Reason)
+		require.Equal(t, "HTTP 500 Internal Server Error", e.Data.Error)
+		counts[e.Type+e.Data.MessageID]++
+	}
+	require.Len(t, counts, 2*messages)
+	for event, n := range counts {
+		require.Equal(t, 1, n, event)
+	}
+	posts := len(desk.All())
+
+	// All is settled: nothing is told once more after a restart.
+	r.start()
+	r.publish("last", r.message("last", 1))
+	r.journal.await(t, chat.OutcomeDelivered, 2*messages+3)
+	require.Len(t, desk.All(), posts+2)
+}
+
+// TestDisabledEndpointIsTold: who asks for it is told that another endpoint has
+// answered 410, and whoever is disabled itself when it is enabled again.
+func TestDisabledEndpointIsTold(t *testing.T) {
+	r := newRig(t)
+	desk := webhooktest.New(t)
+	gone := webhooktest.New(t, webhooktest.WithScript(func(n int, _ *webhooktest.Received) webhooktest.Reply {
+		if n == 1 {
+			return webhooktest.Reply{Status: http.StatusGone}
+		}
+		return webhooktest.Reply{}
+	}))
+	r.endpoint("desk", desk.URL(), func(e *chat.Endpoint) { e.Events = []string{chat.EventEndpointDisabled} })
+	r.endpoint("gone", gone.URL(), func(e *chat.Endpoint) {
+		e.Events = []string{chat.EventMessage, chat.EventEndpointDisabled}
+		e.Retry = []chat.Duration{chat.Duration(time.Millisecond), chat.Duration(time.Hour)}
+	})
+	r.start()
+	r.publish("c1", r.message("c1", 1))
+	r.journal.await(t, chat.OutcomeDelivered, 1)
+	want := told{chat.EventEndpointDisabled, channel, chat.OperationalData{EndpointID: "gone", Reason: disabledGone}}
+	require.Equal(t, []told{want}, toldOf(t, desk.All()))
+	require.Len(t, gone.All(), 1)
+	r.endpoint("gone", "", func(e *chat.Endpoint) { e.Disabled = "" })
+	r.journal.await(t, chat.OutcomeDelivered, 3)
+	for _, p := range gone.All()[1:] {
+		if p.Header.Get(webhook.HeaderEvent) != "" {
+			require.Equal(t, []told{want}, toldOf(t, []*webhooktest.Received{p}))
+		}
+	}
+	require.Len(t, gone.All(), 3)
+}
+
+// TestEventsPlace: an operational event has its place by its time in the queue,
+// whoever raised it.
+func TestEventsPlace(t *testing.T) {
+	r := newRig(t)
+	m := r.message("c1", 1, func(m *chat.BotMessage) {
+		m.Event, m.Ordinal, m.ConversationID = chat.EventDeliveryFailed, chat.Ordinal{}, chat.EventConversation("a")
+	})
+	m.Seq, m.Time = 7, time.UnixMilli(9_000)
+	task := r.task(m, "desk", 1)
+	require.Equal(t, chat.Ordinal{Counter: 7, InputAt: 9_000}, task.Place)
+	require.Zero(t, task.Counter)
+	require.Equal(t, chat.KeyOf(channel, chat.EventConversation("a")), task.Lane.Key)
+}
