@@ -12,6 +12,9 @@ const (
 	EventMessage = "message"
 	// EventUserMessage is a user's message, among the bot's.
 	EventUserMessage = "user_message"
+	// EventOffload is the bot handing its conversation over to a human, among its
+	// messages.
+	EventOffload = "offload"
 
 	// Operational events stand in no conversation.
 
@@ -36,7 +39,7 @@ const EventEndpointTest = "endpoint.test"
 // Events returns the events that an endpoint may ask for.
 func Events() []string {
 	return []string{
-		EventMessage, EventUserMessage,
+		EventMessage, EventUserMessage, EventOffload,
 		EventDeliveryFailed, EventDeadLetterCreated, EventEndpointFailing, EventEndpointDisabled, EventEndpointRecovered,
 	}
 }
@@ -77,6 +80,13 @@ type UserMessageData struct {
 	User           json.RawMessage               `json:"user,omitempty"`
 	Locale         string                        `json:"locale,omitempty"`
 	BotPaused      bool                          `json:"botPaused,omitempty"` // a human has taken over: it ran no bot
+}
+
+// OffloadData is what EventOffload tells.
+type OffloadData struct {
+	ConversationID string          `json:"conversationId"`
+	MessageID      string          `json:"messageId"` // the user's, that led to it
+	Details        json.RawMessage `json:"details,omitempty"`
 }
 
 // DataOf is what EventUserMessage tells of a user message.

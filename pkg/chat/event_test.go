@@ -16,7 +16,7 @@ func TestEvents(t *testing.T) {
 		operational[event] = chat.Operational(event)
 	}
 	require.Equal(t, map[string]bool{
-		"message": false, "user_message": false,
+		"message": false, "user_message": false, "offload": false,
 		"delivery.failed": true, "dead_letter.created": true,
 		"endpoint.failing": true, "endpoint.disabled": true, "endpoint.recovered": true,
 	}, operational)

@@ -198,3 +198,64 @@ func TestDeadUserMessageIsTold(t *testing.T) {
 		Kind: chat.EventDeadLetterCreated, ChannelID: channel, MessageID: task.MessageID, ConversationID: "c1", Reason: reasonRefused,
 	}, got)
 }
+
+// TestOffload: the bot hands over between its messages, and says no more until it
+// is resumed.
+func TestOffload(t *testing.T) {
+	offload := func(details string) bot.Output {
+		return bot.Output{Event: chat.EventOffload, Details: []byte(details)}
+	}
+	r := newRig(t)
+	r.bot.script = func(_ context.Context, turn *bot.Turn) (*bot.Answer, error) {
+		a := says(turn, "a colleague will help you", "one moment")
+		a.Outputs = []bot.Output{a.Outputs[0], offload(`{"queue":"sales"}`), a.Outputs[1], offload(`{"queue":"twice"}`)}
+		return a, nil
+	}
+	require.Equal(t, "done", r.handle(r.said("c0", "a human, please")))
+	_, got := r.faults.take(t)
+	require.Equal(t, []string{chat.EventMessage, chat.EventMessage}, events(got), "nobody asks for it")
+	require.True(t, r.session("c0").Paused, "handed over it is all the same")
+
+	r.asks(chat.EventOffload, chat.EventMessage, chat.EventUserMessage)
+	m := r.said("c1", "a human, please")
+	require.Equal(t, "done", r.handle(m))
+	before, got := r.faults.take(t)
+	require.Equal(t, []string{chat.EventUserMessage, chat.EventMessage, chat.EventOffload, chat.EventMessage}, events(got))
+	require.NotContains(t, string(got[0].Message), "botPaused", "the bot ran")
+	require.JSONEq(t, `{"conversationId":"c1","messageId":"`+r.task(m).MessageID+`","details":{"queue":"sales"}}`, string(got[2].Message))
+	at, epoch := m.Time.UnixMilli(), r.session("c1").Epoch
+	for i, want := range []chat.Ordinal{{Counter: 0, InputAt: at}, {Counter: 1, InputAt: at}, {Counter: 1, InputAt: at + 1}, {Counter: 2, InputAt: at + 1}} {
+		want.Epoch = epoch
+		require.Equal(t, want, got[i].Ordinal, "%d", i)
+	}
+	require.Len(t, map[string]bool{got[0].ID: true, got[1].ID: true, got[2].ID: true, got[3].ID: true}, 4)
+	r.restart()
+	require.Equal(t, "done", r.handle(m))
+	again, _ := r.faults.take(t)
+	require.Equal(t, before, again)
+
+	runs := r.bot.runs()
+	require.Equal(t, "done", r.handle(r.said("c1", "hello?")))
+	_, got = r.faults.take(t)
+	require.Equal(t, []string{chat.EventUserMessage}, events(got))
+	require.Equal(t, runs, r.bot.runs(), "a human answers now")
+	require.Equal(t, "done", r.handle(r.ordered("c1", `{"resumeBot":true}`)))
+	r.bot.script = nil
+	require.Equal(t, "done", r.handle(r.said("c1", "thanks")))
+	_, got = r.faults.take(t)
+	require.Equal(t, []string{"1: thanks", "2: thanks"}, texts(t, got[1:]))
+	require.EqualValues(t, 3, got[1].Ordinal.Counter)
+}
+
+func TestBotsEventsAreChecked(t *testing.T) {
+	r := newRig(t)
+	var out bot.Output
+	r.bot.script = func(_ context.Context, turn *bot.Turn) (*bot.Answer, error) {
+		return &bot.Answer{Session: turn.Session, Outputs: []bot.Output{out}}, nil
+	}
+	out = bot.Output{Event: chat.EventDeliveryFailed}
+	require.Contains(t, r.handle(r.said("c1", "hi")), `a bot has offload, not "delivery.failed"`)
+	out = bot.Output{Event: chat.EventOffload, Details: []byte(`{"queue":`)}
+	require.Contains(t, r.handle(r.said("c1", "hi")), "the offload's details")
+	require.Nil(t, r.session("c1"))
+}

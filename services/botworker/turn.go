@@ -19,6 +19,8 @@ type turn struct {
 	state   bot.Session
 	paused  bool
 	ran     bool // the bot did
+	// offloaded says that the bot has handed the conversation over.
+	offloaded bool
 	// warnings are the bot's about its messages.
 	warnings []string
 	// messages, variables and user are what of that is stored, as JSON.
@@ -46,7 +48,7 @@ func (h *handler) respond(ctx context.Context, b bot.Bot, um *chat.UserMessage, 
 		}
 	}
 	if !runs {
-		return t, t.encode()
+		return t, t.encode(um)
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, h.Timeout, silentError(h.Timeout))
 	defer cancel()
@@ -61,7 +63,7 @@ func (h *handler) respond(ctx context.Context, b bot.Bot, um *chat.UserMessage, 
 	}
 	t.outputs = append(t.outputs, answer.Outputs...)
 	t.state, t.warnings, t.ran = answer.Session, answer.Warnings, true
-	return t, t.encode()
+	return t, t.encode(um)
 }
 
 // silentError says that the bot did not answer in that time.
@@ -75,8 +77,11 @@ func (e silentError) Error() string {
 // have found.
 var errInvalid = errors.New("the message can't be used")
 
+// errEvent means that a bot made an event that is not a bot's to make.
+var errEvent = errors.New("the bot made an event that it can't: a bot has " + chat.EventOffload)
+
 // encode fails where the bot made something that JSON can't hold.
-func (t *turn) encode() (err error) {
+func (t *turn) encode(um *chat.UserMessage) (err error) {
 	if t.variables, err = object(t.state.Variables); err != nil {
 		return fmt.Errorf("the session's variables: %w", err)
 	}
@@ -85,31 +90,58 @@ func (t *turn) encode() (err error) {
 	}
 	t.messages = make([]encoded, 0, len(t.outputs))
 	for i := range t.outputs {
-		e := encoded{event: chat.EventMessage}
-		if e.message, err = json.Marshal(t.outputs[i].Message); err != nil {
-			return fmt.Errorf("the bot's message: %w", err)
+		switch out := &t.outputs[i]; {
+		case out.Event == "":
+			err = t.say(out)
+		case out.Event != chat.EventOffload:
+			err = fmt.Errorf("%w, not %q", errEvent, out.Event)
+		case !t.offloaded:
+			err = t.offload(um, out.Details)
 		}
-		if nlp := t.outputs[i].NLP; nlp != nil {
-			if e.nlp, err = json.Marshal(nlp); err != nil {
-				return fmt.Errorf("the bot's nlp: %w", err)
-			}
+		if err != nil {
+			return err
 		}
-		t.messages = append(t.messages, e)
 	}
 	return nil
 }
 
-// output is what leaves the turn: what the bot said, behind the user's message
-// where an endpoint asks for that.
-func (t *turn) output(um *chat.UserMessage, wants func(event string) bool) ([]encoded, error) {
-	if um.Input.Kind == chat.InputActions || !wants(chat.EventUserMessage) {
-		return t.messages, nil
+func (t *turn) say(out *bot.Output) (err error) {
+	e := encoded{event: chat.EventMessage}
+	if e.message, err = json.Marshal(out.Message); err != nil {
+		return fmt.Errorf("the bot's message: %w", err)
 	}
-	data, err := json.Marshal(chat.DataOf(um, t.paused))
+	if out.NLP != nil {
+		if e.nlp, err = json.Marshal(out.NLP); err != nil {
+			return fmt.Errorf("the bot's nlp: %w", err)
+		}
+	}
+	t.messages = append(t.messages, e)
+	return nil
+}
+
+// offload hands the conversation over to a human, once a turn.
+func (t *turn) offload(um *chat.UserMessage, details json.RawMessage) error {
+	data, err := json.Marshal(chat.OffloadData{ConversationID: um.ConversationID, MessageID: um.ID, Details: details})
+	if err != nil {
+		return fmt.Errorf("the offload's details: %w", err)
+	}
+	t.messages = append(t.messages, encoded{event: chat.EventOffload, message: data})
+	t.offloaded, t.paused = true, true
+	return nil
+}
+
+// output is what leaves the turn: what the bot said, behind the user's message;
+// of events those that an endpoint asks for.
+func (t *turn) output(um *chat.UserMessage, wants func(event string) bool) ([]encoded, error) {
+	out := slices.DeleteFunc(t.messages, func(e encoded) bool { return e.event != chat.EventMessage && !wants(e.event) })
+	if um.Input.Kind == chat.InputActions || !wants(chat.EventUserMessage) {
+		return out, nil
+	}
+	data, err := json.Marshal(chat.DataOf(um, !t.ran))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errInvalid, err)
 	}
-	return slices.Insert(t.messages, 0, encoded{event: chat.EventUserMessage, message: data}), nil
+	return slices.Insert(out, 0, encoded{event: chat.EventUserMessage, message: data}), nil
 }
 
 // begin is the turn's state before the bot: the session with what the message

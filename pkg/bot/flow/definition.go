@@ -80,6 +80,7 @@ const (
 	stepJump                   // goes to target
 	stepGoto                   // goes to dialog
 	stepLocale                 // changes the conversation's locale
+	stepOffload                // hands the conversation over to a human, with set as its details
 )
 
 // step is one instruction of a dialog. Conditions are compiled to jumps, so
