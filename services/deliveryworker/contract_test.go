@@ -46,13 +46,13 @@ func TestEventsAreAsDescribed(t *testing.T) {
 	for i, event := range chat.Events()[1:] {
 		require.NotEqual(t, chat.EventMessage, event)
 		var data any
-		switch {
-		case event == chat.EventUserMessage:
+		switch event {
+		case chat.EventUserMessage:
 			data = chat.DataOf(&chat.UserMessage{
 				ID: id, ConversationID: "ann", AcceptedAt: at, Locale: "nl", User: []byte(`{"firstName":"Ann"}`),
 				Input: chat.Input{Kind: chat.InputText, Body: []byte(`{"text":"hi"}`)},
 			}, true)
-		case event == chat.EventOffload:
+		case chat.EventOffload:
 			data = chat.OffloadData{ConversationID: "ann", MessageID: id, Details: []byte(`{"queue":"sales"}`)}
 		default:
 			require.True(t, chat.Operational(event))

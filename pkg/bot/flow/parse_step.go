@@ -16,11 +16,11 @@ func messageKeys() []string {
 // beside it.
 func stepKeys() map[string][]string {
 	return map[string][]string{
-		"ask":    append(messageKeys(), "into", "error", "tries", "fallback", "min", "max", "pattern", "choices", "check"),
-		"set":    nil,
-		"if":     {"then", "else"},
-		"goto":   nil,
-		"locale": nil,
+		"ask":     append(messageKeys(), "into", "error", "tries", "fallback", "min", "max", "pattern", "choices", "check"),
+		"set":     nil,
+		"if":      {"then", "else"},
+		"goto":    nil,
+		"locale":  nil,
 		"offload": nil,
 	}
 }
