@@ -46,10 +46,16 @@ type Turn struct {
 	Counter uint64
 }
 
-// Output is one bot message.
+// Output is one bot message, or an event in place of one.
 type Output struct {
 	Message chat.Message
 	NLP     *chat.NLP
+	// Event is chat.EventOffload where the bot hands the conversation over to a
+	// human, and empty else. From the next message on it runs no more, until
+	// somebody resumes it.
+	Event string
+	// Details are what the bot says about the event: JSON, or nil.
+	Details json.RawMessage
 }
 
 // Answer is what a bot made of a turn.

@@ -74,6 +74,12 @@ func BotMessageID(acceptedAt time.Time, key ConversationKey, inputID string, ind
 	return messageID(uint64(acceptedAt.UnixMilli()), key, suffix("bot", inputID, string(rune('0'+index))))
 }
 
+// EventID makes the id of an event, of which what caused it, at a time, has one
+// at most; as BotMessageID it is always the same.
+func EventID(at time.Time, key ConversationKey, event, cause string) string {
+	return messageID(uint64(at.UnixMilli()), key, suffix("event", event, cause))
+}
+
 // ParseMessageID takes a message id apart. The time is the zero time for an id
 // that was made from an Idempotency-Key.
 func ParseMessageID(id string) (at time.Time, key ConversationKey, err error) {

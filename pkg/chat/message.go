@@ -5,14 +5,8 @@ import (
 	"time"
 )
 
-// EventMessage is the event of a bot's message; endpoints filter by event.
-const EventMessage = "message"
-
-// EventEndpointTest is the event of an operator's test message. It goes through
-// no stream, and no filter.
-const EventEndpointTest = "endpoint.test"
-
-// BotMessage is one message of a bot with its place in the conversation.
+// BotMessage is one message of a bot, or an event, with its place in the
+// conversation.
 type BotMessage struct {
 	ID             string
 	ChannelID      string
@@ -24,7 +18,7 @@ type BotMessage struct {
 	ExpiresAt      time.Time // its input's; zero: never
 	ConfigRevision uint64
 	Event          string
-	Message        json.RawMessage // a Message
+	Message        json.RawMessage // a Message; of an event what it tells
 	NLP            json.RawMessage // an NLP, or nil
 	Traceparent    string
 }
@@ -33,12 +27,18 @@ type BotMessage struct {
 func (m *BotMessage) Key() ConversationKey { return KeyOf(m.ChannelID, m.ConversationID) }
 
 // Ordinal is a bot message's place in its conversation: the session's epoch,
-// the counter in it, and the time of the input that it came from.
+// the counter in it, and the time of the input that it came from. An event is
+// not counted: it has the counter of the message before it, and a time above
+// those of all that came before.
 type Ordinal struct {
 	Epoch   uint64
 	Counter uint64
 	InputAt int64 // Unix milliseconds
 }
+
+// IsZero reports whether there is no place: an operational event has that of its
+// time in the queue.
+func (o Ordinal) IsZero() bool { return o == Ordinal{} }
 
 // Covers reports whether a lane that is settled up to o has settled p: neither
 // p's place nor its input's time is above. (The time decides where a lost

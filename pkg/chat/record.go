@@ -62,6 +62,7 @@ type Session struct {
 	LastInputSeq   uint64
 	LastInputAt    int64 // Unix milliseconds
 	LastInputID    string
+	LastPlaceAt    int64        // the highest time of an Ordinal, where it is above LastInputAt
 	LastOutput     []BotMessage // the outbox
 	BotID          string
 	Dialog         json.RawMessage

@@ -110,8 +110,9 @@ type Task struct {
 	Destination string
 	// Number is the attempt's number for this message, from 1.
 	Number int
-	// GivenUp is why the message is given up, ReasonExhausted or ReasonWaited,
-	// where the policy has a LastWord, and else empty. Done ends the message as
+	// GivenUp is why the message is given up; else empty. Ended has it of a dead
+	// letter, whatever the reason. Handle has it, as ReasonExhausted or
+	// ReasonWaited, where the policy has a LastWord: Done ends the message as
 	// failed in place of the dead letter; Stall is asked again.
 	GivenUp string
 

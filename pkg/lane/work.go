@@ -300,6 +300,7 @@ func (s *shard) bury(ctx context.Context, l *lane, it *item, t *Task, state *cha
 	}
 	s.log.Warn("gave a message up", zap.String("message", it.MessageID), zap.String("destination", l.dest.name), zap.String("reason", reason), zap.String("error", letter.Error))
 	s.settle(ctx, l, it)
+	t.GivenUp = reason
 	if said {
 		s.outcome(t, t.failed, chat.OutcomeFailed)
 	} else {

@@ -74,6 +74,11 @@ func (s *Snapshot) Token(id string) (*chat.Token, bool) { return s.tokens.get(id
 // EndpointsOf returns a channel's endpoints, by id.
 func (s *Snapshot) EndpointsOf(channelID string) []*chat.Endpoint { return s.endpointsOf[channelID] }
 
+// Wants reports whether an endpoint of the channel asks for an event.
+func (s *Snapshot) Wants(channelID, event string) bool {
+	return slices.ContainsFunc(s.endpointsOf[channelID], func(e *chat.Endpoint) bool { return e.Wants(event) })
+}
+
 // ChannelsOfBot returns the channels that a bot serves, by id.
 func (s *Snapshot) ChannelsOfBot(botID string) []*chat.Channel { return s.channelsOf[botID] }
 

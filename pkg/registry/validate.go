@@ -146,8 +146,8 @@ func ValidateEndpoint(e *chat.Endpoint, urlCheck func(string) error) error {
 	checkVerifyToken(&p, e.VerifyToken)
 	checkSending(&p, e.URL, &e.Sending, urlCheck)
 	for i, event := range e.Events {
-		if event != chat.EventMessage {
-			p.Add(fmt.Sprintf("/events/%d", i), fmt.Sprintf("%q is no event: use %q", event, chat.EventMessage))
+		if !chat.IsEvent(event) {
+			p.Add(fmt.Sprintf("/events/%d", i), fmt.Sprintf("%q is no event: use %s", event, strings.Join(chat.Events(), ", ")))
 		}
 	}
 	checkRetry(&p, e.Retry)

@@ -50,6 +50,8 @@ func TestValidateEndpoint(t *testing.T) {
 		"foreign secret":  {func(e *chat.Endpoint) { e.Secrets = []chat.Secret{secretOne, "whsec_eA=="} }, []string{"/secrets/1"}},
 		"many secrets":    {func(e *chat.Endpoint) { e.Secrets = slices.Repeat([]chat.Secret{secretOne}, 6) }, []string{"/secrets"}},
 		"unknown event":   {func(e *chat.Endpoint) { e.Events = []string{chat.EventMessage, "typing"} }, []string{"/events/1"}},
+		"all events":      {func(e *chat.Endpoint) { e.Events = chat.Events() }, nil},
+		"test event":      {func(e *chat.Endpoint) { e.Events = []string{chat.EventEndpointTest} }, []string{"/events/0"}},
 		"50 delays":       {func(e *chat.Endpoint) { e.Retry = slices.Repeat([]chat.Duration{d(time.Second)}, 50) }, nil},
 		"51 delays":       {func(e *chat.Endpoint) { e.Retry = slices.Repeat([]chat.Duration{d(time.Second)}, 51) }, []string{"/retry"}},
 		"delays":          {func(e *chat.Endpoint) { e.Retry = []chat.Duration{0, d(7 * 24 * time.Hour), d(7*24*time.Hour + 1)} }, []string{"/retry/0", "/retry/2"}},

@@ -170,6 +170,7 @@ type Request struct {
 	MessageID   string
 	Keys        []*Key // signs with each; empty: no webhook-signature
 	Attempt     int    // from 1
+	Event       string // what it is; empty where it is a bot's message
 	Replay      string // the replay's id; empty when it is none
 	Traceparent string // W3C Trace Context; empty when there is none
 	// Header are further fields; those that the client sets itself win. It is
@@ -295,19 +296,19 @@ func newRequest(ctx context.Context, r *Request, fields [fieldCount]string) *htt
 	return req
 }
 
-const fieldCount = 9
+const fieldCount = 10
 
 // fieldNames are the fields of DESIGN's contract in the order that net/http
 // sends them in.
 var fieldNames = [fieldCount]string{
-	"User-Agent", "Authorization", "Content-Type", HeaderAttempt, HeaderReplay,
+	"User-Agent", "Authorization", "Content-Type", HeaderAttempt, HeaderEvent, HeaderReplay,
 	"Traceparent", HeaderID, HeaderSignature, HeaderTimestamp,
 }
 
 // fields returns the values of fieldNames; an empty one is not sent.
 func (c *Client) fields(r *Request, at time.Time, authorization string) [fieldCount]string {
 	return [fieldCount]string{
-		c.userAgent, authorization, "application/json", strconv.Itoa(r.Attempt), r.Replay,
+		c.userAgent, authorization, "application/json", strconv.Itoa(r.Attempt), r.Event, r.Replay,
 		r.Traceparent, r.MessageID, Sign(r.Keys, r.MessageID, at, r.Body), strconv.FormatInt(at.Unix(), 10),
 	}
 }

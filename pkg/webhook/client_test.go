@@ -64,14 +64,14 @@ func TestDoSendsTheContractsFields(t *testing.T) {
 
 	full := webhook.Request{
 		URL: r.ParsedURL(), Body: body, MessageID: "msg_1", Keys: keys, Attempt: 3,
-		Replay: "rpl_1", Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+		Event: "offload", Replay: "rpl_1", Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 	}
 	result := c.Do(t.Context(), full)
 	require.NoError(t, result.Err)
 	require.Equal(t, http.StatusOK, result.Status)
 	require.Positive(t, result.Duration)
 	bare := full
-	bare.Keys, bare.Replay, bare.Traceparent = nil, "", ""
+	bare.Keys, bare.Event, bare.Replay, bare.Traceparent = nil, "", "", ""
 	require.NoError(t, errors.Join(c.Do(t.Context(), bare).Err))
 
 	got, err := r.Wait(t.Context(), 2)
@@ -85,7 +85,7 @@ func TestDoSendsTheContractsFields(t *testing.T) {
 	require.Equal(t, http.Header{
 		"Content-Type": {"application/json"}, "User-Agent": {"Parley/1.2.3"}, "Content-Length": {strconv.Itoa(len(body))},
 		"Webhook-Id": {"msg_1"}, "Webhook-Timestamp": {stamp}, "Webhook-Signature": {first.Header.Get(webhook.HeaderSignature)},
-		"Parley-Attempt": {"3"}, "Parley-Replay": {"rpl_1"}, "Traceparent": {full.Traceparent},
+		"Parley-Attempt": {"3"}, "Parley-Event": {"offload"}, "Parley-Replay": {"rpl_1"}, "Traceparent": {full.Traceparent},
 	}, first.Header)
 	require.Equal(t, strconv.FormatInt(result.At.Unix(), 10), stamp)
 	require.Len(t, strings.Fields(first.Header.Get(webhook.HeaderSignature)), 2)

@@ -3,6 +3,7 @@ package webhook
 import (
 	"encoding/json"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"github.com/parleyhq/parley/pkg/chat"
@@ -38,6 +39,33 @@ func RenderBody(senderID string, verifyToken chat.Secret, message json.RawMessag
 		b = append(b, `,"nlp":`...)
 		b = append(b, nlp...)
 	}
+	return append(b, '}')
+}
+
+// eventTime is how an event's time is written: RFC 3339 in UTC, with milliseconds.
+const eventTime = "2006-01-02T15:04:05.000Z"
+
+// RenderEvent returns the body of an event's POST: type, timestamp, channelId,
+// verifyToken (left out when empty), data, in the manner of RenderBody. data is
+// JSON and is copied as it is; empty it renders as null.
+func RenderEvent(event string, at time.Time, channelID string, verifyToken chat.Secret, data json.RawMessage) []byte {
+	const fixed = len(`{"type":"","timestamp":"2006-01-02T15:04:05.000Z","channelId":"","verifyToken":"","data":null}`)
+	b := make([]byte, 0, fixed+len(event)+len(channelID)+len(verifyToken)+len(data)+16)
+	b = append(b, `{"type":`...)
+	b = appendString(b, event)
+	b = append(b, `,"timestamp":"`...)
+	b = at.UTC().AppendFormat(b, eventTime)
+	b = append(b, `","channelId":`...)
+	b = appendString(b, channelID)
+	if verifyToken != "" {
+		b = append(b, `,"verifyToken":`...)
+		b = appendString(b, verifyToken.Reveal())
+	}
+	b = append(b, `,"data":`...)
+	if len(data) == 0 {
+		data = json.RawMessage("null")
+	}
+	b = append(b, data...)
 	return append(b, '}')
 }
 

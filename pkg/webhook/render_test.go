@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
@@ -60,6 +61,14 @@ func TestRenderBodyEqualsEncodingJSON(t *testing.T) {
 		}
 	}
 	require.Equal(t, marshal(t, "a", "", "null", 0, ""), string(RenderBody("a", "", nil, 0, nil)))
+}
+
+func TestRenderEvent(t *testing.T) {
+	at := time.Date(2026, 3, 1, 13, 0, 0, 7_900_000, time.FixedZone("", 3600))
+	require.Equal(t, `{"type":"user_message","timestamp":"2026-03-01T12:00:00.007Z","channelId":"shop","verifyToken":"agreed \"so\"","data":{"a":1}}`,
+		string(RenderEvent("user_message", at, "shop", `agreed "so"`, json.RawMessage(`{"a":1}`))))
+	require.Equal(t, `{"type":"offload","timestamp":"2026-03-01T12:00:00.007Z","channelId":"shop","data":null}`,
+		string(RenderEvent("offload", at, "shop", "", nil)))
 }
 
 func FuzzRenderBodyRoundTrip(f *testing.F) {

@@ -171,6 +171,7 @@ func (e *encoder) session(s *chat.Session) {
 	if s.Paused {
 		e.number(14, 1)
 	}
+	e.number(15, uint64(s.LastPlaceAt))
 }
 
 func turnSize(t *chat.Turn) int {

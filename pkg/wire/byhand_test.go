@@ -94,6 +94,7 @@ func sessionToProto(s *chat.Session) (*parleyv1.Session, error) {
 		User:           s.User,
 		Locale:         s.Locale,
 		Paused:         s.Paused,
+		LastPlaceMs:    s.LastPlaceAt,
 	}
 	var err error
 	if p.LastOutput, err = outputToProto(s.LastOutput); err != nil {
@@ -191,6 +192,7 @@ func sameBytes(t *rapid.T) {
 		Counter: uint64(number.Draw(t, "counter")), LastInputSeq: uint64(number.Draw(t, "seq")), LastInputAt: number.Draw(t, "inputAt"),
 		LastInputID: text("input"), LastOutput: bots, BotID: text("bot"), Dialog: document("dialog"), Variables: document("variables"),
 		User: document("user"), Locale: text("locale"), Paused: rapid.Bool().Draw(t, "paused"),
+		LastPlaceAt: number.Draw(t, "placeAt"),
 	}, EncodeSession, sessionToProto)
 	same(t, &chat.Turn{
 		At: instant("at"), Input: user, Output: bots, BotID: text("bot"), Duration: time.Duration(number.Draw(t, "took")),

@@ -111,6 +111,7 @@ func session() *rapid.Generator[chat.Session] {
 			User:           document(t, "user"),
 			Locale:         rapid.String().Draw(t, "locale"),
 			Paused:         rapid.Bool().Draw(t, "paused"),
+			LastPlaceAt:    rapid.Int64().Draw(t, "lastPlaceAt"),
 		}
 	})
 }

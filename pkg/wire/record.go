@@ -131,6 +131,7 @@ func DecodeSession(b []byte) (*chat.Session, error) {
 		User:           raw(p.User),
 		Locale:         p.Locale,
 		Paused:         p.Paused,
+		LastPlaceAt:    p.LastPlaceMs,
 	}
 	var err error
 	if s.LastOutput, err = outputFromProto(p.LastOutput); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/parleyhq/parley/pkg/bot"
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/event"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/retry"
 	"github.com/parleyhq/parley/pkg/session"
@@ -127,6 +128,13 @@ func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
 		turn.At, turn.Duration = a.At, a.Duration
 	}
 	h.Journal.Turn(turn)
+	if outcome == chat.OutcomeDead {
+		um := inputOf(t)
+		h.Events.Raise(event.Event{
+			Kind: chat.EventDeadLetterCreated, ChannelID: um.ChannelID, MessageID: um.ID, ConversationID: um.ConversationID,
+			Reason: t.GivenUp, Replay: t.Message.Replay, At: time.Now(),
+		})
+	}
 }
 
 // before is what comes before a turn: the session, and what is still to leave
@@ -172,9 +180,14 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 	if err != nil {
 		return h.failed(ctx, err, took)
 	}
+	snapshot := h.Directory.Snapshot()
+	output, err := turn.output(um, func(event string) bool { return snapshot.Wants(um.ChannelID, event) })
+	if err != nil {
+		return h.failed(ctx, err, took)
+	}
 	next := turn.session(t.Place, um, last.rec, started)
 	next.BotID = config.ID
-	stamp(next, key, um, h.Directory.Snapshot().Revision(), turn.messages, started)
+	stamp(next, key, um, snapshot.Revision(), output, started)
 	encoded, err := encodeAll(next.LastOutput)
 	if err != nil {
 		return h.failed(ctx, err, took)

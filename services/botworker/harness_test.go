@@ -17,6 +17,7 @@ import (
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/event"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/retry"
@@ -143,6 +144,18 @@ func (j *journalled) Turn(t *chat.Turn) {
 	j.turns = append(j.turns, t)
 }
 
+// raised keeps the events.
+type raised struct {
+	mu     sync.Mutex
+	events []event.Event
+}
+
+func (r *raised) Raise(e event.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, e)
+}
+
 // rig is a handler on a real broker with real sessions and configuration.
 type rig struct {
 	t        *testing.T
@@ -152,6 +165,7 @@ type rig struct {
 	faults   *faults
 	bot      *scripted
 	journal  *journalled
+	events   *raised
 	log      *zap.Logger
 	metrics  *prometheus.Registry
 	h        *handler
@@ -184,7 +198,7 @@ func newRig(t *testing.T) *rig {
 	sessions, err := session.New(t.Context(), conn, brokertest.Layout.Partitions)
 	require.NoError(t, err)
 	r := &rig{
-		t: t, conn: conn, registry: reg, sessions: sessions, bot: &scripted{}, journal: &journalled{}, log: zap.NewNop(),
+		t: t, conn: conn, registry: reg, sessions: sessions, bot: &scripted{}, journal: &journalled{}, events: &raised{}, log: zap.NewNop(),
 		faults: &faults{Sessions: sessions, Publisher: conn},
 	}
 	r.restart()
@@ -199,7 +213,7 @@ func (r *rig) options() Options {
 		Open: func(ctx context.Context, p int) (lane.Store, error) {
 			return lane.NewJetStream(ctx, r.conn, chat.StageUser, p)
 		},
-		Sessions: r.faults, Publisher: r.faults, Directory: r.registry, Journal: r.journal,
+		Sessions: r.faults, Publisher: r.faults, Directory: r.registry, Journal: r.journal, Events: r.events,
 		NewBot: func(*chat.Bot, bot.Bot) (bot.Bot, error) { return r.bot, nil }, Log: r.log, Metrics: r.metrics,
 	}
 }

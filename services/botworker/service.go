@@ -13,6 +13,7 @@ import (
 	"github.com/parleyhq/parley/pkg/bot"
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/event"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
@@ -46,6 +47,11 @@ type Journal interface {
 	Turn(t *chat.Turn)
 }
 
+// Events tells who asked for it of what went wrong; it never blocks.
+type Events interface {
+	Raise(e event.Event)
+}
+
 // Options are what a Service is made of. All but the bounds, Alone and Commands are required.
 type Options struct {
 	Partitions int
@@ -69,6 +75,7 @@ type Options struct {
 	Publisher Publisher
 	Directory Directory
 	Journal   Journal
+	Events    Events
 	// NewBot makes the bot that a configuration describes. former, the bot of its
 	// configuration until now, or nil, is its to take over or to close.
 	NewBot  func(config *chat.Bot, former bot.Bot) (bot.Bot, error)
@@ -82,7 +89,7 @@ func (o *Options) Validate() error {
 	case o.Partitions < 1:
 		return errors.New("botworker: the number of partitions must be at least 1")
 	case o.Owner == nil, o.Open == nil, o.Graveyard == nil, o.Sessions == nil, o.Publisher == nil,
-		o.Directory == nil, o.Journal == nil, o.NewBot == nil, o.Log == nil, o.Metrics == nil:
+		o.Directory == nil, o.Journal == nil, o.Events == nil, o.NewBot == nil, o.Log == nil, o.Metrics == nil:
 		return errors.New("botworker: a part is missing")
 	case o.Timeout < 0, o.DrainTimeout < 0:
 		return errors.New("botworker: a time-out must not be negative")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/parleyhq/parley/pkg/bot"
@@ -21,6 +22,8 @@ type turn struct {
 	ran     bool // the bot did
 	// fellBack says that the bot did not, and its fallback was said.
 	fellBack bool
+	// offloaded says that the bot has handed the conversation over.
+	offloaded bool
 	// warnings are the bot's about its messages.
 	warnings []string
 	// messages, variables and user are what of that is stored, as JSON.
@@ -28,8 +31,11 @@ type turn struct {
 	variables, user json.RawMessage
 }
 
-// encoded is a bot's output as it is stored.
-type encoded struct{ message, nlp json.RawMessage }
+// encoded is a bot's message, or an event, as it is stored.
+type encoded struct {
+	event        string
+	message, nlp json.RawMessage
+}
 
 // turn applies what the message sets from outside, then runs the bot where it
 // is to run, or falls back where the message is given up.
@@ -55,7 +61,7 @@ func (h *handler) turn(ctx context.Context, config *chat.Bot, task *lane.Task, r
 	if err != nil {
 		return nil, err
 	}
-	return t, t.encode()
+	return t, t.encode(um)
 }
 
 // respond runs the bot.
@@ -111,8 +117,11 @@ func (e silentError) Error() string {
 // have found.
 var errInvalid = errors.New("the message can't be used")
 
+// errEvent means that a bot made an event that is not a bot's to make.
+var errEvent = errors.New("the bot made an event that it can't: a bot has " + chat.EventOffload)
+
 // encode fails where the bot made something that JSON can't hold.
-func (t *turn) encode() (err error) {
+func (t *turn) encode(um *chat.UserMessage) (err error) {
 	if t.variables, err = object(t.state.Variables); err != nil {
 		return fmt.Errorf("the session's variables: %w", err)
 	}
@@ -121,18 +130,58 @@ func (t *turn) encode() (err error) {
 	}
 	t.messages = make([]encoded, 0, len(t.outputs))
 	for i := range t.outputs {
-		var e encoded
-		if e.message, err = json.Marshal(t.outputs[i].Message); err != nil {
-			return fmt.Errorf("the bot's message: %w", err)
+		switch out := &t.outputs[i]; {
+		case out.Event == "":
+			err = t.say(out)
+		case out.Event != chat.EventOffload:
+			err = fmt.Errorf("%w, not %q", errEvent, out.Event)
+		case !t.offloaded:
+			err = t.offload(um, out.Details)
 		}
-		if nlp := t.outputs[i].NLP; nlp != nil {
-			if e.nlp, err = json.Marshal(nlp); err != nil {
-				return fmt.Errorf("the bot's nlp: %w", err)
-			}
+		if err != nil {
+			return err
 		}
-		t.messages = append(t.messages, e)
 	}
 	return nil
+}
+
+func (t *turn) say(out *bot.Output) (err error) {
+	e := encoded{event: chat.EventMessage}
+	if e.message, err = json.Marshal(out.Message); err != nil {
+		return fmt.Errorf("the bot's message: %w", err)
+	}
+	if out.NLP != nil {
+		if e.nlp, err = json.Marshal(out.NLP); err != nil {
+			return fmt.Errorf("the bot's nlp: %w", err)
+		}
+	}
+	t.messages = append(t.messages, e)
+	return nil
+}
+
+// offload hands the conversation over to a human, once a turn.
+func (t *turn) offload(um *chat.UserMessage, details json.RawMessage) error {
+	data, err := json.Marshal(chat.OffloadData{ConversationID: um.ConversationID, MessageID: um.ID, Details: details})
+	if err != nil {
+		return fmt.Errorf("the offload's details: %w", err)
+	}
+	t.messages = append(t.messages, encoded{event: chat.EventOffload, message: data})
+	t.offloaded, t.paused = true, true
+	return nil
+}
+
+// output is what leaves the turn: what the bot said, behind the user's message;
+// of events those that an endpoint asks for.
+func (t *turn) output(um *chat.UserMessage, wants func(event string) bool) ([]encoded, error) {
+	out := slices.DeleteFunc(t.messages, func(e encoded) bool { return e.event != chat.EventMessage && !wants(e.event) })
+	if um.Input.Kind == chat.InputActions || !wants(chat.EventUserMessage) {
+		return out, nil
+	}
+	data, err := json.Marshal(chat.DataOf(um, !t.ran))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errInvalid, err)
+	}
+	return slices.Insert(out, 0, encoded{event: chat.EventUserMessage, message: data}), nil
 }
 
 // begin is the turn's state before the bot: the session with what the message
@@ -210,6 +259,7 @@ func (t *turn) session(place chat.Ordinal, um *chat.UserMessage, rec *chat.Sessi
 	}
 	if rec != nil {
 		next.Epoch, next.Counter, next.LastInputAt = rec.Epoch, rec.Counter, rec.LastInputAt
+		next.LastPlaceAt = max(rec.LastPlaceAt, rec.LastInputAt)
 	}
 	next.LastInputSeq, next.LastInputID = place.Counter, um.ID
 	next.LastInputAt = max(next.LastInputAt, place.InputAt)
@@ -225,20 +275,32 @@ func object(m map[string]any) (json.RawMessage, error) {
 	return json.Marshal(m)
 }
 
-// stamp numbers the turn's messages and puts them into the outbox.
-func stamp(next *chat.Session, key chat.ConversationKey, um *chat.UserMessage, revision uint64, messages []encoded, now time.Time) {
-	if len(messages) > 0 {
-		next.LastOutput = make([]chat.BotMessage, 0, len(messages))
+// stamp numbers the turn's messages, gives its events a time of their own in
+// place of a number, and puts all into the outbox.
+func stamp(next *chat.Session, key chat.ConversationKey, um *chat.UserMessage, revision uint64, output []encoded, now time.Time) {
+	if len(output) > 0 {
+		next.LastOutput = make([]chat.BotMessage, 0, len(output))
 	}
-	for i := range messages {
-		next.Counter++
+	messages := 0
+	for i := range output {
 		m := chat.BotMessage{
-			ID:        chat.BotMessageID(um.AcceptedAt, key, um.ID, i),
 			ChannelID: um.ChannelID, ConversationID: um.ConversationID, BotID: next.BotID,
-			Ordinal: chat.Ordinal{Epoch: next.Epoch, Counter: next.Counter, InputAt: next.LastInputAt},
 			InputID: um.ID, CreatedAt: time.UnixMilli(now.UnixMilli()), ExpiresAt: um.ExpiresAt, ConfigRevision: revision,
-			Event: chat.EventMessage, Message: messages[i].message, NLP: messages[i].nlp, Traceparent: um.Traceparent,
+			Event: output[i].event, Message: output[i].message, NLP: output[i].nlp, Traceparent: um.Traceparent,
 		}
+		if m.Event == chat.EventMessage {
+			m.ID = chat.BotMessageID(um.AcceptedAt, key, um.ID, messages)
+			messages++
+			next.Counter++
+		} else {
+			m.ID = chat.EventID(um.AcceptedAt, key, m.Event, um.ID)
+			next.LastPlaceAt++
+		}
+		next.LastPlaceAt = max(next.LastPlaceAt, next.LastInputAt)
+		m.Ordinal = chat.Ordinal{Epoch: next.Epoch, Counter: next.Counter, InputAt: next.LastPlaceAt}
 		next.LastOutput = append(next.LastOutput, m)
+	}
+	if next.LastPlaceAt <= next.LastInputAt {
+		next.LastPlaceAt = 0 // the usual; it takes no room
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/event"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/retry"
@@ -56,7 +57,7 @@ func (h *handler) Route(ctx context.Context, m *lane.Message) ([]lane.Target, er
 		return nil, err
 	}
 	key := bm.Key() // a hash
-	if m.Replay == "" && h.jumps.seen(key, bm.Ordinal) {
+	if bm.Event == chat.EventMessage && m.Replay == "" && h.jumps.seen(key, bm.Ordinal) {
 		h.metrics.jumps.Inc()
 		h.Log.Error("a conversation's counter jumped", zap.String("message", bm.ID), zap.Uint64("counter", bm.Ordinal.Counter))
 	}
@@ -64,7 +65,7 @@ func (h *handler) Route(ctx context.Context, m *lane.Message) ([]lane.Target, er
 	targets := make([]lane.Target, 0, len(endpoints))
 	for _, e := range endpoints {
 		if e.Wants(bm.Event) {
-			targets = append(targets, target(bm, key, e.ID))
+			targets = append(targets, target(m, bm, key, e.ID))
 		} else {
 			h.ended(bm, e.ID, 0, nil, chat.OutcomeFiltered)
 		}
@@ -81,16 +82,23 @@ func (h *handler) Restore(m *lane.Message, endpoint string) (lane.Target, error)
 	if err != nil {
 		return lane.Target{}, err
 	}
-	return target(bm, bm.Key(), endpoint), nil
+	return target(m, bm, bm.Key(), endpoint), nil
 }
 
-func target(bm *chat.BotMessage, key chat.ConversationKey, endpoint string) lane.Target {
-	return lane.Target{
+func target(m *lane.Message, bm *chat.BotMessage, key chat.ConversationKey, endpoint string) lane.Target {
+	t := lane.Target{
 		Lane: lane.ID{Group: endpoint, Key: key}, Place: bm.Ordinal,
-		ChannelID: bm.ChannelID, ConversationID: bm.ConversationID, MessageID: bm.ID, Counter: bm.Ordinal.Counter,
+		ChannelID: bm.ChannelID, ConversationID: bm.ConversationID, MessageID: bm.ID,
 		Created: bm.CreatedAt, Expires: bm.ExpiresAt,
 		Content: bm,
 	}
+	if bm.Event == chat.EventMessage {
+		t.Counter = bm.Ordinal.Counter // an event has that of the message before it
+	}
+	if bm.Ordinal.IsZero() {
+		t.Place = chat.Ordinal{Counter: m.Seq, InputAt: m.Time.UnixMilli()}
+	}
+	return t
 }
 
 func messageOf(t *lane.Task) *chat.BotMessage { return t.Content.(*chat.BotMessage) } // made by target
@@ -113,7 +121,32 @@ func (h *handler) Paused(string) string { return "" }
 
 // Ended implements lane.Handler.
 func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
-	h.ended(messageOf(t), t.Destination, t.Number, a, outcome)
+	bm := messageOf(t)
+	h.ended(bm, t.Destination, t.Number, a, outcome)
+	h.raise(t, bm, a, outcome)
+}
+
+// raise tells who asked for it of a message that its endpoint won't get. Of an
+// operational event that failed nothing is told, or one would make the next.
+func (h *handler) raise(t *lane.Task, bm *chat.BotMessage, a *chat.Attempt, outcome chat.Outcome) {
+	if outcome != chat.OutcomeDead && outcome != chat.OutcomeExpired || chat.Operational(bm.Event) {
+		return
+	}
+	e := event.Event{
+		Kind: chat.EventDeliveryFailed, ChannelID: bm.ChannelID, EndpointID: t.Destination, MessageID: bm.ID,
+		ConversationID: bm.ConversationID, Reason: t.GivenUp, Replay: t.Message.Replay, At: time.Now(),
+	}
+	if outcome == chat.OutcomeExpired {
+		e.Reason = string(outcome)
+	}
+	if a != nil && (t.GivenUp == lane.ReasonExhausted || t.GivenUp == lane.ReasonWaited) {
+		e.Error = a.Error // what the endpoint answered, and nothing of Parley's own
+	}
+	h.Events.Raise(e)
+	if outcome == chat.OutcomeDead {
+		e.Kind = chat.EventDeadLetterCreated
+		h.Events.Raise(e)
+	}
 }
 
 func (h *handler) ended(bm *chat.BotMessage, endpoint string, number int, a *chat.Attempt, outcome chat.Outcome) {
@@ -146,7 +179,12 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 		return lane.Retry(0, r.err) // what this process is told to allow may be at fault
 	}
 	request := r.target.Request()
-	request.Body = webhook.RenderBody(bm.ConversationID, e.VerifyToken, bm.Message, bm.Ordinal.Counter, bm.NLP)
+	if bm.Event == chat.EventMessage {
+		request.Body = webhook.RenderBody(bm.ConversationID, e.VerifyToken, bm.Message, bm.Ordinal.Counter, bm.NLP)
+	} else {
+		request.Body = webhook.RenderEvent(bm.Event, bm.CreatedAt, bm.ChannelID, e.VerifyToken, bm.Message)
+		request.Event = bm.Event
+	}
 	request.MessageID, request.Attempt, request.Replay = bm.ID, t.Number, t.Message.Replay
 	request.Traceparent, request.Timeout = bm.Traceparent, e.Timeout.Std()
 	result := h.Client.Do(ctx, request)
@@ -186,6 +224,7 @@ func (h *handler) disable(ctx context.Context, e *chat.Endpoint) {
 	}
 	h.metrics.disabled.Inc()
 	h.Log.Warn("endpoint disabled: "+disabledGone, zap.String("endpoint", e.ID), zap.String("channel", e.ChannelID))
+	h.Events.RaiseEndpoint(chat.EventEndpointDisabled, e.ChannelID, e.ID, disabledGone)
 }
 
 // jumps watches the counters of conversations, before any filter.

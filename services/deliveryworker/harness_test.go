@@ -16,6 +16,7 @@ import (
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/event"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/webhook"
@@ -83,6 +84,7 @@ type rig struct {
 	guard    *webhook.Guard
 	client   *webhook.Client
 	journal  *journalled
+	events   *event.Publisher
 	metrics  *prometheus.Registry
 	h        *handler
 	seq      uint64
@@ -102,6 +104,11 @@ func newRig(t testing.TB) *rig {
 	require.NoError(t, err)
 	t.Cleanup(r.client.Close)
 	r.registry = r.open()
+	r.events, err = event.New(event.Options{
+		Partitions: brokertest.Layout.Partitions, Broker: r.conn, Directory: r.registry, Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
+	})
+	require.NoError(t, err)
+	r.beside(r.events.Run)
 	_, _, err = r.registry.PutBot(t.Context(), chat.Bot{ID: "pizza", Kind: registry.BotEcho}, registry.Absent)
 	require.NoError(t, err)
 	_, err = r.registry.PutChannel(t.Context(), chat.Channel{ID: channel, BotID: "pizza"}, registry.Absent)
@@ -115,14 +122,19 @@ func (r *rig) open() *registry.Registry {
 	r.t.Helper()
 	reg, err := registry.Open(r.t.Context(), r.conn.JS, registry.Options{Sealer: r.sealer, NewSecret: webhook.NewSecret})
 	require.NoError(r.t, err)
+	r.beside(reg.Run)
+	return reg
+}
+
+// beside runs something until the test ends.
+func (r *rig) beside(run func(ctx context.Context) error) {
 	ctx, cancel := context.WithCancel(r.t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- reg.Run(ctx) }()
+	go func() { ended <- run(ctx) }()
 	r.t.Cleanup(func() {
 		cancel()
 		require.NoError(r.t, <-ended)
 	})
-	return reg
 }
 
 func (r *rig) options() Options {
@@ -132,7 +144,7 @@ func (r *rig) options() Options {
 		Open: func(ctx context.Context, p int) (lane.Store, error) {
 			return lane.NewJetStream(ctx, r.conn, chat.StageBot, p)
 		},
-		Directory: r.registry, Journal: r.journal, Client: r.client, Guard: r.guard, Log: zap.NewNop(), Metrics: r.metrics,
+		Directory: r.registry, Journal: r.journal, Events: r.events, Client: r.client, Guard: r.guard, Log: zap.NewNop(), Metrics: r.metrics,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/event"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
@@ -34,6 +35,12 @@ type Journal interface {
 	Delivery(d *chat.Delivery)
 }
 
+// Events tells who asked for it of what went wrong; it never blocks.
+type Events interface {
+	Raise(e event.Event)
+	RaiseEndpoint(kind, channelID, endpointID, reason string)
+}
+
 // Options are what a Service is made of. All but the bounds, Alone and Commands are required.
 type Options struct {
 	// DrainTimeout bounds the wait for attempts under way at the end; 0 means
@@ -52,6 +59,7 @@ type Options struct {
 	Graveyard lane.Graveyard
 	Directory Directory
 	Journal   Journal
+	Events    Events
 	Client    *webhook.Client
 	Guard     *webhook.Guard
 	Log       *zap.Logger
@@ -62,7 +70,7 @@ type Options struct {
 func (o *Options) Validate() error {
 	switch {
 	case o.Owner == nil, o.Open == nil, o.Marks == nil, o.Graveyard == nil, o.Directory == nil,
-		o.Journal == nil, o.Client == nil, o.Guard == nil, o.Log == nil, o.Metrics == nil:
+		o.Journal == nil, o.Events == nil, o.Client == nil, o.Guard == nil, o.Log == nil, o.Metrics == nil:
 		return errors.New("deliveryworker: a part is missing")
 	case o.DrainTimeout < 0, o.MaxRetryAfter < 0:
 		return errors.New("deliveryworker: a time must not be negative")

@@ -44,11 +44,7 @@ func (s *Service) testEndpoint(c echo.Context) error {
 	}
 	defer target.Close()
 	r := target.Request()
-	r.Header = r.Header.Clone()
-	if r.Header == nil {
-		r.Header = http.Header{}
-	}
-	r.Header.Set(webhook.HeaderEvent, chat.EventEndpointTest)
+	r.Event = chat.EventEndpointTest
 	r.Body = webhook.RenderBody(testConversation, e.VerifyToken, []byte(testMessage), 1, nil)
 	r.MessageID, r.Attempt = out.MessageID, 1
 	r.Timeout = min(cmp.Or(e.Timeout.Std(), webhook.DefaultTimeout), maxTestTime)

@@ -108,9 +108,13 @@ func TestConfigure(t *testing.T) {
 	require.Regexp(t, `(?m)^bot +pizza$`, good(t, env, "channel", "show", "shop"))
 
 	e := goodJSON[ops.Endpoint](t, env, "endpoint", "create", "crm", "--channel", "shop", "--url", "https://example.com/hook",
-		"--verify-token", "verify-me", "--event", "message", "--retry", "1s,1m30s", "--timeout", "5s", "--expire-after", "24h",
+		"--verify-token", "verify-me", "--event", "message,user_message", "--event", "delivery.failed", "--retry", "1s,1m30s", "--timeout", "5s", "--expire-after", "24h",
 		"--on-exhausted", "hold", "--max-in-flight", "7")
 	require.Regexp(t, "^whsec_", e.Secrets[0])
+	require.Equal(t, []string{"message", "user_message", "delivery.failed"}, e.Events)
+	wrong := parley(t, env, "", "endpoint", "update", "crm", "--event", "typing")
+	require.Equal(t, exitFailed, wrong.code)
+	require.Contains(t, wrong.stderr, `/events/0: "typing" is no event: use message, user_message, offload, delivery.failed, `)
 	require.Regexp(t, `signing secret +whsec_\S+  \(keep it`, good(t, env, "endpoint", "create", "--channel", "shop", "--url", "https://example.com/two"))
 
 	after := goodJSON[ops.Endpoint](t, env, "endpoint", "update", "crm", "--timeout", "9s", "--max-in-flight", "0")

@@ -12,12 +12,14 @@ import (
 	"github.com/parleyhq/parley/pkg/webhook"
 )
 
-// delivery is one bot message as a customer's endpoint gets it.
+// delivery is one bot message, or event, as a customer's endpoint gets it.
 type delivery struct {
 	ID             string // webhook-id
 	ConversationID string
 	Counter        uint64
 	Message        chat.Message
+	Event          string // empty where it is a bot's message
+	Data           string // the event's, as JSON
 	Intent         string
 	Verified       bool // the signature was checked and right
 	Attempt        string
@@ -96,6 +98,10 @@ func (c *customerEndpoint) check(header http.Header, body []byte) (*delivery, in
 		Message        chat.Message `json:"message"`
 		MessageCounter uint64       `json:"messageCounter"`
 		NLP            *chat.NLP    `json:"nlp"`
+
+		// Of an event.
+		Type string          `json:"type"`
+		Data json.RawMessage `json:"data"`
 	}
 	if err := json.Unmarshal(body, &in); err != nil {
 		return nil, http.StatusBadRequest, fmt.Errorf("the body is no bot message: %w", err)
@@ -108,6 +114,8 @@ func (c *customerEndpoint) check(header http.Header, body []byte) (*delivery, in
 		ConversationID: in.Recipient.ID,
 		Counter:        in.MessageCounter,
 		Message:        in.Message,
+		Event:          in.Type,
+		Data:           string(in.Data),
 		Verified:       c.verify != nil,
 		Attempt:        header.Get("Parley-Attempt"),
 		Replay:         header.Get("Parley-Replay"),

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/services/ops"
 )
 
@@ -39,7 +40,7 @@ func (f *endpointFlags) bind(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.in.URL, "url", "", "`URL` that bot messages are posted to")
 	flags.StringVar(&f.verifyToken, "verify-token", "", "`TOKEN` that is sent along in every body")
-	flags.StringSliceVar(&f.in.Events, "event", nil, "`EVENT` that is sent; may be repeated (default message)")
+	flags.StringSliceVar(&f.in.Events, "event", nil, "`EVENT` that is sent: "+strings.Join(chat.Events(), ", ")+"; may be repeated (default message)")
 	flags.StringSliceVar(&f.in.Retry, "retry", nil, "`DELAYS` between attempts, such as 1s,30s,5m")
 	flags.StringVar(&f.in.Timeout, "timeout", "", "`TIME` that one attempt may take, 1s to 60s (default 15s)")
 	flags.StringVar(&f.in.ExpireAfter, "expire-after", "", "`TIME` after which a message is not worth sending (default never)")

@@ -46,8 +46,10 @@ func TestCustomerEndpoint(t *testing.T) {
 		body   string
 		status int
 		said   string
+		event  string
 	}{
 		"good":                {signed: secret, body: helloBody, status: 200},
+		"event":               {signed: secret, body: `{"type":"offload","verifyToken":"v","data":{"a":1}}`, status: 200, event: `offload {"a":1}`},
 		"another secret":      {signed: other, body: helloBody, status: 401, said: "the signature is wrong"},
 		"no signature":        {body: helloBody, status: 401, said: "the signature is wrong"},
 		"body changed":        {signed: secret, body: helloBody, status: 401, said: "the signature is wrong", change: func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("{}")); r.ContentLength = 2 }},
@@ -82,6 +84,11 @@ func TestCustomerEndpoint(t *testing.T) {
 				return
 			}
 			require.Empty(t, said)
+			if tc.event != "" {
+				require.Len(t, got, 1)
+				require.Equal(t, tc.event, got[0].Event+" "+got[0].Data)
+				return
+			}
 			require.Equal(t, []*delivery{{
 				ID: "msg_1", ConversationID: "anna", Counter: 3, Message: chat.Message{Text: "hello"}, Intent: "greet", Verified: true, Attempt: "1",
 			}}, got)

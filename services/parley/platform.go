@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/parleyhq/parley/pkg/broker"
+	"github.com/parleyhq/parley/pkg/event"
 	"github.com/parleyhq/parley/pkg/journal"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/ledger"
@@ -37,6 +38,7 @@ type platform struct {
 	redis    ledger.Client
 	marks    ledger.Ledger
 	journal  *journal.Writer
+	events   *event.Publisher
 	admin    *telemetry.Admin
 	alone    lane.Alone
 	client   *webhook.Client // made by webhooks
@@ -76,7 +78,7 @@ func (p *platform) open(ctx context.Context) (err error) {
 	late := time.AfterFunc(f.startTimeout, func() { cancel(fmt.Errorf("not ready within --start-timeout %s", f.startTimeout)) })
 	defer late.Stop()
 	for _, open := range []func(context.Context) error{
-		p.openBroker, p.openRegistry, p.openRedis, p.openLedger, p.openJournal, p.openAdmin,
+		p.openBroker, p.openRegistry, p.openRedis, p.openLedger, p.openJournal, p.openEvents, p.openAdmin,
 	} {
 		if err := open(ctx); err != nil {
 			return err
@@ -248,6 +250,13 @@ func (p *platform) openLedger(ctx context.Context) error {
 
 func (p *platform) openJournal(context.Context) (err error) {
 	p.journal, err = journal.NewWriter(p.conn, journal.Options{Mode: journal.Mode(p.flags.journal)}, p.metrics)
+	return err
+}
+
+func (p *platform) openEvents(context.Context) (err error) {
+	p.events, err = event.New(event.Options{
+		Partitions: p.layout.Partitions, Broker: p.conn, Directory: p.registry, Log: p.log.Named("events"), Metrics: p.metrics,
+	})
 	return err
 }
 

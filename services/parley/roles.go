@@ -68,6 +68,7 @@ func runProcess(ctx context.Context, f *serviceFlags, roles []role, whenReady fu
 	base := []unit{
 		{"configuration", p.registry.Run},
 		{"journal", p.journal.Run},
+		{"events", p.events.Run},
 		{"admin server", p.admin.Run},
 		{"collector", tuneCollector},
 	}
@@ -141,7 +142,7 @@ func addBotWorker(ctx context.Context, p *process) error {
 	svc, err := botworker.New(botworker.Options{
 		Partitions: p.layout.Partitions, DrainTimeout: p.drainTimeout(),
 		Alone: &p.alone, Owner: owner, Open: p.opener(chat.StageUser), Commands: p.commands(chat.StageUser), Graveyard: letters, Sessions: sessions,
-		Publisher: p.conn, Directory: p.registry, Journal: p.journal, NewBot: bots.make,
+		Publisher: p.conn, Directory: p.registry, Journal: p.journal, Events: p.events, NewBot: bots.make,
 		Log: p.log.Named("bot-worker"), Metrics: p.metrics,
 	})
 	if err != nil {
@@ -168,7 +169,7 @@ func addDeliveryWorker(ctx context.Context, p *process) error {
 	svc, err := deliveryworker.New(deliveryworker.Options{
 		DrainTimeout: p.drainTimeout(),
 		Alone:        &p.alone, Owner: owner, Open: p.opener(chat.StageBot), Commands: p.commands(chat.StageBot), Marks: p.marks, Graveyard: letters,
-		Directory: p.registry, Journal: p.journal, Client: client, Guard: p.guard,
+		Directory: p.registry, Journal: p.journal, Events: p.events, Client: client, Guard: p.guard,
 		Log: p.log.Named("delivery-worker"), Metrics: p.metrics,
 	})
 	if err != nil {

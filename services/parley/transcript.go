@@ -67,13 +67,18 @@ func (t *transcript) Refused(reason string) error {
 	return t.write(t.style.red + "!! " + printable(reason) + t.style.reset + "\n")
 }
 
-// Bot prints a message of the bot with its counter and what is known of its
-// signature.
+// Bot prints a message of the bot with its counter, or an event, and what is
+// known of its signature.
 func (t *transcript) Bot(d *delivery) error {
 	s := t.style
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s%6s bot %s%s ", s.strong, fmt.Sprintf("#%d", d.Counter), s.bot, s.reset)
 	lines := t.lines(&d.Message)
+	if d.Event == "" {
+		fmt.Fprintf(&b, "%s%6s bot %s%s ", s.strong, fmt.Sprintf("#%d", d.Counter), s.bot, s.reset)
+	} else {
+		fmt.Fprintf(&b, "%s%10s %s%s ", s.strong, "event", s.bot, s.reset)
+		lines = []string{printable(d.Event), printable(d.Data)}
+	}
 	for i, line := range lines {
 		if i > 0 {
 			b.WriteString(margin + " ")
@@ -98,7 +103,10 @@ func (t *transcript) remarks(d *delivery) string {
 	if d.Verified {
 		mark = s.green + s.tick + " signature verified" + s.reset + s.dim
 	}
-	parts := []string{mark, "conversation " + printable(d.ConversationID)}
+	parts := []string{mark}
+	if d.Event == "" {
+		parts = append(parts, "conversation "+printable(d.ConversationID))
+	}
 	if d.Intent != "" {
 		parts = append(parts, "intent "+printable(d.Intent))
 	}

@@ -65,6 +65,15 @@ func TestTranscriptRemarks(t *testing.T) {
 		"!! no\n", out.String())
 }
 
+func TestTranscriptOfAnEvent(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, newTranscript(&out).Bot(&delivery{Event: "user_message", Data: "{\"a\":\"\x1b\"}", Attempt: "2", Verified: true}))
+	require.Equal(t, ""+
+		"     event < user_message\n"+
+		"             {\"a\":\"?\"}\n"+
+		"             * signature verified, attempt 2\n", out.String())
+}
+
 func TestTranscriptIsPlainWhereNoTerminalIs(t *testing.T) {
 	f, err := os.Create(t.TempDir() + "/out")
 	require.NoError(t, err)

@@ -73,13 +73,14 @@ func (d *Definition) chain(locale string) []string {
 type stepKind int
 
 const (
-	stepSay    stepKind = iota // sends message
-	stepAsk                    // sends ask's message and waits for the answer
-	stepSet                    // sets variables
-	stepUnless                 // goes to target unless condition is true
-	stepJump                   // goes to target
-	stepGoto                   // goes to dialog
-	stepLocale                 // changes the conversation's locale
+	stepSay     stepKind = iota // sends message
+	stepAsk                     // sends ask's message and waits for the answer
+	stepSet                     // sets variables
+	stepUnless                  // goes to target unless condition is true
+	stepJump                    // goes to target
+	stepGoto                    // goes to dialog
+	stepLocale                  // changes the conversation's locale
+	stepOffload                 // hands the conversation over to a human, with set as its details
 )
 
 // step is one instruction of a dialog. Conditions are compiled to jumps, so

@@ -201,6 +201,37 @@ func TestActions(t *testing.T) {
 	require.Empty(t, show(c.turn(chat.InputActions, chat.Actions{PauseBot: true})))
 }
 
+func TestOffload(t *testing.T) {
+	c := play(t, `
+intro: human
+not_understood: nothing
+variables: {amount: 2}
+dialogs:
+  human:
+    - A colleague will help you.
+    - offload: {queue: sales, order: {size: "{{ amount }}", note: "{{ amount }} pieces"}, user: "{{ user.firstName }}", huge: "{{ variable }}"}
+    - One moment.
+    - offload: {queue: again}
+  nothing:
+    - offload: {}
+`)
+	c.session.User = map[string]any{"firstName": "Ann"}
+	c.session.Variables = map[string]any{"variable": strings.Repeat("x", flow.MaxValue+1)}
+	c.intro()
+	got := c.last.Outputs
+	require.Len(t, got, 3)
+	require.Equal(t, []string{"", chat.EventOffload, ""}, []string{got[0].Event, got[1].Event, got[2].Event})
+	require.JSONEq(t, `{"queue":"sales","order":{"size":2,"note":"2 pieces"},"user":"Ann"}`, string(got[1].Details))
+	require.Nil(t, got[1].NLP)
+	require.Equal(t, "One moment.", got[2].Message.Text)
+	require.Len(t, c.warnings, 2)
+	require.Contains(t, c.warnings[0], `the offload's "huge" was left out`)
+	require.Contains(t, c.warnings[1], "another offload of the turn was left out")
+
+	c.say("hm")
+	require.Equal(t, []bot.Output{{Event: chat.EventOffload}}, c.last.Outputs)
+}
+
 func TestNotUnderstoodCounts(t *testing.T) {
 	c := play(t, `
 intro: a

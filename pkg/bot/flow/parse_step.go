@@ -16,11 +16,12 @@ func messageKeys() []string {
 // beside it.
 func stepKeys() map[string][]string {
 	return map[string][]string{
-		"ask":    append(messageKeys(), "into", "error", "tries", "fallback", "min", "max", "pattern", "choices", "check"),
-		"set":    nil,
-		"if":     {"then", "else"},
-		"goto":   nil,
-		"locale": nil,
+		"ask":     append(messageKeys(), "into", "error", "tries", "fallback", "min", "max", "pattern", "choices", "check"),
+		"set":     nil,
+		"if":      {"then", "else"},
+		"goto":    nil,
+		"locale":  nil,
+		"offload": nil,
 	}
 }
 
@@ -67,7 +68,7 @@ func (p *parsing) readStep(steps []step, n *yaml.Node, depth int) []step {
 		action = key
 	}
 	if action == "" {
-		f := p.fields(n, "a step", append(messageKeys(), "ask", "set", "if", "then", "else", "goto", "locale")...)
+		f := p.fields(n, "a step", append(messageKeys(), "ask", "set", "if", "then", "else", "goto", "locale", "offload")...)
 		return append(steps, p.say(n, p.readMessage(f)))
 	}
 	f := p.fields(n, "a step with "+action, append([]string{action}, stepKeys()[action]...)...)
@@ -80,9 +81,20 @@ func (p *parsing) readStep(steps []step, n *yaml.Node, depth int) []step {
 		return append(steps, step{kind: stepGoto, dialog: p.dialog(value, "goto")})
 	case "locale":
 		return append(steps, step{kind: stepLocale, locale: p.locale(value)})
+	case "offload":
+		return append(steps, step{kind: stepOffload, set: p.details(value)})
 	default:
 		return p.readIf(steps, f, depth)
 	}
+}
+
+// details reads what is told of an offload: names with values.
+func (p *parsing) details(n *yaml.Node) []assignment {
+	var list []assignment
+	for _, m := range p.pairs(n, "offload") {
+		list = append(list, assignment{name: m.key.Value, value: p.value(m.value, 0)})
+	}
+	return list
 }
 
 func (p *parsing) say(n *yaml.Node, m *message) step {

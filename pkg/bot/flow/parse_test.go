@@ -62,6 +62,8 @@ func TestParseSaysWhatToChange(t *testing.T) {
 		{"step empty", head + "    - {}\n", 7, 7, "the step does nothing"},
 		{"step unknown", head + "    - txt: a\n", 7, 7, `"txt" is unknown in a step`},
 		{"step null", head + "    - text:\n", 7, 0, "text must be a text, not nothing"},
+		{"offload", head + "    - offload: sales\n", 7, 16, "offload must be a mapping"},
+		{"offload with", head + "    - offload: {}\n      text: a\n", 8, 7, `"text" is unknown in a step with offload`},
 		{"two actions", head + "    - goto: welcome\n      set: {a: 1}\n", 8, 7, "set can't stand beside goto"},
 		{"action with message", head + "    - goto: welcome\n      text: a\n", 8, 7, `"text" is unknown in a step with goto`},
 		{"two messages", head + "    - text: a\n      image: http://a.b\n", 8, 14, "image can't stand beside text"},

@@ -26,7 +26,9 @@ type run struct {
 	env         map[string]any // vars, and what expressions have besides
 	chain       []string
 	state       state
-	outputs     []chat.Message
+	outputs     []bot.Output
+	messages    int // of outputs
+	offloaded   bool
 	nlp         *chat.NLP
 	warnings    []string
 	steps       int
@@ -143,6 +145,8 @@ func (r *run) execute(name string, at int) {
 		case stepLocale:
 			r.session.Locale = s.locale
 			r.language(s.locale)
+		case stepOffload:
+			r.offload(s.set)
 		}
 	}
 }
@@ -156,12 +160,36 @@ func (r *run) say(m *message) {
 		r.warn(fmt.Sprintf("a message of the dialog %s was left out: %v", r.state.Dialog, err))
 		return
 	}
-	if len(r.outputs) == MaxOutputs {
+	if r.messages == MaxOutputs {
 		r.warn(fmt.Sprintf("the turn has more than %d messages: the rest were left out", MaxOutputs))
 		return
 	}
 	for _, w := range out.Warnings() {
 		r.warn(w)
+	}
+	r.messages++
+	r.outputs = append(r.outputs, bot.Output{Message: out})
+}
+
+// offload hands the conversation over to a human, once a turn.
+func (r *run) offload(details []assignment) {
+	if r.offloaded {
+		r.warn("the conversation is handed over already: another offload of the turn was left out")
+		return
+	}
+	r.offloaded = true
+	said := map[string]any{}
+	for i := range details {
+		v, err := jsonValue(details[i].value.eval(r.eval))
+		if err != nil {
+			r.warn(fmt.Sprintf("the offload's %q was left out: %v", details[i].name, err))
+			continue
+		}
+		said[details[i].name] = v
+	}
+	out := bot.Output{Event: chat.EventOffload}
+	if len(said) > 0 {
+		out.Details, _ = json.Marshal(said) // jsonValue's are JSON
 	}
 	r.outputs = append(r.outputs, out)
 }
@@ -178,8 +206,11 @@ func (r *run) answer() (*bot.Answer, error) {
 	a := &bot.Answer{Session: r.session, Warnings: r.warnings}
 	a.Session.Dialog = dialog
 	a.Session.Variables = maps.Clone(r.vars)
-	for _, m := range r.outputs {
-		a.Outputs = append(a.Outputs, bot.Output{Message: m, NLP: r.nlp})
+	for _, out := range r.outputs {
+		if out.Event == "" {
+			out.NLP = r.nlp
+		}
+		a.Outputs = append(a.Outputs, out)
 	}
 	return a, nil
 }

@@ -230,25 +230,29 @@ func (x *UserMessage) GetExpiresAtMs() int64 {
 	return 0
 }
 
-// BotMessage is one message of a bot on its way to the channel's endpoints
-// (stream BOT_<partition>).
+// BotMessage is one message of a bot, or an event, on its way to the channel's
+// endpoints (stream BOT_<partition>).
 type BotMessage struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Id             string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	ChannelId      string                 `protobuf:"bytes,2,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
 	ConversationId string                 `protobuf:"bytes,3,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	BotId          string                 `protobuf:"bytes,4,opt,name=bot_id,json=botId,proto3" json:"bot_id,omitempty"`
-	// epoch and counter are the message's place in its conversation.
+	// epoch and counter are the message's place in its conversation; an event
+	// has the counter of the message before it.
 	Epoch   uint64 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Counter uint64 `protobuf:"varint,6,opt,name=counter,proto3" json:"counter,omitempty"`
-	// input_id and input_at_ms name the user message that it answers.
+	// input_id and input_at_ms name the user message that it answers. The time
+	// of an event is above those of all before it in the conversation, so it may
+	// be some milliseconds later.
 	InputId        string `protobuf:"bytes,7,opt,name=input_id,json=inputId,proto3" json:"input_id,omitempty"`
 	InputAtMs      int64  `protobuf:"varint,8,opt,name=input_at_ms,json=inputAtMs,proto3" json:"input_at_ms,omitempty"`
 	CreatedAtMs    int64  `protobuf:"varint,9,opt,name=created_at_ms,json=createdAtMs,proto3" json:"created_at_ms,omitempty"`
 	ConfigRevision uint64 `protobuf:"varint,10,opt,name=config_revision,json=configRevision,proto3" json:"config_revision,omitempty"`
 	// event is what endpoints filter by; "message" for a bot's message.
 	Event string `protobuf:"bytes,11,opt,name=event,proto3" json:"event,omitempty"`
-	// message is the JSON of the contract's "message" field.
+	// message is the JSON of the contract's "message" field; of another event
+	// that of its "data" field.
 	Message []byte `protobuf:"bytes,12,opt,name=message,proto3" json:"message,omitempty"`
 	// nlp is the JSON of the contract's "nlp" field; empty when there is none.
 	Nlp         []byte `protobuf:"bytes,13,opt,name=nlp,proto3" json:"nlp,omitempty"`
@@ -1046,7 +1050,10 @@ type Session struct {
 	User   []byte `protobuf:"bytes,12,opt,name=user,proto3" json:"user,omitempty"`
 	Locale string `protobuf:"bytes,13,opt,name=locale,proto3" json:"locale,omitempty"`
 	// paused says that a human has taken over: inputs run no bot.
-	Paused        bool `protobuf:"varint,14,opt,name=paused,proto3" json:"paused,omitempty"`
+	Paused bool `protobuf:"varint,14,opt,name=paused,proto3" json:"paused,omitempty"`
+	// last_place_ms is the highest time that a message or event of the
+	// conversation has in its place, where it is above last_input_ms.
+	LastPlaceMs   int64 `protobuf:"varint,15,opt,name=last_place_ms,json=lastPlaceMs,proto3" json:"last_place_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1179,6 +1186,13 @@ func (x *Session) GetPaused() bool {
 	return false
 }
 
+func (x *Session) GetLastPlaceMs() int64 {
+	if x != nil {
+		return x.LastPlaceMs
+	}
+	return 0
+}
+
 var File_parley_v1_envelope_proto protoreflect.FileDescriptor
 
 const file_parley_v1_envelope_proto_rawDesc = "" +
@@ -1282,7 +1296,7 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\battempts\x18\x05 \x03(\v2\x12.parley.v1.AttemptR\battempts\x12\x12\n" +
 	"\x04held\x18\x06 \x01(\bR\x04held\x12\x19\n" +
 	"\bgiven_up\x18\a \x01(\tR\agivenUp\x12\x14\n" +
-	"\x05asked\x18\b \x01(\bR\x05asked\"\xb8\x03\n" +
+	"\x05asked\x18\b \x01(\bR\x05asked\"\xdc\x03\n" +
 	"\aSession\x12\x1d\n" +
 	"\n" +
 	"channel_id\x18\x01 \x01(\tR\tchannelId\x12'\n" +
@@ -1300,7 +1314,8 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\tvariables\x18\v \x01(\fR\tvariables\x12\x12\n" +
 	"\x04user\x18\f \x01(\fR\x04user\x12\x16\n" +
 	"\x06locale\x18\r \x01(\tR\x06locale\x12\x16\n" +
-	"\x06paused\x18\x0e \x01(\bR\x06paused*\xb1\x01\n" +
+	"\x06paused\x18\x0e \x01(\bR\x06paused\x12\"\n" +
+	"\rlast_place_ms\x18\x0f \x01(\x03R\vlastPlaceMs*\xb1\x01\n" +
 	"\tInputKind\x12\x1a\n" +
 	"\x16INPUT_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fINPUT_KIND_TEXT\x10\x01\x12\x17\n" +
