@@ -71,6 +71,17 @@ type Session struct {
 	Paused         bool
 }
 
+// Supersedes reports whether a later input than m's has been processed; where a
+// session can't tell, it has not. The times alone tell across sessions that were
+// lost. Within one millisecond, where no time tells, it takes the same session,
+// which has come as far as m, and another input than m's.
+func (s *Session) Supersedes(m *BotMessage) bool {
+	if s.LastInputAt != m.Ordinal.InputAt {
+		return s.LastInputAt > m.Ordinal.InputAt
+	}
+	return s.Epoch == m.Ordinal.Epoch && s.Counter >= m.Ordinal.Counter && s.LastInputID != m.InputID
+}
+
 // Outcome is what became of a message at a destination.
 type Outcome string
 
@@ -108,4 +119,11 @@ type Delivery struct {
 	AttemptNumber  int
 	Attempt        *Attempt // nil where nothing was sent
 	Outcome        Outcome
+	Reason         string // why it expired; empty for any other outcome
 }
+
+// Why bot messages expire.
+const (
+	ExpiredByTime     = "time"       // expireAfter, the message's or the endpoint's
+	ExpiredSuperseded = "superseded" // a later user message has been processed
+)

@@ -397,7 +397,7 @@ func full(t *testing.T) chat.Endpoint {
 		},
 		TLS:    &chat.TLS{ClientCert: cert, ClientKey: chat.Secret(key), CA: webhooktest.NewAuthority(t).PEM()},
 		Events: []string{chat.EventMessage}, Retry: []chat.Duration{chat.Duration(time.Second)}, Timeout: chat.Duration(time.Second),
-		ExpireAfter: chat.Duration(time.Hour), OnExhausted: registry.OnExhaustedHold, MaxInFlight: 3, Disabled: "moving", Paused: "counting",
+		ExpireAfter: chat.Duration(time.Hour), Supersede: true, OnExhausted: registry.OnExhaustedHold, MaxInFlight: 3, Disabled: "moving", Paused: "counting",
 	}
 }
 

@@ -20,6 +20,11 @@ import (
 // reasonEndpointRemoved is why the delivery stage gives a message up at once.
 const reasonEndpointRemoved = "endpoint_removed"
 
+// sessionTimeout bounds the look at a session: it holds a place at the endpoint.
+const sessionTimeout = 2 * time.Second
+
+var errSessionTimeout = errors.New("the session could not be read within " + sessionTimeout.String())
+
 // disabledGone is why an endpoint that answered 410 is disabled.
 const disabledGone = "answered 410 Gone"
 
@@ -66,11 +71,11 @@ func (h *handler) Route(ctx context.Context, m *lane.Message) ([]lane.Target, er
 		if e.Wants(bm.Event) {
 			targets = append(targets, target(bm, key, e.ID))
 		} else {
-			h.ended(bm, e.ID, 0, nil, chat.OutcomeFiltered)
+			h.ended(bm, &chat.Delivery{EndpointID: e.ID, Outcome: chat.OutcomeFiltered})
 		}
 	}
 	if len(endpoints) == 0 {
-		h.ended(bm, "", 0, nil, chat.OutcomeUnrouted)
+		h.ended(bm, &chat.Delivery{Outcome: chat.OutcomeUnrouted})
 	}
 	return targets, nil
 }
@@ -88,7 +93,7 @@ func target(bm *chat.BotMessage, key chat.ConversationKey, endpoint string) lane
 	return lane.Target{
 		Lane: lane.ID{Group: endpoint, Key: key}, Place: bm.Ordinal,
 		ChannelID: bm.ChannelID, ConversationID: bm.ConversationID, MessageID: bm.ID, Counter: bm.Ordinal.Counter,
-		Created: bm.CreatedAt, Expires: bm.ExpiresAt,
+		Created: bm.CreatedAt, Expires: bm.ExpiresAt, Supersede: bm.Supersede,
 		Content: bm,
 	}
 }
@@ -113,19 +118,43 @@ func (h *handler) Paused(string) string { return "" }
 
 // Ended implements lane.Handler.
 func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
-	h.ended(messageOf(t), t.Destination, t.Number, a, outcome)
+	d := &chat.Delivery{EndpointID: t.Destination, AttemptNumber: t.Number, Attempt: a, Outcome: outcome}
+	if outcome == chat.OutcomeExpired {
+		d.Reason = chat.ExpiredByTime
+		if t.Superseded {
+			d.Reason = chat.ExpiredSuperseded
+		}
+		h.metrics.expired[d.Reason].Inc()
+	}
+	h.ended(messageOf(t), d)
 }
 
-func (h *handler) ended(bm *chat.BotMessage, endpoint string, number int, a *chat.Attempt, outcome chat.Outcome) {
-	h.metrics.outcomes[outcome].Inc()
-	h.Journal.Delivery(&chat.Delivery{
-		At: time.Now(), ChannelID: bm.ChannelID, ConversationID: bm.ConversationID, MessageID: bm.ID,
-		EndpointID: endpoint, Ordinal: bm.Ordinal, AttemptNumber: number, Attempt: a, Outcome: outcome,
-	})
+// ended counts and journals what became of a message.
+func (h *handler) ended(bm *chat.BotMessage, d *chat.Delivery) {
+	h.metrics.outcomes[d.Outcome].Inc()
+	d.At, d.ChannelID, d.ConversationID = time.Now(), bm.ChannelID, bm.ConversationID
+	d.MessageID, d.Ordinal = bm.ID, bm.Ordinal
+	h.Journal.Delivery(d)
 }
 
 // Expire implements lane.Handler: the marks know what was delivered.
 func (h *handler) Expire(context.Context, *lane.Task) lane.Verdict { return lane.Expired() }
+
+// Superseded implements lane.Handler: the session knows how far its conversation
+// has come.
+func (h *handler) Superseded(ctx context.Context, t *lane.Task) bool {
+	limited, cancel := context.WithTimeoutCause(ctx, sessionTimeout, errSessionTimeout)
+	defer cancel()
+	rec, _, err := h.Sessions.Load(limited, t.Lane.Key)
+	if err != nil {
+		if ctx.Err() == nil {
+			h.metrics.unknown.Inc()
+			h.Log.Warn("whether a message is superseded can't be found out: it is sent", zap.String("message", t.MessageID), zap.Error(err))
+		}
+		return false
+	}
+	return rec != nil && rec.Supersedes(messageOf(t))
+}
 
 // Handle implements lane.Handler: one POST.
 func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {

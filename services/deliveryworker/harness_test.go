@@ -18,6 +18,7 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/webhook"
 	"github.com/parleyhq/parley/pkg/wire"
 )
@@ -82,6 +83,8 @@ type rig struct {
 	sealer   *registry.Sealer
 	guard    *webhook.Guard
 	client   *webhook.Client
+	sessions *session.Store
+	lost     Sessions // in their place, where it is set
 	journal  *journalled
 	metrics  *prometheus.Registry
 	h        *handler
@@ -102,6 +105,8 @@ func newRig(t testing.TB) *rig {
 	require.NoError(t, err)
 	t.Cleanup(r.client.Close)
 	r.registry = r.open()
+	r.sessions, err = session.New(t.Context(), r.conn, brokertest.Layout.Partitions)
+	require.NoError(t, err)
 	_, err = r.registry.PutBot(t.Context(), chat.Bot{ID: "pizza", Kind: registry.BotEcho}, registry.Absent)
 	require.NoError(t, err)
 	_, err = r.registry.PutChannel(t.Context(), chat.Channel{ID: channel, BotID: "pizza"}, registry.Absent)
@@ -127,12 +132,16 @@ func (r *rig) open() *registry.Registry {
 
 func (r *rig) options() Options {
 	r.metrics = prometheus.NewRegistry()
+	var sessions Sessions = r.sessions
+	if r.lost != nil {
+		sessions = r.lost
+	}
 	return Options{
 		MaxRetryAfter: time.Hour,
 		Open: func(ctx context.Context, p int) (lane.Store, error) {
 			return lane.NewJetStream(ctx, r.conn, chat.StageBot, p)
 		},
-		Directory: r.registry, Journal: r.journal, Client: r.client, Guard: r.guard, Log: zap.NewNop(), Metrics: r.metrics,
+		Directory: r.registry, Sessions: sessions, Journal: r.journal, Client: r.client, Guard: r.guard, Log: zap.NewNop(), Metrics: r.metrics,
 	}
 }
 
