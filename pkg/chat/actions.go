@@ -12,7 +12,7 @@ const MaxSendMessages = 20
 
 // DecodeActions reads the body of actions on a conversation from outside: any
 // of sendMessages, nextDialogstate, sessionData, pauseBot, resumeBot, and where
-// they are given the channel's id and expireAfter. Unknown fields are ignored. Any error is a
+// they are given the channel's id, expireAfter and supersede. Unknown fields are ignored. Any error is a
 // *ValidationError.
 func DecodeActions(body []byte) (actions *Actions, channelID string, err error) {
 	var p Problems
@@ -36,6 +36,8 @@ func DecodeActions(body []byte) (actions *Actions, channelID string, err error) 
 			actions.ResumeBot = v.boolean(at, &p)
 		case "expireAfter":
 			actions.ExpireAfter = decodeExpireAfter(v, at, &p)
+		case "supersede":
+			actions.Supersede = v.boolean(at, &p)
 		case "channel":
 			channelID = decodeChannel(v, at, &p)
 		}

@@ -35,6 +35,7 @@ type Incoming struct {
 	User           json.RawMessage // a compact JSON object, or nil
 	Locale         string
 	ExpireAfter    time.Duration // 0: never
+	Supersede      bool          // a later message drops what still waits of its answers
 }
 
 // DecodeInput reads a user message in the v1 form (DESIGN, section 4). Fields
@@ -63,6 +64,8 @@ func DecodeInput(body []byte) (*Incoming, error) {
 			in.Locale = decodeLocale(v, "/locale", &p)
 		case "expireAfter":
 			in.ExpireAfter = decodeExpireAfter(v, "/expireAfter", &p)
+		case "supersede":
+			in.Supersede = v.boolean("/supersede", &p)
 		}
 	})
 	in.ConversationID = decodeConversation(id, user, &p)

@@ -84,6 +84,7 @@ func TestDecodeInputSaysWhatToChange(t *testing.T) {
 		{"locale type", `{"conversationId":"a","locale":true,"message":` + text + `}`, "/locale", "must be a string, not a boolean"},
 		{"expires at once", `{"conversationId":"a","expireAfter":0,"message":` + text + `}`, "/expireAfter", "between 1 and 2.592e+06"},
 		{"expires late", `{"conversationId":"a","expireAfter":2592001,"message":` + text + `}`, "/expireAfter", "between"},
+		{"supersede type", `{"conversationId":"a","supersede":1,"message":` + text + `}`, "/supersede", "must be a boolean, not a number"},
 		{"expiry type", `{"conversationId":"a","expireAfter":"60s","message":` + text + `}`, "/expireAfter", "must be a number, not a string"},
 		{"no message", `{"conversationId":"a"}`, "/message", "is missing"},
 		{"message no object", body(`"hi"`), "/message", "must be an object, not a string"},
@@ -208,15 +209,16 @@ func TestDecodeLegacySaysWhatToChange(t *testing.T) {
 }
 
 func TestDecodeActions(t *testing.T) {
-	a, channel, err := chat.DecodeActions([]byte(`{"sendMessages":[{"text":"hi"}],"nextDialogstate":"d","sessionData":{"a": 1},"pauseBot":true,"channel":"web","expireAfter":1.5,"x":1}`))
+	a, channel, err := chat.DecodeActions([]byte(`{"sendMessages":[{"text":"hi"}],"nextDialogstate":"d","sessionData":{"a": 1},"pauseBot":true,"channel":"web","expireAfter":1.5,"supersede":true,"x":1}`))
 	require.NoError(t, err)
 	require.Equal(t, "web", channel)
-	require.Equal(t, &chat.Actions{SendMessages: []chat.Message{{Text: "hi"}}, NextDialogstate: "d", SessionData: []byte(`{"a":1}`), PauseBot: true, ExpireAfter: 1500 * time.Millisecond}, a)
+	require.Equal(t, &chat.Actions{SendMessages: []chat.Message{{Text: "hi"}}, NextDialogstate: "d", SessionData: []byte(`{"a":1}`), PauseBot: true, ExpireAfter: 1500 * time.Millisecond, Supersede: true}, a)
 
 	for _, tc := range []struct{ name, body, pointer, detail string }{
 		{"not JSON", `x`, "", "not JSON"},
 		{"no object", `[]`, "", "must be an object"},
 		{"nothing", `{"pauseBot":false}`, "", "asks for nothing"},
+		{"only supersedes", `{"supersede":true}`, "", "asks for nothing"},
 		{"only expires", `{"expireAfter":60}`, "", "asks for nothing"},
 		{"expiry", `{"pauseBot":true,"expireAfter":-1}`, "/expireAfter", "between"},
 		{"both", `{"pauseBot":true,"resumeBot":true}`, "/resumeBot", "one of the two"},

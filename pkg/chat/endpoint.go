@@ -18,6 +18,9 @@ type Endpoint struct {
 	// ExpireAfter is how long after its creation a message is worth sending;
 	// 0 means for ever.
 	ExpireAfter Duration `json:"expireAfter,omitempty"`
+	// Supersede drops a message that still waits when a later user message of its
+	// conversation has been processed, answered or not.
+	Supersede bool `json:"supersede,omitempty"`
 	// OnExhausted is "skip" (the default: the message becomes a dead letter
 	// and the lane goes on) or "hold" (the lane waits for an operator).
 	OnExhausted string `json:"onExhausted,omitempty"`

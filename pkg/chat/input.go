@@ -27,6 +27,7 @@ type UserMessage struct {
 	ConversationID string
 	AcceptedAt     time.Time // to the millisecond
 	ExpiresAt      time.Time // to the millisecond; zero: never
+	Supersede      bool      // its answers are of no use once a later one has been processed
 	ConfigRevision uint64
 	Input          Input
 	SessionData    json.RawMessage // JSON object, or nil
@@ -83,6 +84,7 @@ type Actions struct {
 	SessionData     json.RawMessage `json:"sessionData,omitempty"`
 	PauseBot        bool            `json:"pauseBot,omitempty"`
 	ResumeBot       bool            `json:"resumeBot,omitempty"`
-	// ExpireAfter is the message's, not the bot's: 0 means never.
+	// ExpireAfter and Supersede are the message's, not the bot's: 0 means never.
 	ExpireAfter time.Duration `json:"-"`
+	Supersede   bool          `json:"-"`
 }

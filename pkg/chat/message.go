@@ -16,6 +16,7 @@ type BotMessage struct {
 	InputID        string
 	CreatedAt      time.Time
 	ExpiresAt      time.Time // its input's; zero: never
+	Supersede      bool      // its input's
 	ConfigRevision uint64
 	Event          string
 	Message        json.RawMessage // a Message; of an event what it tells

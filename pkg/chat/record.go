@@ -72,6 +72,24 @@ type Session struct {
 	Paused         bool
 }
 
+// Supersedes reports whether a later input than m's has been processed; where a
+// session can't tell, it has not. The times alone tell across sessions that were
+// lost. Where no time tells, it takes the same session, which has come as far as
+// m. Events are never superseded: they say what has happened.
+func (s *Session) Supersedes(m *BotMessage) bool {
+	switch at := max(s.LastInputAt, s.LastPlaceAt); {
+	case m.Event != EventMessage:
+		return false
+	case s.LastInputAt > m.Ordinal.InputAt:
+		return true
+	case s.LastInputID == m.InputID: // its own turn, which may have had an event after it
+		return false
+	case at != m.Ordinal.InputAt:
+		return at > m.Ordinal.InputAt
+	}
+	return s.Epoch == m.Ordinal.Epoch && s.Counter >= m.Ordinal.Counter
+}
+
 // Outcome is what became of a message at a destination.
 type Outcome string
 
@@ -111,4 +129,11 @@ type Delivery struct {
 	AttemptNumber  int
 	Attempt        *Attempt // nil where nothing was sent
 	Outcome        Outcome
+	Reason         string // why it expired; empty for any other outcome
 }
+
+// Why bot messages expire.
+const (
+	ExpiredByTime     = "time"       // expireAfter, the message's or the endpoint's
+	ExpiredSuperseded = "superseded" // a later user message has been processed
+)

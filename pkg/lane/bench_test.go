@@ -93,6 +93,7 @@ func (*benchStage) Policy(string) lane.Policy                              { ret
 func (*benchStage) Paused(string) string                                   { return "" }
 func (*benchStage) Handle(context.Context, *lane.Task) lane.Verdict        { return lane.Done() }
 func (*benchStage) Expire(context.Context, *lane.Task) lane.Verdict        { return lane.Expired() }
+func (*benchStage) Superseded(context.Context, *lane.Task) bool            { return false }
 func (*benchStage) Restore(*lane.Message, string) (t lane.Target, _ error) { return t, nil }
 
 func (*benchStage) Load(context.Context, string) (mark chat.Ordinal, ok bool, _ error) {

@@ -103,6 +103,11 @@ func New(o Options, h Handler) *Engine {
 // Run works on the partitions that the owner hands out, until ctx ends.
 func (e *Engine) Run(ctx context.Context, owner partition.Owner) error {
 	defer e.hands.close()
+	tidying, stop := context.WithCancel(ctx)
+	var tidy sync.WaitGroup
+	tidy.Go(func() { e.forgetDestinations(tidying) })
+	defer tidy.Wait()
+	defer stop()
 	return owner.Run(ctx, e.hold)
 }
 

@@ -36,18 +36,25 @@ type handler struct {
 	script map[string]func(t *lane.Task) lane.Verdict
 	policy map[string]lane.Policy
 	paused map[string]string
+	age    map[string]time.Duration // endpoint → how old its messages are when they come
 	lasts  map[string]time.Duration // endpoint → how long its messages do, by themselves
-	seen   map[string][]uint64      // lane → places handled with Done, in order
-	tries  map[string]int
-	ended  map[chat.Outcome]int
-	failed []int // status of each attempt that was reported and had one
-	change chan struct{}
-	expire func(*lane.Task) lane.Verdict // nil: it has expired
+	// past is where a conversation has come to: what is below is superseded; asked
+	// is how often that was asked.
+	past       map[string]uint64
+	asked      int
+	superseded []uint64            // places that ended so
+	seen       map[string][]uint64 // lane → places handled with Done, in order
+	tries      map[string]int
+	ended      map[chat.Outcome]int
+	failed     []int // status of each attempt that was reported and had one
+	change     chan struct{}
+	expire     func(*lane.Task) lane.Verdict // nil: it has expired
 }
 
 func newHandler() *handler {
 	return &handler{
 		script: map[string]func(*lane.Task) lane.Verdict{}, policy: map[string]lane.Policy{}, lasts: map[string]time.Duration{}, paused: map[string]string{},
+		past: map[string]uint64{}, age: map[string]time.Duration{},
 		seen: map[string][]uint64{}, tries: map[string]int{}, ended: map[chat.Outcome]int{},
 		change: make(chan struct{}),
 	}
@@ -105,7 +112,7 @@ func (h *handler) target(m *lane.Message, group, rest string) (lane.Target, erro
 		expires = m.Time.Add(lasts)
 	}
 	return lane.Target{
-		Created: m.Time, Expires: expires,
+		Created: m.Time.Add(-h.age[group]), Expires: expires,
 		Lane: lane.ID{Group: group, Key: chat.KeyOf("c", conv)}, Place: chat.Ordinal{Epoch: 1, Counter: n},
 		ChannelID: "c", ConversationID: conv, Counter: n,
 		MessageID: chat.NewMessageID(time.UnixMilli(1), chat.KeyOf("c", conv), n),
@@ -137,6 +144,13 @@ func (h *handler) Expire(_ context.Context, t *lane.Task) lane.Verdict {
 	return lane.Expired()
 }
 
+func (h *handler) Superseded(_ context.Context, t *lane.Task) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asked++
+	return t.Place.Counter < h.past[t.ConversationID]
+}
+
 func (h *handler) Ended(t *lane.Task, a *chat.Attempt, o chat.Outcome) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -148,6 +162,9 @@ func (h *handler) Ended(t *lane.Task, a *chat.Attempt, o chat.Outcome) {
 		h.seen[name] = append(h.seen[name], t.Place.Counter)
 	}
 	h.ended[o]++
+	if t.Superseded {
+		h.superseded = append(h.superseded, t.Place.Counter)
+	}
 	close(h.change)
 	h.change = make(chan struct{})
 }

@@ -135,3 +135,99 @@ func (r *rig) awaitParked(endpoint, conv string, n uint64) {
 		return err == nil && info.State.Subjects[subject] == n
 	}, 20*time.Second, 5*time.Millisecond)
 }
+
+// TestSuperseded: a message that waits ends when its conversation has gone on,
+// wherever it waits, and only where that is asked for.
+func TestSuperseded(t *testing.T) {
+	hourly := retry.Schedule{time.Hour}
+	for name, c := range map[string]struct {
+		policy lane.Policy
+		script func(*lane.Task) lane.Verdict
+		tries  int // before the conversation goes on
+	}{
+		"before its next attempt": {policy: lane.Policy{Schedule: retry.Schedule{soon, time.Hour}, Supersede: true}, script: fails, tries: 1},
+		"while its lane is held":  {policy: lane.Policy{Schedule: quick[:1], Hold: true, Supersede: true}, script: fails, tries: 2},
+		"while closed":            {policy: lane.Policy{Schedule: hourly, Closed: "paused", Supersede: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withEachSource(t, func(r *rig) {
+				r.handler.policy["e"], r.handler.script["e"] = c.policy, c.script
+				r.start()
+				r.publish("e", "a", 1)
+				r.publish("e", "a", 2)
+				r.handler.await(r.t, func() bool { return r.handler.tries["e a"] >= c.tries })
+				r.awaitParked("e", "a", 2)
+				r.handler.goOn("a", 3)
+				r.wakeUntil("e", func() bool { return len(r.handler.superseded) == 2 })
+				require.Equal(r.t, upTo(2), r.handler.superseded)
+				require.Equal(r.t, 2, r.handler.ended[chat.OutcomeExpired])
+				require.Equal(r.t, c.tries, r.handler.tries["e a"])
+				require.Empty(r.t, r.memory.letters)
+				r.requireEmpty()
+			})
+		})
+	}
+}
+
+// TestFirstAttemptAsksNothing: what is sent as it comes is not asked about, nor is
+// a replay or what nobody wants to be superseded, however long it waits.
+func TestFirstAttemptAsksNothing(t *testing.T) {
+	withEachSource(t, func(r *rig) {
+		r.handler.policy["at-once"] = lane.Policy{Schedule: quick, Supersede: true}
+		r.handler.policy["never"] = lane.Policy{Schedule: retry.Schedule{time.Millisecond, time.Hour}}
+		failed := false
+		r.handler.script["never"] = func(*lane.Task) lane.Verdict {
+			if failed = !failed; failed {
+				return fails(nil)
+			}
+			return lane.Done()
+		}
+		r.handler.past["a"] = 100
+		r.handler.age["at-once"] = -time.Hour // however slow the machine is
+		r.start()
+		for i := range 3 {
+			r.publish("never", "b", i+1)
+			r.publish("at-once", "a", i+1)
+			r.handler.await(r.t, func() bool { return r.handler.ended[chat.OutcomeDelivered] == 2*(i+1) })
+		}
+		require.Zero(r.t, r.handler.asked)
+		require.Zero(r.t, r.handler.ended[chat.OutcomeExpired])
+		r.requireEmpty()
+	})
+}
+
+// TestSupersededBeforeALateFirstAttempt: what stood behind others for long has
+// waited too, though it was never parked.
+func TestSupersededBeforeALateFirstAttempt(t *testing.T) {
+	withEachSource(t, func(r *rig) {
+		r.handler.policy["e"] = lane.Policy{Schedule: quick, Supersede: true}
+		r.handler.age["e"] = time.Hour
+		r.handler.past["a"] = 2
+		r.start()
+		r.publish("e", "a", 1)
+		r.publish("e", "a", 2)
+		r.handler.await(r.t, func() bool { return r.handler.ended[chat.OutcomeDelivered] == 1 })
+		require.Equal(r.t, upTo(1), r.handler.superseded)
+		require.Equal(r.t, []uint64{2}, r.handler.seen["e a"])
+		r.requireEmpty()
+	})
+}
+
+// goOn takes a conversation on to a place.
+func (h *handler) goOn(conv string, place uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.past[conv] = place
+}
+
+// wakeUntil wakes a destination's lanes until the handler has seen what the
+// condition asks for: one that is woken before it waits looks only at the next poll.
+func (r *rig) wakeUntil(destination string, condition func() bool) {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool {
+		r.engine.Wake(destination)
+		r.handler.mu.Lock()
+		defer r.handler.mu.Unlock()
+		return condition()
+	}, 20*time.Second, 10*time.Millisecond)
+}

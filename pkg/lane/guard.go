@@ -16,7 +16,7 @@ const closedByPanic = "its policy panicked"
 // guarded is a handler whose panics cost a message, or a while, and never the
 // process. A panic in Route or Restore is their error, in Handle and Expire a verdict. A
 // destination whose Policy panics is closed, and so is a group whose Paused does; a group whose Destination panics is
-// its own; what Ended would have done is logged.
+// its own; a message whose Superseded panics is not; what Ended would have done is logged.
 type guarded struct {
 	Handler
 	log *zap.Logger
@@ -101,6 +101,17 @@ func (g guarded) Expire(ctx context.Context, t *Task) (v Verdict) {
 		}
 	}()
 	return g.Handler.Expire(ctx, t)
+}
+
+// Superseded implements Handler.
+func (g guarded) Superseded(ctx context.Context, t *Task) (yes bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			g.caught("Superseded", p)
+			yes = false
+		}
+	}()
+	return g.Handler.Superseded(ctx, t)
 }
 
 // Ended implements Handler.

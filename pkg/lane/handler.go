@@ -32,6 +32,10 @@ type Handler interface {
 	// Expire ends a message whose time is up without an attempt, also while its
 	// destination is closed: Expired, Done where it was handled before, or Stall.
 	Expire(ctx context.Context, t *Task) Verdict
+	// Superseded reports whether a message is of no use since its conversation has
+	// gone on. It is asked only of one that has waited and that may be superseded;
+	// what can't be found out is not. One that is ends by Expire.
+	Superseded(ctx context.Context, t *Task) bool
 	// Ended is told of every attempt's outcome and of every message's end, once
 	// that is durable. It must not block.
 	Ended(t *Task, a *chat.Attempt, outcome chat.Outcome)
@@ -70,6 +74,8 @@ type Target struct {
 	// worth no attempt after Expires, zero: it always is.
 	Created time.Time
 	Expires time.Time
+	// Supersede says that the message may be superseded, whatever the policy says.
+	Supersede bool
 	// Content is whatever the handler wants to find again in Handle.
 	Content any
 }
@@ -83,6 +89,8 @@ type Policy struct {
 	// ExpireAfter is how long after its creation a message is worth an attempt;
 	// 0: for ever.
 	ExpireAfter time.Duration
+	// Supersede says that messages may be superseded.
+	Supersede bool
 	// MaxInFlight is how many lanes may be at work at once.
 	MaxInFlight int
 	// Closed is why the destination gets nothing now; empty when it is open.
@@ -115,7 +123,9 @@ type Task struct {
 	// ReasonWaited, where the policy has a LastWord: Done ends the message as
 	// failed in place of the dead letter; Stall is asked again.
 	GivenUp string
+	// Superseded is why it ends; else its time is up where it has no attempt.
+	Superseded bool
 
-	over   bool          // its time is up
+	over   bool          // its time is up, or it is superseded
 	failed *chat.Attempt // once it has failed
 }

@@ -69,6 +69,8 @@ type item struct {
 	// ends is when the message's time is up by the policy that it was looked at
 	// with last; zero: never.
 	ends time.Time
+	// superseded says so at its latest turn.
+	superseded bool
 	// appended is made when the lane is parked while this message may be under
 	// way, and closed when it has its place.
 	appended    chan struct{}

@@ -124,6 +124,18 @@ func (l *life) Expire(_ context.Context, t *lane.Task) lane.Verdict {
 	return lane.Expired()
 }
 
+// Superseded implements lane.Handler.
+func (l *life) Superseded(_ context.Context, t *lane.Task) bool {
+	l.maybePanic()
+	w := l.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if t.Message.Replay != "" {
+		w.violated(t.Lane, "a replay may be superseded")
+	}
+	return w.rng.IntN(4) == 0
+}
+
 // Handle implements lane.Handler: one attempt, with every outcome there is.
 func (l *life) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 	w := l.world

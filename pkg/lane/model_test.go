@@ -194,6 +194,7 @@ func (w *world) change(l *life) {
 		w.pause(group, w.rng.IntN(2) == 0)
 	case 9:
 		p.ExpireAfter = pick(w.rng, 0, 0, 300*time.Millisecond, 5*time.Second)
+		p.Supersede = w.rng.IntN(4) == 0
 	}
 	w.policy[destination] = p
 	w.mu.Unlock()

@@ -96,6 +96,7 @@ type Head struct {
 	MessageID, ChannelID, ConversationID string
 	AcceptedAt                           time.Time // by the work queue
 	ParkedAt                             time.Time
+	Supersede                            bool // it asks to be superseded, whatever its endpoint does
 	place                                uint64
 }
 
@@ -255,6 +256,7 @@ func headOf(stage chat.Stage, m *ParkedMessage) *Head {
 	case chat.StageBot:
 		if bm, err := wire.DecodeBotMessage(m.Data); err == nil {
 			h.MessageID, h.ChannelID, h.ConversationID = bm.ID, bm.ChannelID, bm.ConversationID
+			h.Supersede = bm.Supersede
 		}
 	}
 	return h

@@ -63,6 +63,7 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 	}
 	now := time.Now()
 	state := l.stateOf(it)
+	it.superseded = s.isSuperseded(ctx, l, it, policy, now)
 	switch {
 	case it.ended(state, now):
 		s.handle(ctx, l, it, policy)
@@ -140,7 +141,7 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	now := time.Now()
 	state := l.stateOf(it)
 	task := s.task(l, it)
-	task.over = it.over(now)
+	task.over, task.Superseded = it.superseded || it.over(now), it.superseded
 	if state != nil {
 		if state.GivenUp != "" {
 			s.bury(ctx, l, it, task, state, state.GivenUp)
@@ -195,7 +196,7 @@ func (s *shard) task(l *lane, it *item) *Task {
 	return t
 }
 
-// attempt runs the handler, or has it end a message whose time is up, unless the
+// attempt runs the handler, or has it end a message that is over, unless the
 // lease may be another's by now. What was cut off has not failed.
 func (s *shard) attempt(ctx context.Context, t *Task) Verdict {
 	if s.lapsing(time.Now()) {

@@ -47,8 +47,9 @@ type Options struct {
 	// IdleTimeout is how long an unused connection is kept; default 30 s.
 	IdleTimeout time.Duration
 	// MaxIdle and MaxIdlePerHost are how many unused connections are kept, in
-	// all and for one host and port; default 1,024 and 128. They hold for http
-	// and for https each.
+	// all and for one host and port; default 1,024 and 128. They hold for http,
+	// for https, and for endpoints with TLS settings of their own, each. Of the last
+	// those in use count too.
 	MaxIdle, MaxIdlePerHost int
 	// RootCAs are the authorities that endpoints' certificates are checked
 	// against; default the system's.
@@ -104,6 +105,7 @@ func (o *Options) setDefaults() {
 type Client struct {
 	transport *http.Transport // https; dials for both
 	idle      idlePool        // http
+	profiles  kept            // https by endpoints with TLS settings of their own
 	userAgent string
 	maxBody   int64
 	excerpts  sync.Pool // of *[MaxExcerpt]byte
@@ -132,6 +134,7 @@ func NewClient(o Options) (*Client, error) {
 		idle: idlePool{
 			timeout: o.IdleTimeout, most: o.MaxIdle, mostPerAddr: o.MaxIdlePerHost, newest: map[string]*plainConn{},
 		},
+		profiles: kept{most: o.MaxIdle},
 		transport: &http.Transport{
 			Proxy:                  nil, // a proxy would dial where the guard cannot see
 			DialContext:            dialer.DialContext,

@@ -61,8 +61,10 @@ func (p *Profile) Close() {
 	}
 }
 
-// over returns the profile's own transport, which is like another but for TLS.
-func (p *Profile) over(base *http.Transport) *http.Transport {
+// over returns the profile's own transport, which is like another but for TLS;
+// its connections are bounded together with those of other profiles.
+func (p *Profile) over(base *http.Transport, k *kept) *http.Transport {
+	k.use(p)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.made == nil {
@@ -72,6 +74,7 @@ func (p *Profile) over(base *http.Transport) *http.Transport {
 		}
 		p.made = base.Clone()
 		p.made.TLSClientConfig = config
+		p.made.DialContext = k.counted(base.DialContext)
 	}
 	return p.made
 }
@@ -81,5 +84,5 @@ func (c *Client) transportOf(r *Request) *http.Transport {
 	if r.Profile == nil {
 		return c.transport
 	}
-	return r.Profile.over(c.transport)
+	return r.Profile.over(c.transport, &c.profiles)
 }

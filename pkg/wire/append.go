@@ -40,6 +40,13 @@ func (e *encoder) bytes(field byte, p []byte) {
 	}
 }
 
+// flag appends a field of any number where it is set.
+func (e *encoder) flag(field protowire.Number, set bool) {
+	if set {
+		e.b = append(protowire.AppendTag(e.b, field, protowire.VarintType), 1)
+	}
+}
+
 func (e *encoder) number(field byte, n uint64) {
 	if n != 0 {
 		e.b = protowire.AppendVarint(e.tag(field, protowire.VarintType), n)
@@ -105,6 +112,7 @@ func (e *encoder) user(m *chat.UserMessage) {
 	e.text(10, m.Locale)
 	e.text(11, m.Traceparent)
 	e.number(12, uint64(millis(m.ExpiresAt)))
+	e.flag(13, m.Supersede)
 }
 
 func botSize(m *chat.BotMessage) int {
@@ -132,6 +140,7 @@ func (e *encoder) bot(m *chat.BotMessage) {
 	e.bytes(13, m.NLP)
 	e.text(14, m.Traceparent)
 	e.number(15, uint64(millis(m.ExpiresAt)))
+	e.flag(16, m.Supersede)
 }
 
 func outputSize(list []chat.BotMessage) (n int) {
@@ -168,9 +177,7 @@ func (e *encoder) session(s *chat.Session) {
 	e.bytes(11, s.Variables)
 	e.bytes(12, s.User)
 	e.text(13, s.Locale)
-	if s.Paused {
-		e.number(14, 1)
-	}
+	e.flag(14, s.Paused)
 	e.number(15, uint64(s.LastPlaceAt))
 }
 
@@ -196,7 +203,7 @@ func (e *encoder) turn(t *chat.Turn) {
 }
 
 func deliverySize(d *chat.Delivery) int {
-	n := overhead + len(d.ChannelID) + len(d.ConversationID) + len(d.MessageID) + len(d.EndpointID) + len(d.Outcome)
+	n := overhead + len(d.ChannelID) + len(d.ConversationID) + len(d.MessageID) + len(d.EndpointID) + len(d.Outcome) + len(d.Reason)
 	if d.Attempt != nil {
 		n += overhead + len(d.Attempt.Error) + len(d.Attempt.Excerpt)
 	}
@@ -225,5 +232,6 @@ func (e *encoder) delivery(d *chat.Delivery) {
 	}
 	e.text(7, string(d.Outcome))
 	e.number(8, uint64(d.Ordinal.InputAt))
+	e.text(9, d.Reason)
 	e.close(entry)
 }

@@ -38,6 +38,7 @@ func userToProto(m *chat.UserMessage) (*parleyv1.UserMessage, error) {
 		Locale:         m.Locale,
 		Traceparent:    m.Traceparent,
 		ExpiresAtMs:    millis(m.ExpiresAt),
+		Supersede:      m.Supersede,
 	}, nil
 }
 
@@ -61,6 +62,7 @@ func botToProto(m *chat.BotMessage) (*parleyv1.BotMessage, error) {
 		Nlp:            m.NLP,
 		Traceparent:    m.Traceparent,
 		ExpiresAtMs:    millis(m.ExpiresAt),
+		Supersede:      m.Supersede,
 	}, nil
 }
 
@@ -135,6 +137,7 @@ func deliveryToProto(d *chat.Delivery) (*parleyv1.JournalEntry, error) {
 		InputAtMs:     d.Ordinal.InputAt,
 		AttemptNumber: count(d.AttemptNumber),
 		Outcome:       string(d.Outcome),
+		Reason:        d.Reason,
 	}
 	if d.Attempt != nil {
 		p.Attempt = attemptToProto(d.Attempt)
@@ -167,7 +170,7 @@ func sameBytes(t *rapid.T) {
 	}
 	user := chat.UserMessage{
 		ID: text("id"), ChannelID: text("channel"), ConversationID: text("conversation"), AcceptedAt: instant("at"), ExpiresAt: instant("expires"),
-		ConfigRevision: uint64(number.Draw(t, "revision")),
+		Supersede: rapid.Bool().Draw(t, "supersede"), ConfigRevision: uint64(number.Draw(t, "revision")),
 		Input: chat.Input{
 			Kind: rapid.SampledFrom([]chat.InputKind{chat.InputText, chat.InputActions, "dance"}).Draw(t, "kind"),
 			Body: document("body"),
@@ -181,7 +184,7 @@ func sameBytes(t *rapid.T) {
 			Ordinal: chat.Ordinal{
 				Epoch: uint64(number.Draw(t, "epoch")), Counter: uint64(number.Draw(t, "counter")), InputAt: number.Draw(t, "inputAt"),
 			},
-			InputID: text("input"), CreatedAt: instant("created"), ExpiresAt: instant("expires"), ConfigRevision: uint64(number.Draw(t, "revision")),
+			InputID: text("input"), CreatedAt: instant("created"), ExpiresAt: instant("expires"), Supersede: rapid.Bool().Draw(t, "supersede"), ConfigRevision: uint64(number.Draw(t, "revision")),
 			Event: text("event"), Message: document("message"), NLP: document("nlp"), Traceparent: text("trace"),
 		}
 		same(t, &bots[i], EncodeBotMessage, botToProto)
@@ -201,7 +204,7 @@ func sameBytes(t *rapid.T) {
 	d := chat.Delivery{
 		At: instant("at"), ChannelID: text("channel"), ConversationID: text("conversation"), MessageID: text("message"), EndpointID: text("endpoint"),
 		Ordinal:       chat.Ordinal{Epoch: uint64(number.Draw(t, "epoch")), InputAt: number.Draw(t, "inputAt")},
-		AttemptNumber: int(number.Draw(t, "number")), Outcome: chat.Outcome(text("outcome")),
+		AttemptNumber: int(number.Draw(t, "number")), Outcome: chat.Outcome(text("outcome")), Reason: text("reason"),
 	}
 	if rapid.Bool().Draw(t, "sent") {
 		d.Attempt = &chat.Attempt{

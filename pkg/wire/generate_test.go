@@ -31,6 +31,7 @@ func userMessage() *rapid.Generator[chat.UserMessage] {
 			Locale:      rapid.String().Draw(t, "locale"),
 			Traceparent: rapid.String().Draw(t, "traceparent"),
 			ExpiresAt:   instant(t, "expiresAt"),
+			Supersede:   rapid.Bool().Draw(t, "supersede"),
 		}
 	})
 }
@@ -51,6 +52,7 @@ func botMessage() *rapid.Generator[chat.BotMessage] {
 			NLP:            document(t, "nlp"),
 			Traceparent:    rapid.String().Draw(t, "traceparent"),
 			ExpiresAt:      instant(t, "expiresAt"),
+			Supersede:      rapid.Bool().Draw(t, "supersede"),
 		}
 	})
 }
@@ -140,6 +142,7 @@ func delivery() *rapid.Generator[chat.Delivery] {
 			Ordinal:        ordinal(t),
 			AttemptNumber:  int(rapid.Int32().Draw(t, "attemptNumber")),
 			Outcome:        chat.Outcome(rapid.String().Draw(t, "outcome")),
+			Reason:         rapid.String().Draw(t, "reason"),
 		}
 		if rapid.Bool().Draw(t, "attempted") {
 			a := attempt().Draw(t, "attempt")

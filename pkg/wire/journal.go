@@ -70,6 +70,7 @@ func deliveryFromProto(p *parleyv1.JournalEntry, d *parleyv1.Delivery) *chat.Del
 		Ordinal:        chat.Ordinal{Epoch: d.Epoch, Counter: d.Counter, InputAt: d.InputAtMs},
 		AttemptNumber:  int(d.AttemptNumber),
 		Outcome:        chat.Outcome(d.Outcome),
+		Reason:         d.Reason,
 	}
 	if d.Attempt != nil {
 		a := attemptFromProto(d.Attempt)

@@ -59,6 +59,7 @@ func userFromProto(m *chat.UserMessage, p *parleyv1.UserMessage) error {
 		Locale:         p.Locale,
 		Traceparent:    p.Traceparent,
 		ExpiresAt:      fromMillis(p.ExpiresAtMs),
+		Supersede:      p.Supersede,
 	}
 	return nil
 }
@@ -81,6 +82,7 @@ func botFromProto(m *chat.BotMessage, p *parleyv1.BotMessage) error {
 		NLP:            raw(p.Nlp),
 		Traceparent:    p.Traceparent,
 		ExpiresAt:      fromMillis(p.ExpiresAtMs),
+		Supersede:      p.Supersede,
 	}
 	return nil
 }

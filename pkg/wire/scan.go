@@ -89,6 +89,8 @@ func scanUser(b []byte, m *chat.UserMessage) error {
 			kind = n
 		case 12:
 			m.ExpiresAt = fromMillis(int64(n))
+		case 13:
+			m.Supersede = n != 0
 		}
 	}, func(field protowire.Number, b []byte) {
 		switch field {
@@ -132,6 +134,8 @@ func scanBot(b []byte, m *chat.BotMessage) error {
 			m.ConfigRevision = n
 		case 15:
 			m.ExpiresAt = fromMillis(int64(n))
+		case 16:
+			m.Supersede = n != 0
 		}
 	}, func(field protowire.Number, b []byte) {
 		switch field {

@@ -162,6 +162,9 @@ func (h *handler) Expire(ctx context.Context, t *lane.Task) lane.Verdict {
 	return lane.Expired()
 }
 
+// Superseded implements lane.Handler: every input has its turn.
+func (h *handler) Superseded(context.Context, *lane.Task) bool { return false }
+
 // Handle implements lane.Handler: one turn, or the fallback of one that is given
 // up.
 func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {

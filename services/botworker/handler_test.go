@@ -81,7 +81,7 @@ func TestRedeliveryRunsNoBot(t *testing.T) {
 func TestExpired(t *testing.T) {
 	r := newRig(t)
 	until := time.UnixMilli(1_800_000_000_000).UTC()
-	late := func(um *chat.UserMessage) { um.ExpiresAt = until }
+	late := func(um *chat.UserMessage) { um.ExpiresAt, um.Supersede = until, true }
 	m := r.said("c1", "hello", late)
 	require.Equal(t, until, r.task(m).Expires.UTC())
 	require.Equal(t, "expired", r.h.Expire(t.Context(), r.task(m)).String())
@@ -91,6 +91,7 @@ func TestExpired(t *testing.T) {
 	require.Equal(t, "done", r.handle(m))
 	before, messages := r.faults.take(t)
 	require.Equal(t, until, messages[0].ExpiresAt, "what is answered is of no use either")
+	require.True(t, messages[0].Supersede, "nor after a later message, where that is asked for")
 	for _, cold := range []bool{false, true} {
 		if cold {
 			r.restart()

@@ -285,7 +285,7 @@ func stamp(next *chat.Session, key chat.ConversationKey, um *chat.UserMessage, r
 	for i := range output {
 		m := chat.BotMessage{
 			ChannelID: um.ChannelID, ConversationID: um.ConversationID, BotID: next.BotID,
-			InputID: um.ID, CreatedAt: time.UnixMilli(now.UnixMilli()), ExpiresAt: um.ExpiresAt, ConfigRevision: revision,
+			InputID: um.ID, CreatedAt: time.UnixMilli(now.UnixMilli()), ExpiresAt: um.ExpiresAt, Supersede: um.Supersede, ConfigRevision: revision,
 			Event: output[i].event, Message: output[i].message, NLP: output[i].nlp, Traceparent: um.Traceparent,
 		}
 		if m.Event == chat.EventMessage {

@@ -3,9 +3,14 @@ package deliveryworker
 import (
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"strconv"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/webhook"
 )
 
 // forgetful is a journal that keeps nothing.
@@ -25,6 +30,38 @@ func BenchmarkRoute(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkManyEndpoints has 50,000 endpoints, each looked up once: MiB is what a
+// worker keeps alive of them, configuration and route; its connections apart,
+// which package webhook measures.
+func BenchmarkManyEndpoints(b *testing.B) {
+	const many, most = 50_000, 1024
+	r := newRig(b)
+	for b.Loop() {
+		before := alive()
+		known := newRoutes(r.guard)
+		for i := range many {
+			id := "e" + strconv.Itoa(i)
+			e := &chat.Endpoint{
+				ID: id, ChannelID: channel, URL: "https://" + id + ".example.com/hook", VerifyToken: "verify-me", Sending: chat.Sending{Secrets: []chat.Secret{webhook.NewSecret()}},
+			}
+			require.NoError(b, known.of(e).err)
+		}
+		added := alive() - before
+		b.ReportMetric(added, "MiB")
+		require.Less(b, added, float64(most))
+		known.close()
+	}
+}
+
+// alive is what the process has in use, after a collection.
+func alive() float64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc+m.StackInuse) / (1 << 20)
 }
 
 // BenchmarkPolicy is what the engine asks several times a message.

@@ -21,6 +21,11 @@ import (
 // reasonEndpointRemoved is why the delivery stage gives a message up at once.
 const reasonEndpointRemoved = "endpoint_removed"
 
+// sessionTimeout bounds the look at a session: it holds a place at the endpoint.
+const sessionTimeout = 2 * time.Second
+
+var errSessionTimeout = errors.New("the session could not be read within " + sessionTimeout.String())
+
 // disabledGone is why an endpoint that answered 410 is disabled.
 const disabledGone = "answered 410 Gone"
 
@@ -67,11 +72,11 @@ func (h *handler) Route(ctx context.Context, m *lane.Message) ([]lane.Target, er
 		if e.Wants(bm.Event) {
 			targets = append(targets, target(m, bm, key, e.ID))
 		} else {
-			h.ended(bm, e.ID, 0, nil, chat.OutcomeFiltered)
+			h.ended(bm, &chat.Delivery{EndpointID: e.ID, Outcome: chat.OutcomeFiltered})
 		}
 	}
 	if len(endpoints) == 0 {
-		h.ended(bm, "", 0, nil, chat.OutcomeUnrouted)
+		h.ended(bm, &chat.Delivery{Outcome: chat.OutcomeUnrouted})
 	}
 	return targets, nil
 }
@@ -89,7 +94,7 @@ func target(m *lane.Message, bm *chat.BotMessage, key chat.ConversationKey, endp
 	t := lane.Target{
 		Lane: lane.ID{Group: endpoint, Key: key}, Place: bm.Ordinal,
 		ChannelID: bm.ChannelID, ConversationID: bm.ConversationID, MessageID: bm.ID,
-		Created: bm.CreatedAt, Expires: bm.ExpiresAt,
+		Created: bm.CreatedAt, Expires: bm.ExpiresAt, Supersede: bm.Supersede,
 		Content: bm,
 	}
 	if bm.Event == chat.EventMessage {
@@ -122,43 +127,74 @@ func (h *handler) Paused(string) string { return "" }
 // Ended implements lane.Handler.
 func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
 	bm := messageOf(t)
-	h.ended(bm, t.Destination, t.Number, a, outcome)
-	h.raise(t, bm, a, outcome)
+	d := &chat.Delivery{EndpointID: t.Destination, AttemptNumber: t.Number, Attempt: a, Outcome: outcome}
+	if outcome == chat.OutcomeExpired {
+		d.Reason = chat.ExpiredByTime
+		if t.Superseded {
+			d.Reason = chat.ExpiredSuperseded
+		}
+		h.metrics.expired[d.Reason].Inc()
+	}
+	h.ended(bm, d)
+	h.raise(t, bm, d)
 }
 
 // raise tells who asked for it of a message that its endpoint won't get. Of an
 // operational event that failed nothing is told, or one would make the next.
-func (h *handler) raise(t *lane.Task, bm *chat.BotMessage, a *chat.Attempt, outcome chat.Outcome) {
-	if outcome != chat.OutcomeDead && outcome != chat.OutcomeExpired || chat.Operational(bm.Event) {
+func (h *handler) raise(t *lane.Task, bm *chat.BotMessage, d *chat.Delivery) {
+	if d.Outcome != chat.OutcomeDead && d.Outcome != chat.OutcomeExpired || chat.Operational(bm.Event) {
 		return
 	}
 	e := event.Event{
 		Kind: chat.EventDeliveryFailed, ChannelID: bm.ChannelID, EndpointID: t.Destination, MessageID: bm.ID,
 		ConversationID: bm.ConversationID, Reason: t.GivenUp, Replay: t.Message.Replay, At: time.Now(),
 	}
-	if outcome == chat.OutcomeExpired {
-		e.Reason = string(outcome)
+	if d.Outcome == chat.OutcomeExpired {
+		e.Reason = string(d.Outcome)
+		if t.Superseded {
+			e.Reason = d.Reason
+		}
 	}
-	if a != nil && (t.GivenUp == lane.ReasonExhausted || t.GivenUp == lane.ReasonWaited) {
+	if a := d.Attempt; a != nil && (t.GivenUp == lane.ReasonExhausted || t.GivenUp == lane.ReasonWaited) {
 		e.Error = a.Error // what the endpoint answered, and nothing of Parley's own
 	}
 	h.Events.Raise(e)
-	if outcome == chat.OutcomeDead {
+	if d.Outcome == chat.OutcomeDead {
 		e.Kind = chat.EventDeadLetterCreated
 		h.Events.Raise(e)
 	}
 }
 
-func (h *handler) ended(bm *chat.BotMessage, endpoint string, number int, a *chat.Attempt, outcome chat.Outcome) {
-	h.metrics.outcomes[outcome].Inc()
-	h.Journal.Delivery(&chat.Delivery{
-		At: time.Now(), ChannelID: bm.ChannelID, ConversationID: bm.ConversationID, MessageID: bm.ID,
-		EndpointID: endpoint, Ordinal: bm.Ordinal, AttemptNumber: number, Attempt: a, Outcome: outcome,
-	})
+// ended counts and journals what became of a message.
+func (h *handler) ended(bm *chat.BotMessage, d *chat.Delivery) {
+	h.metrics.outcomes[d.Outcome].Inc()
+	d.At, d.ChannelID, d.ConversationID = time.Now(), bm.ChannelID, bm.ConversationID
+	d.MessageID, d.Ordinal = bm.ID, bm.Ordinal
+	h.Journal.Delivery(d)
 }
 
 // Expire implements lane.Handler: the marks know what was delivered.
 func (h *handler) Expire(context.Context, *lane.Task) lane.Verdict { return lane.Expired() }
+
+// Superseded implements lane.Handler: the session knows how far its conversation
+// has come.
+func (h *handler) Superseded(ctx context.Context, t *lane.Task) bool {
+	bm := messageOf(t)
+	if bm.Event != chat.EventMessage {
+		return false
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, sessionTimeout, errSessionTimeout)
+	defer cancel()
+	rec, _, err := h.Sessions.Load(limited, t.Lane.Key)
+	if err != nil {
+		if ctx.Err() == nil {
+			h.metrics.unknown.Inc()
+			h.Log.Warn("whether a message is superseded can't be found out: it is sent", zap.String("message", t.MessageID), zap.Error(err))
+		}
+		return false
+	}
+	return rec != nil && rec.Supersedes(bm)
+}
 
 // Handle implements lane.Handler: one POST.
 func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {

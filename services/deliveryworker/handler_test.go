@@ -117,12 +117,16 @@ func TestInterruptedAttemptSaysNothing(t *testing.T) {
 
 func TestWhatExpiryDependsOn(t *testing.T) {
 	r := newRig(t)
-	r.endpoint("a", "https://example.com/a", func(e *chat.Endpoint) { e.ExpireAfter = chat.Duration(time.Minute) })
+	r.endpoint("a", "https://example.com/a", func(e *chat.Endpoint) { e.ExpireAfter, e.Supersede = chat.Duration(time.Minute), true })
 	require.Equal(t, time.Minute, r.h.Policy("a").ExpireAfter)
+	require.True(t, r.h.Policy("a").Supersede)
 	made, until := time.UnixMilli(5_000).UTC(), time.UnixMilli(9_000).UTC()
-	task := r.task(r.message("c1", 1, func(m *chat.BotMessage) { m.CreatedAt, m.ExpiresAt = made, until }), "a", 1)
+	task := r.task(r.message("c1", 1, func(m *chat.BotMessage) {
+		m.CreatedAt, m.ExpiresAt, m.Supersede = made, until, true
+	}), "a", 1)
 	require.Equal(t, made, task.Created)
 	require.Equal(t, until, task.Expires)
+	require.True(t, task.Supersede)
 	require.Equal(t, "expired", r.h.Expire(t.Context(), task).String())
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/parleyhq/parley/pkg/event"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/webhook"
 	"github.com/parleyhq/parley/pkg/wire"
 )
@@ -83,6 +84,8 @@ type rig struct {
 	sealer   *registry.Sealer
 	guard    *webhook.Guard
 	client   *webhook.Client
+	sessions *session.Store
+	lost     Sessions // in their place, where it is set
 	journal  *journalled
 	events   *event.Publisher
 	metrics  *prometheus.Registry
@@ -109,6 +112,8 @@ func newRig(t testing.TB) *rig {
 	})
 	require.NoError(t, err)
 	r.beside(r.events.Run)
+	r.sessions, err = session.New(t.Context(), r.conn, brokertest.Layout.Partitions)
+	require.NoError(t, err)
 	_, _, err = r.registry.PutBot(t.Context(), chat.Bot{ID: "pizza", Kind: registry.BotEcho}, registry.Absent)
 	require.NoError(t, err)
 	_, err = r.registry.PutChannel(t.Context(), chat.Channel{ID: channel, BotID: "pizza"}, registry.Absent)
@@ -139,12 +144,16 @@ func (r *rig) beside(run func(ctx context.Context) error) {
 
 func (r *rig) options() Options {
 	r.metrics = prometheus.NewRegistry()
+	var sessions Sessions = r.sessions
+	if r.lost != nil {
+		sessions = r.lost
+	}
 	return Options{
 		MaxRetryAfter: time.Hour,
 		Open: func(ctx context.Context, p int) (lane.Store, error) {
 			return lane.NewJetStream(ctx, r.conn, chat.StageBot, p)
 		},
-		Directory: r.registry, Journal: r.journal, Events: r.events, Client: r.client, Guard: r.guard, Log: zap.NewNop(), Metrics: r.metrics,
+		Directory: r.registry, Sessions: sessions, Journal: r.journal, Events: r.events, Client: r.client, Guard: r.guard, Log: zap.NewNop(), Metrics: r.metrics,
 	}
 }
 

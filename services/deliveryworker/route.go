@@ -92,6 +92,7 @@ func (r *route) close() {
 func (r *routes) build(e *chat.Endpoint, former *route) *route {
 	made := &route{config: e, policy: lane.Policy{
 		Hold: e.OnExhausted == "hold", MaxInFlight: e.MaxInFlight, Closed: e.Closed(), ExpireAfter: e.ExpireAfter.Std(),
+		Supersede: e.Supersede,
 	}}
 	var target *webhook.Target
 	if former != nil {

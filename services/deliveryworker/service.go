@@ -30,6 +30,12 @@ type Directory interface {
 	PutEndpoint(ctx context.Context, e chat.Endpoint, expect registry.Expect) (chat.Endpoint, uint64, error)
 }
 
+// Sessions are the conversations' records as their only writer, the bot stage,
+// left them.
+type Sessions interface {
+	Load(ctx context.Context, key chat.ConversationKey) (rec *chat.Session, revision uint64, err error)
+}
+
 // Journal records deliveries; it never blocks.
 type Journal interface {
 	Delivery(d *chat.Delivery)
@@ -58,6 +64,7 @@ type Options struct {
 	Marks     lane.Marks
 	Graveyard lane.Graveyard
 	Directory Directory
+	Sessions  Sessions
 	Journal   Journal
 	Events    Events
 	Client    *webhook.Client
@@ -70,7 +77,7 @@ type Options struct {
 func (o *Options) Validate() error {
 	switch {
 	case o.Owner == nil, o.Open == nil, o.Marks == nil, o.Graveyard == nil, o.Directory == nil,
-		o.Journal == nil, o.Events == nil, o.Client == nil, o.Guard == nil, o.Log == nil, o.Metrics == nil:
+		o.Sessions == nil, o.Journal == nil, o.Events == nil, o.Client == nil, o.Guard == nil, o.Log == nil, o.Metrics == nil:
 		return errors.New("deliveryworker: a part is missing")
 	case o.DrainTimeout < 0, o.MaxRetryAfter < 0:
 		return errors.New("deliveryworker: a time must not be negative")

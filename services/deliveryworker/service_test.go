@@ -178,6 +178,7 @@ func TestExpired(t *testing.T) {
 	for i, d := range expired {
 		require.EqualValues(t, i+1, d.Ordinal.Counter)
 		require.Nil(t, d.Attempt)
+		require.Equal(t, chat.ExpiredByTime, d.Reason)
 	}
 	require.Len(t, customer.All(), 1, "the second, before its time was up")
 	require.NoError(t, testutil.GatherAndCompare(r.metrics, strings.NewReader(`

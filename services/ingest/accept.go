@@ -96,6 +96,7 @@ func (s *Service) envelope(sub *submission, conversation chat.ConversationKey) *
 		User:           sub.in.User,
 		Locale:         sub.in.Locale,
 		Traceparent:    sub.traceparent,
+		Supersede:      sub.in.Supersede,
 	}
 	if after := sub.in.ExpireAfter; after > 0 {
 		m.ExpiresAt = m.AcceptedAt.Add(after)

@@ -140,7 +140,7 @@ func (in *Endpoint) domain(old *chat.Endpoint) (chat.Endpoint, error) {
 	var p chat.Problems
 	e := chat.Endpoint{
 		ID: in.ID, ChannelID: in.ChannelID, URL: in.URL, Events: in.Events, OnExhausted: in.OnExhausted,
-		MaxInFlight: in.MaxInFlight, Disabled: in.Disabled, Paused: in.Paused,
+		MaxInFlight: in.MaxInFlight, Disabled: in.Disabled, Paused: in.Paused, Supersede: in.Supersede,
 		Timeout:     duration(&p, "/timeout", in.Timeout),
 		ExpireAfter: duration(&p, "/expireAfter", in.ExpireAfter),
 	}
@@ -179,7 +179,7 @@ func duration(p *chat.Problems, pointer, text string) chat.Duration {
 func endpointOf(e *chat.Endpoint, revision uint64) Endpoint {
 	out := Endpoint{
 		ID: e.ID, ChannelID: e.ChannelID, URL: e.URL, Events: e.Events, OnExhausted: e.OnExhausted,
-		MaxInFlight: e.MaxInFlight, Disabled: e.Disabled, Paused: e.Paused, Revision: revision,
+		MaxInFlight: e.MaxInFlight, Disabled: e.Disabled, Paused: e.Paused, Supersede: e.Supersede, Revision: revision,
 		Sending: sendingOf(&e.Sending, false),
 	}
 	if e.VerifyToken != "" {

@@ -182,7 +182,7 @@ func laneOf(p *lane.Parked, snap *registry.Snapshot) Lane {
 	case chat.StageBot:
 		out.Destination = p.ID.Group
 		if e, ok := snap.Endpoint(p.ID.Group); ok {
-			out.ChannelID, out.Closed = e.ChannelID, e.Closed()
+			out.ChannelID, out.Closed, out.Supersede = e.ChannelID, e.Closed(), e.Supersede
 		}
 	case chat.StageUser:
 		out.ChannelID = p.ID.Group
@@ -195,6 +195,7 @@ func laneOf(p *lane.Parked, snap *registry.Snapshot) Lane {
 	}
 	if h := p.Head; h != nil {
 		out.ConversationID, out.MessageID, out.OldestAt = h.ConversationID, h.MessageID, new(h.AcceptedAt.UTC())
+		out.Supersede = out.Supersede || h.Supersede
 		if h.ChannelID != "" {
 			out.ChannelID = h.ChannelID
 		}

@@ -464,8 +464,8 @@ func TestLanes(t *testing.T) {
 	a := newAPI(t)
 	ok[ops.Bot](a, 201, request{method: "POST", path: "/bots", body: `{"id":"pizza","kind":"echo"}`})
 	ok[ops.Channel](a, 201, request{method: "POST", path: "/channels", body: `{"id":"shop","botId":"pizza"}`})
-	for _, id := range []string{"crm", "archive"} {
-		ok[ops.Endpoint](a, 201, request{method: "POST", path: "/channels/shop/endpoints", body: `{"id":"` + id + `","url":"https://example.com/hook"}`})
+	for id, supersede := range map[string]string{"crm": "false", "archive": "true"} {
+		ok[ops.Endpoint](a, 201, request{method: "POST", path: "/channels/shop/endpoints", body: `{"id":"` + id + `","url":"https://example.com/hook","supersede":` + supersede + `}`})
 	}
 	due := time.UnixMilli(1_900_000_000_000)
 	failed := []chat.Attempt{{At: due, Status: 500, Error: "status 500"}}
@@ -476,7 +476,7 @@ func TestLanes(t *testing.T) {
 	} {
 		names[conversation] = "bot." + a.park("crm", conversation, state, 2).String()
 	}
-	a.park("archive", "ben", nil, 1)
+	yields := "bot." + a.park("archive", "ben", nil, 1).String()
 
 	all, _ := ok[ops.LanePage](a, 200, request{method: "GET", path: "/lanes"})
 	require.Len(t, all.Items, 5)
@@ -496,10 +496,13 @@ func TestLanes(t *testing.T) {
 	require.Equal(t, "crm", l.Destination)
 	require.EqualValues(t, 2, l.Messages)
 	require.Equal(t, due.UTC(), *l.DueAt)
+	require.False(t, l.Supersede)
 	require.Equal(t, "status 500", l.LastError)
 	require.Len(t, l.Attempts, 1)
 	l, _ = ok[ops.Lane](a, 200, request{method: "GET", path: "/lanes/" + names["void"]})
 	require.Zero(t, l.AttemptCount, "the state is another message's")
+	l, _ = ok[ops.Lane](a, 200, request{method: "GET", path: "/lanes/" + yields})
+	require.True(t, l.Supersede)
 
 	// Nobody owns the partitions here: what is asked waits.
 	token, _ := ok[ops.Token](a, 201, request{method: "POST", path: "/tokens", body: `{"ops":true,"name":"ada"}`})

@@ -48,6 +48,7 @@ type Endpoint struct {
 	Retry       []string `json:"retry,omitempty"` // durations such as "90s"
 	Timeout     string   `json:"timeout,omitempty"`
 	ExpireAfter string   `json:"expireAfter,omitempty"`
+	Supersede   bool     `json:"supersede,omitempty"`
 	OnExhausted string   `json:"onExhausted,omitempty"`
 	MaxInFlight int      `json:"maxInFlight,omitempty"`
 	Disabled    string   `json:"disabled,omitempty"`
@@ -232,6 +233,9 @@ type Lane struct {
 	AttemptCount   int        `json:"attemptCount"`
 	DueAt          *time.Time `json:"dueAt,omitempty"`
 	Held           bool       `json:"held"`
+	// Supersede says that the first message ends, as expired, once a later user
+	// message has been processed.
+	Supersede bool `json:"supersede,omitempty"`
 	// Closed is why its destination gets nothing now.
 	Closed    string     `json:"closed,omitempty"`
 	LastError string     `json:"lastError,omitempty"`

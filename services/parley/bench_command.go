@@ -51,7 +51,7 @@ func newBenchCommand() *cobra.Command {
 	f.StringVar(&scaling.NATSURL, "nats-url", "", "with --workers: `URL` of the NATS that the processes use")
 	f.IntVar(&scaling.MaxInFlight, "in-flight", 8, "with --workers: POSTs under way of each worker")
 	b.addTo(cmd, &o.Setup)
-	cmd.AddCommand(newBenchBacklogCommand(), newBenchParkedCommand(), newBenchIdleCommand())
+	cmd.AddCommand(newBenchBacklogCommand(), newBenchParkedCommand(), newBenchBulkheadCommand(), newBenchIdleCommand())
 	return cmd
 }
 

@@ -77,6 +77,7 @@ func TestBenchScenariosRefuseWhatCannotWork(t *testing.T) {
 		"backlog --backlog 0": "--backlog has 0",
 		"parked --lanes 1":    "--lanes is 1",
 		"idle --for 0s":       "--for is 0s",
+		"bulkhead --rate 0":   "--rate is 0",
 		"--batch 1001":        "--batch is 1001",
 	} {
 		r := parley(t, nil, "", append([]string{"bench"}, strings.Fields(command)...)...)
@@ -90,7 +91,7 @@ func TestDocumentedBenchCommands(t *testing.T) {
 	page, err := os.ReadFile("../../docs/performance.md")
 	require.NoError(t, err)
 	commands := regexp.MustCompile("`bin/parley (bench[^`]*)`").FindAllSubmatch(page, -1)
-	require.Len(t, commands, 11)
+	require.Len(t, commands, 12)
 	for _, c := range commands {
 		cmd, args, err := newRoot().Find(strings.Fields(string(c[1])))
 		require.NoError(t, err)

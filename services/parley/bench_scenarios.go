@@ -60,6 +60,33 @@ func newBenchParkedCommand() *cobra.Command {
 	return cmd
 }
 
+func newBenchBulkheadCommand() *cobra.Command {
+	var o bench.BulkheadOptions
+	var b benchFlags
+	cmd := &cobra.Command{
+		Use:   "bulkhead",
+		Short: "Measure what an endpoint that hangs costs the others",
+		Long: "Measure what an endpoint that hangs costs the others: two channels of a serve get the same open loop, and the\n" +
+			"arrivals of the first are measured. Rounds in which both endpoints are well alternate with rounds in which the\n" +
+			"second one's hangs on every request, each on new data.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return b.run(cmd, &o.Setup, func(ctx context.Context, progress io.Writer) (benchReport, error) {
+				return bench.RunBulkhead(ctx, o, progress)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.Rate, "rate", 200, "messages a second of each channel")
+	f.IntVar(&o.Connections, "connections", 64, "requests under way at once, of each channel")
+	f.IntVar(&o.Conversations, "conversations", 1000, "conversations of each channel")
+	f.DurationVar(&o.Duration, "duration", 30*time.Second, "how long a round sends")
+	f.DurationVar(&o.Hang, "hang", 15*time.Second, "how long the endpoint keeps a request")
+	f.IntVar(&o.Rounds, "rounds", 3, "rounds of each kind")
+	b.addTo(cmd, &o.Setup)
+	return cmd
+}
+
 func newBenchIdleCommand() *cobra.Command {
 	var o bench.IdleOptions
 	var b benchFlags

@@ -108,9 +108,10 @@ func TestConfigure(t *testing.T) {
 	require.Regexp(t, `(?m)^bot +pizza$`, good(t, env, "channel", "show", "shop"))
 
 	e := goodJSON[ops.Endpoint](t, env, "endpoint", "create", "crm", "--channel", "shop", "--url", "https://example.com/hook",
-		"--verify-token", "verify-me", "--event", "message,user_message", "--event", "delivery.failed", "--retry", "1s,1m30s", "--timeout", "5s", "--expire-after", "24h",
+		"--verify-token", "verify-me", "--event", "message,user_message", "--event", "delivery.failed", "--retry", "1s,1m30s", "--timeout", "5s", "--expire-after", "24h", "--supersede",
 		"--on-exhausted", "hold", "--max-in-flight", "7")
 	require.Regexp(t, "^whsec_", e.Secrets[0])
+	require.True(t, e.Supersede)
 	require.Equal(t, []string{"message", "user_message", "delivery.failed"}, e.Events)
 	wrong := parley(t, env, "", "endpoint", "update", "crm", "--event", "typing")
 	require.Equal(t, exitFailed, wrong.code)

@@ -44,6 +44,7 @@ func (f *endpointFlags) bind(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.in.Retry, "retry", nil, "`DELAYS` between attempts, such as 1s,30s,5m")
 	flags.StringVar(&f.in.Timeout, "timeout", "", "`TIME` that one attempt may take, 1s to 60s (default 15s)")
 	flags.StringVar(&f.in.ExpireAfter, "expire-after", "", "`TIME` after which a message is not worth sending (default never)")
+	flags.BoolVar(&f.in.Supersede, "supersede", false, "drop a message that still waits when a later user message has been processed")
 	flags.StringVar(&f.in.OnExhausted, "on-exhausted", "", "what follows the last attempt: skip or hold (default skip)")
 	flags.IntVar(&f.in.MaxInFlight, "max-in-flight", 0, "`NUMBER` of posts under way at once, 0 for the default")
 	markSecret(flags, "verify-token")
@@ -59,6 +60,7 @@ func (f *endpointFlags) change(cmd *cobra.Command, e *ops.Endpoint) error {
 		"retry":         func() { e.Retry = f.in.Retry },
 		"timeout":       func() { e.Timeout = f.in.Timeout },
 		"expire-after":  func() { e.ExpireAfter = f.in.ExpireAfter },
+		"supersede":     func() { e.Supersede = f.in.Supersede },
 		"on-exhausted":  func() { e.OnExhausted = f.in.OnExhausted },
 		"max-in-flight": func() { e.MaxInFlight = f.in.MaxInFlight },
 	} {
@@ -192,6 +194,9 @@ func printEndpoint(w io.Writer, e ops.Endpoint) {
 	field(w, "retry", strings.Join(e.Retry, ", "))
 	field(w, "timeout", e.Timeout)
 	field(w, "expires after", e.ExpireAfter)
+	if e.Supersede {
+		field(w, "supersede", "by a later user message")
+	}
 	field(w, "on exhausted", e.OnExhausted)
 	field(w, "max in flight", fmt.Sprint(e.MaxInFlight))
 	field(w, "revision", e.Revision)

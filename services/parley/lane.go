@@ -112,6 +112,9 @@ func printLane(w io.Writer, l ops.Lane, now time.Time) {
 	if l.DueAt != nil {
 		field(w, "due", when(*l.DueAt))
 	}
+	if l.Supersede {
+		field(w, "expires", "superseded by a later user message")
+	}
 	field(w, "attempts", l.AttemptCount)
 	printAttempts(w, l.Attempts, l.AttemptCount)
 }

@@ -161,6 +161,10 @@ func addDeliveryWorker(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	sessions, err := session.New(ctx, p.conn, p.layout.Partitions)
+	if err != nil {
+		return err
+	}
 	client, err := p.webhooks()
 	if err != nil {
 		return err
@@ -169,7 +173,7 @@ func addDeliveryWorker(ctx context.Context, p *process) error {
 	svc, err := deliveryworker.New(deliveryworker.Options{
 		DrainTimeout: p.drainTimeout(),
 		Alone:        &p.alone, Owner: owner, Open: p.opener(chat.StageBot), Commands: p.commands(chat.StageBot), Marks: p.marks, Graveyard: letters,
-		Directory: p.registry, Journal: p.journal, Events: p.events, Client: client, Guard: p.guard,
+		Directory: p.registry, Sessions: sessions, Journal: p.journal, Events: p.events, Client: client, Guard: p.guard,
 		Log: p.log.Named("delivery-worker"), Metrics: p.metrics,
 	})
 	if err != nil {

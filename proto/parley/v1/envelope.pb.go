@@ -111,7 +111,10 @@ type UserMessage struct {
 	Traceparent string `protobuf:"bytes,11,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	// expires_at_ms is when the message, and what the bot answers to it, is of no
 	// use any more; 0: never.
-	ExpiresAtMs   int64 `protobuf:"varint,12,opt,name=expires_at_ms,json=expiresAtMs,proto3" json:"expires_at_ms,omitempty"`
+	ExpiresAtMs int64 `protobuf:"varint,12,opt,name=expires_at_ms,json=expiresAtMs,proto3" json:"expires_at_ms,omitempty"`
+	// supersede says that what the bot answers is of no use once a later user
+	// message of the conversation has been processed.
+	Supersede     bool `protobuf:"varint,13,opt,name=supersede,proto3" json:"supersede,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -230,6 +233,13 @@ func (x *UserMessage) GetExpiresAtMs() int64 {
 	return 0
 }
 
+func (x *UserMessage) GetSupersede() bool {
+	if x != nil {
+		return x.Supersede
+	}
+	return false
+}
+
 // BotMessage is one message of a bot, or an event, on its way to the channel's
 // endpoints (stream BOT_<partition>).
 type BotMessage struct {
@@ -258,7 +268,9 @@ type BotMessage struct {
 	Nlp         []byte `protobuf:"bytes,13,opt,name=nlp,proto3" json:"nlp,omitempty"`
 	Traceparent string `protobuf:"bytes,14,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	// expires_at_ms is that of the user message that it answers; 0: never.
-	ExpiresAtMs   int64 `protobuf:"varint,15,opt,name=expires_at_ms,json=expiresAtMs,proto3" json:"expires_at_ms,omitempty"`
+	ExpiresAtMs int64 `protobuf:"varint,15,opt,name=expires_at_ms,json=expiresAtMs,proto3" json:"expires_at_ms,omitempty"`
+	// supersede is that of the user message that it answers.
+	Supersede     bool `protobuf:"varint,16,opt,name=supersede,proto3" json:"supersede,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -396,6 +408,13 @@ func (x *BotMessage) GetExpiresAtMs() int64 {
 		return x.ExpiresAtMs
 	}
 	return 0
+}
+
+func (x *BotMessage) GetSupersede() bool {
+	if x != nil {
+		return x.Supersede
+	}
+	return false
 }
 
 // Attempt is one try at handling a message: one POST, or one run of a bot.
@@ -829,7 +848,9 @@ type Delivery struct {
 	// outcome is one of delivered, retry, dead, expired, filtered, unrouted.
 	Outcome string `protobuf:"bytes,7,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	// input_at_ms is the time of the input that the bot message answers.
-	InputAtMs     int64 `protobuf:"varint,8,opt,name=input_at_ms,json=inputAtMs,proto3" json:"input_at_ms,omitempty"`
+	InputAtMs int64 `protobuf:"varint,8,opt,name=input_at_ms,json=inputAtMs,proto3" json:"input_at_ms,omitempty"`
+	// reason is why it expired; empty for every other outcome.
+	Reason        string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -918,6 +939,13 @@ func (x *Delivery) GetInputAtMs() int64 {
 		return x.InputAtMs
 	}
 	return 0
+}
+
+func (x *Delivery) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 // LaneState is what a parked lane has to remember of its head.
@@ -1197,7 +1225,7 @@ var File_parley_v1_envelope_proto protoreflect.FileDescriptor
 
 const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\n" +
-	"\x18parley/v1/envelope.proto\x12\tparley.v1\"\x89\x03\n" +
+	"\x18parley/v1/envelope.proto\x12\tparley.v1\"\xa7\x03\n" +
 	"\vUserMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -1212,7 +1240,8 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\x06locale\x18\n" +
 	" \x01(\tR\x06locale\x12 \n" +
 	"\vtraceparent\x18\v \x01(\tR\vtraceparent\x12\"\n" +
-	"\rexpires_at_ms\x18\f \x01(\x03R\vexpiresAtMs\"\xbb\x03\n" +
+	"\rexpires_at_ms\x18\f \x01(\x03R\vexpiresAtMs\x12\x1c\n" +
+	"\tsupersede\x18\r \x01(\bR\tsupersede\"\xd9\x03\n" +
 	"\n" +
 	"BotMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
@@ -1231,7 +1260,8 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\amessage\x18\f \x01(\fR\amessage\x12\x10\n" +
 	"\x03nlp\x18\r \x01(\fR\x03nlp\x12 \n" +
 	"\vtraceparent\x18\x0e \x01(\tR\vtraceparent\x12\"\n" +
-	"\rexpires_at_ms\x18\x0f \x01(\x03R\vexpiresAtMs\"\x87\x01\n" +
+	"\rexpires_at_ms\x18\x0f \x01(\x03R\vexpiresAtMs\x12\x1c\n" +
+	"\tsupersede\x18\x10 \x01(\bR\tsupersede\"\x87\x01\n" +
 	"\aAttempt\x12\x13\n" +
 	"\x05at_ms\x18\x01 \x01(\x03R\x04atMs\x12\x1f\n" +
 	"\vduration_us\x18\x02 \x01(\x03R\n" +
@@ -1276,7 +1306,7 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\x06bot_id\x18\x03 \x01(\tR\x05botId\x12\x1f\n" +
 	"\vduration_us\x18\x04 \x01(\x03R\n" +
 	"durationUs\x12\x18\n" +
-	"\aoutcome\x18\x05 \x01(\tR\aoutcome\"\x89\x02\n" +
+	"\aoutcome\x18\x05 \x01(\tR\aoutcome\"\xa1\x02\n" +
 	"\bDelivery\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x1f\n" +
@@ -1287,7 +1317,8 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\x0eattempt_number\x18\x05 \x01(\x05R\rattemptNumber\x12,\n" +
 	"\aattempt\x18\x06 \x01(\v2\x12.parley.v1.AttemptR\aattempt\x12\x18\n" +
 	"\aoutcome\x18\a \x01(\tR\aoutcome\x12\x1e\n" +
-	"\vinput_at_ms\x18\b \x01(\x03R\tinputAtMs\"\x81\x02\n" +
+	"\vinput_at_ms\x18\b \x01(\x03R\tinputAtMs\x12\x16\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\"\x81\x02\n" +
 	"\tLaneState\x12\x19\n" +
 	"\bhead_seq\x18\x01 \x01(\x04R\aheadSeq\x12\x15\n" +
 	"\x06due_ms\x18\x02 \x01(\x03R\x05dueMs\x12(\n" +

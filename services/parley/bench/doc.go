@@ -11,8 +11,9 @@
 //
 // Beside these rounds (Run) there are the pipeline as more and more processes
 // (RunScaling), what waiting messages cost (RunBacklog), the drain of parked
-// ones (RunParked), and a serve that has nothing to do (RunIdle). A field is
-// the processes of any of them.
+// ones (RunParked), what an endpoint that hangs costs its neighbours
+// (RunBulkhead), and a serve that has nothing to do (RunIdle). A field is the
+// processes of any of them.
 //
 // All traffic stays on loopback. CPU and memory by process are read from /proc
 // and are zero where there is none. Children end with the run; a child that

@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -78,21 +79,26 @@ func fakeRedis(args []string) {
 	}
 }
 
-// fakeServe relays to the endpoint that the ops API was given; what it may not
+type fakeMessage struct {
+	Channel string
+	Body    []byte
+}
+
+// fakeServe relays to the endpoints that the ops API was given; what it may not
 // relay yet, it keeps in its data directory.
 type fakeServe struct {
 	dir    string
 	paused bool
 	client *http.Client
 
-	mu       sync.Mutex
-	Endpoint string
-	Disabled bool
-	Waiting  [][]byte
+	mu        sync.Mutex
+	Endpoints map[string]string // by channel
+	Disabled  bool
+	Waiting   []fakeMessage
 }
 
 func newFakeServe(dir string, paused bool) http.Handler {
-	f := &fakeServe{dir: dir, paused: paused, client: newClient(8)}
+	f := &fakeServe{dir: dir, paused: paused, client: newClient(8), Endpoints: map[string]string{}}
 	if data, err := os.ReadFile(f.file()); err == nil && json.Unmarshal(data, f) != nil {
 		panic("bad data")
 	}
@@ -101,7 +107,7 @@ func newFakeServe(dir string, paused bool) http.Handler {
 	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /ops/v1/status", f.status)
 	mux.HandleFunc("POST /ops/v1/", f.configure)
-	mux.HandleFunc("POST /v1/channels/webhook/bench/messages", f.accept)
+	mux.HandleFunc("POST /v1/channels/webhook/{channel}/messages", f.accept)
 	return mux
 }
 
@@ -122,8 +128,8 @@ func (f *fakeServe) deliver(ctx context.Context) {
 	if f.paused || f.Disabled {
 		return
 	}
-	for _, body := range f.Waiting {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.Endpoint, bytes.NewReader(body))
+	for _, m := range f.Waiting {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.Endpoints[m.Channel], bytes.NewReader(m.Body))
 		if err == nil {
 			_, err = do(f.client, req)
 		}
@@ -146,7 +152,7 @@ func (f *fakeServe) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	f.mu.Lock()
 	for line := range bytes.Lines(body) {
-		f.Waiting = append(f.Waiting, line)
+		f.Waiting = append(f.Waiting, fakeMessage{r.PathValue("channel"), line})
 		if batch {
 			_, _ = fmt.Fprintln(w, `{"status":202,"messageId":"msg_1"}`)
 		}
@@ -166,8 +172,8 @@ func (f *fakeServe) configure(w http.ResponseWriter, r *http.Request) {
 	}
 	f.mu.Lock()
 	switch r.URL.Path {
-	case "/ops/v1/channels/bench/endpoints":
-		f.Endpoint = body.URL
+	case "/ops/v1/channels/bench/endpoints", "/ops/v1/channels/neighbour/endpoints":
+		f.Endpoints[strings.Split(r.URL.Path, "/")[4]] = body.URL
 	case "/ops/v1/endpoints/bench/disable":
 		f.Disabled = true
 	case "/ops/v1/endpoints/bench/enable":

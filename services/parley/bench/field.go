@@ -207,7 +207,7 @@ func poll(ctx context.Context, every time.Duration, done func() (bool, error)) e
 	}
 }
 
-// channelURL is where user messages are posted to.
-func channelURL(at ready.File) string {
-	return at.PublicURL + "/v1/channels/webhook/" + benchID + "/messages"
+// channelURL is where a channel's user messages are posted to.
+func channelURL(at ready.File, id string) string {
+	return at.PublicURL + "/v1/channels/webhook/" + id + "/messages"
 }

@@ -36,7 +36,7 @@ type pipeline struct {
 }
 
 func pipelineAt(client *http.Client, at ready.File) pipeline {
-	return pipeline{url: channelURL(at), ops: opsAPI{client: client, base: at.AdminURL + "/ops/v1", token: at.OpsToken}}
+	return pipeline{url: channelURL(at, benchID), ops: opsAPI{client: client, base: at.AdminURL + "/ops/v1", token: at.OpsToken}}
 }
 
 // configure registers the bot, the channel and the endpoint, and returns a
@@ -46,22 +46,26 @@ func (p pipeline) configure(ctx context.Context, botKind, sinkURL string, maxInF
 	if botKind == "flow" {
 		bot["flow"] = flowBot
 	}
-	for _, step := range []struct {
-		path string
-		body map[string]any
-	}{
-		{"/bots", bot},
-		{"/channels", map[string]any{"id": benchID, "botId": benchID}},
-		{"/channels/" + benchID + "/endpoints", map[string]any{"id": benchID, "url": sinkURL, "verifyToken": "benchmark", "maxInFlight": maxInFlight}},
-	} {
-		if err := p.ops.post(ctx, step.path, step.body, nil); err != nil {
-			return "", err
-		}
+	if err := p.ops.post(ctx, "/bots", bot, nil); err != nil {
+		return "", err
+	}
+	return p.addChannel(ctx, benchID, sinkURL, maxInFlight)
+}
+
+// addChannel registers a channel of the bot with an endpoint of its name, and
+// returns a token for it.
+func (p pipeline) addChannel(ctx context.Context, id, sinkURL string, maxInFlight int) (token string, err error) {
+	if err := p.ops.post(ctx, "/channels", map[string]any{"id": id, "botId": benchID}, nil); err != nil {
+		return "", err
+	}
+	endpoint := map[string]any{"id": id, "url": sinkURL, "verifyToken": "benchmark", "maxInFlight": maxInFlight}
+	if err := p.ops.post(ctx, "/channels/"+id+"/endpoints", endpoint, nil); err != nil {
+		return "", err
 	}
 	var made struct {
 		Token string `json:"token"`
 	}
-	err = p.ops.post(ctx, "/tokens", map[string]any{"channelId": benchID}, &made)
+	err = p.ops.post(ctx, "/tokens", map[string]any{"channelId": id}, &made)
 	return made.Token, err
 }
 

@@ -22,15 +22,23 @@ func parkedOptions(t *testing.T) ParkedOptions {
 	return ParkedOptions{Setup: runOptions(t).Setup, Messages: 100, Lanes: 25, Connections: 2, Duration: time.Millisecond}
 }
 
+func bulkheadOptions(t *testing.T) BulkheadOptions {
+	t.Helper()
+	return BulkheadOptions{
+		Setup: runOptions(t).Setup, Rate: 500, Connections: 2, Conversations: 5, Duration: 100 * time.Millisecond, Hang: time.Second, Rounds: 2,
+	}
+}
+
 func idleOptions(t *testing.T) IdleOptions {
 	t.Helper()
 	return IdleOptions{Setup: runOptions(t).Setup, Starts: 2, For: time.Millisecond}
 }
 
 func TestScenarioOptions(t *testing.T) {
-	backlog, parked, idle := backlogOptions(t), parkedOptions(t), idleOptions(t)
+	backlog, parked, bulkhead, idle := backlogOptions(t), parkedOptions(t), bulkheadOptions(t), idleOptions(t)
 	require.NoError(t, backlog.Validate())
 	require.NoError(t, parked.Validate())
+	require.NoError(t, bulkhead.Validate())
 	require.NoError(t, idle.Validate())
 	for want, change := range map[string]func(b *BacklogOptions){
 		"--backlog is empty":   func(b *BacklogOptions) { b.Backlogs = nil },
@@ -53,6 +61,17 @@ func TestScenarioOptions(t *testing.T) {
 		p := parked
 		change(&p)
 		require.ErrorContains(t, p.Validate(), want)
+	}
+	for want, change := range map[string]func(b *BulkheadOptions){
+		"--rate is 0":          func(b *BulkheadOptions) { b.Rate = 0 },
+		"--duration is 0":      func(b *BulkheadOptions) { b.Duration = 0 },
+		"--hang is 0":          func(b *BulkheadOptions) { b.Hang = 0 },
+		"--hang is 1h":         func(b *BulkheadOptions) { b.Hang = time.Hour },
+		"--conversations is 1": func(b *BulkheadOptions) { b.Conversations = 1 },
+	} {
+		b := bulkhead
+		change(&b)
+		require.ErrorContains(t, b.Validate(), want)
 	}
 	for want, change := range map[string]func(i *IdleOptions){
 		"--starts is 0":  func(i *IdleOptions) { i.Starts = 0 },
@@ -157,6 +176,46 @@ func TestRunParked(t *testing.T) {
 	var back Parked
 	require.Contains(t, tables(t, p, &back), "100 messages of 25 lanes")
 	require.Equal(t, *p, back)
+}
+
+func TestRunBulkhead(t *testing.T) {
+	t.Setenv(fakeBinary, "works")
+	o := bulkheadOptions(t)
+	leavesNothing(t)
+	var progress bytes.Buffer
+
+	b, err := RunBulkhead(t.Context(), o, &progress)
+
+	require.NoError(t, err)
+	require.Equal(t, 4, strings.Count(progress.String(), "\n"))
+	require.Len(t, b.Rounds, 4)
+	for i, r := range b.Rounds {
+		require.Equal(t, i%2 == 1, r.Hanging)
+		require.Equal(t, 50, r.Accepted)
+		require.Equal(t, 50, r.Delivered)
+		require.Equal(t, 50, r.NeighbourAccepted)
+		require.Equal(t, 50, r.NeighbourArrived, "at its own endpoint")
+		require.Positive(t, r.Latency.P50)
+	}
+	require.Positive(t, b.Ratio)
+	var back Bulkhead
+	require.Contains(t, tables(t, b, &back), "the neighbour hangs for 1s")
+	require.Equal(t, *b, back)
+}
+
+func TestBulkheadMedians(t *testing.T) {
+	b := &Bulkhead{}
+	for _, p50 := range []time.Duration{30, 10, 20} {
+		b.Rounds = append(b.Rounds,
+			BulkheadRound{NeighbourAccepted: 7, Round: Round{Latency: Latency{P50: p50 * time.Millisecond}}},
+			BulkheadRound{Hanging: true, NeighbourArrived: 2, Round: Round{Latency: Latency{P50: p50 * 3 / 2 * time.Millisecond}}})
+	}
+	b.summarise()
+	require.InDelta(t, 1.5, b.Ratio, 1e-9)
+	table := tables(t, b, &Bulkhead{})
+	require.Regexp(t, `arrival ms, p50 +20\.00 +30\.00 +1\.50`, table)
+	require.Regexp(t, `the neighbour's, accepted +21 +0`, table)
+	require.Regexp(t, `and arrived at the end +0 +6`, table)
 }
 
 func TestRunIdle(t *testing.T) {
