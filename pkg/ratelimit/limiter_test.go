@@ -234,7 +234,7 @@ func TestWithoutRedis(t *testing.T) {
 
 // Where nothing listens each call is decided at once.
 func TestRedisIsNotThere(t *testing.T) {
-	hole, err := net.Listen("tcp", "127.0.0.1:0")
+	hole, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once
 	require.NoError(t, err)
 	require.NoError(t, hole.Close())
 	l := newRig(dial(t, "redis://"+hole.Addr().String()))

@@ -12,10 +12,13 @@ import (
 // Channel is a channel as the API reads and writes it. Revision is ignored in
 // requests; it comes back so that an object read can be put again.
 type Channel struct {
-	ID       string `json:"id"`
-	BotID    string `json:"botId"`
-	Name     string `json:"name,omitempty"`
-	Revision uint64 `json:"revision,omitempty"`
+	ID    string `json:"id"`
+	BotID string `json:"botId"`
+	Name  string `json:"name,omitempty"`
+	// Rates such as "100/s:200", or "off"; empty: the service's.
+	Limit             string `json:"limit,omitempty"`
+	ConversationLimit string `json:"conversationLimit,omitempty"`
+	Revision          uint64 `json:"revision,omitempty"`
 }
 
 // Redacted stands where a secret is set and not shown.
@@ -57,6 +60,7 @@ type Token struct {
 	Ops       bool      `json:"ops,omitempty"`
 	Name      string    `json:"name,omitempty"`
 	CreatedAt time.Time `json:"createdAt"`
+	Limit     string    `json:"limit,omitempty"`
 	Revision  uint64    `json:"revision"`
 }
 
@@ -65,6 +69,7 @@ type NewToken struct {
 	ChannelID string `json:"channelId,omitempty"`
 	Ops       bool   `json:"ops,omitempty"`
 	Name      string `json:"name,omitempty"`
+	Limit     string `json:"limit,omitempty"` // a rate; empty: the service's
 }
 
 // List is a list of objects at a revision of the configuration.

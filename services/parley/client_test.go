@@ -96,6 +96,8 @@ func TestConfigure(t *testing.T) {
 	good(t, env, "channel", "create", "shop", "--bot", "pizza", "--name", "The shop")
 	require.Regexp(t, `(?m)^shop +pizza +The shop$`, good(t, env, "channel", "list"))
 	require.Regexp(t, `(?m)^bot +pizza$`, good(t, env, "channel", "show", "shop"))
+	good(t, env, "channel", "update", "shop", "--rate-limit", "100/s:200")
+	require.Regexp(t, `(?ms)^name +The shop$.*^limit +100/s:200$`, good(t, env, "channel", "show", "shop"))
 
 	e := goodJSON[ops.Endpoint](t, env, "endpoint", "create", "crm", "--channel", "shop", "--url", "https://example.com/hook",
 		"--verify-token", "verify-me", "--event", "message", "--retry", "1s,1m30s", "--timeout", "5s", "--expire-after", "24h",

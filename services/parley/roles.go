@@ -95,6 +95,10 @@ func addIngest(_ context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	limits, err := p.flags.ingestLimits()
+	if err != nil {
+		return err
+	}
 	config := func() ingest.Config { return p.registry.Snapshot() }
 	backlog := ingest.NewBacklog(ingest.BacklogOptions{
 		Read: func(ctx context.Context) (*topology.Backlog, error) {
@@ -102,9 +106,9 @@ func addIngest(_ context.Context, p *process) error {
 		},
 		Channel: channel, Endpoint: endpoint, Config: config, Log: p.log.Named("ingest"),
 	})
-	options := ingest.Options{Addr: p.flags.publicAddr, Partitions: p.layout.Partitions}
+	options := ingest.Options{Addr: p.flags.publicAddr, Partitions: p.layout.Partitions, Limits: limits}
 	svc, err := ingest.New(options, ingest.Deps{ //nolint:contextcheck // its handlers have the requests' contexts
-		Publisher: p.conn, Config: config, Backlog: backlog,
+		Publisher: p.conn, Config: config, Backlog: backlog, Limiter: p.limiter,
 		CatchUp: func(ctx context.Context) (ingest.Config, error) { return p.registry.CatchUp(ctx) },
 		Once:    idempotency.New(p.redis), Metrics: p.metrics, Log: p.log,
 	})
