@@ -40,6 +40,8 @@ type handler struct {
 	ended  map[chat.Outcome]int
 	failed []int // status of each attempt that was reported and had one
 	change chan struct{}
+	shared string // the destination of all groups; empty: each its own
+	routed int
 }
 
 func newHandler() *handler {
@@ -56,7 +58,12 @@ var quick = retry.Schedule{time.Millisecond, 2 * time.Millisecond, 300 * time.Mi
 // test on the slowest machine.
 var many = append(slices.Repeat(retry.Schedule{time.Millisecond, 3 * time.Millisecond}, 20), time.Hour)
 
-func (h *handler) Destination(group string) string { return group }
+func (h *handler) Destination(group string) string {
+	if h.shared != "" {
+		return h.shared
+	}
+	return group
+}
 
 func (h *handler) Policy(destination string) lane.Policy {
 	h.mu.Lock()
@@ -74,6 +81,11 @@ func (h *handler) setPolicy(destination string, p lane.Policy) {
 }
 
 func (h *handler) Route(_ context.Context, m *lane.Message) ([]lane.Target, error) {
+	h.mu.Lock()
+	h.routed++
+	close(h.change)
+	h.change = make(chan struct{})
+	h.mu.Unlock()
 	var out []lane.Target
 	groups, rest, _ := strings.Cut(string(m.Data), " ")
 	for group := range strings.SplitSeq(groups, ",") {

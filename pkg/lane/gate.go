@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// gate lets a bounded number of lanes through at once; the others wait in
-// order of arrival, as entries in a list and not as goroutines.
+// gate lets a bounded number of lanes through at once; the others wait in a
+// line, as entries and not as goroutines.
 type gate struct {
 	mu      sync.Mutex
 	limit   int
 	busy    int
-	waiting []*lane
+	waiting line
 	pass    func(*lane)
 
 	// How many have passed since when, and whether they took long before that.
@@ -23,7 +23,7 @@ type gate struct {
 func (g *gate) enter(l *lane) {
 	g.mu.Lock()
 	if g.busy >= g.limit {
-		g.waiting = append(g.waiting, l)
+		g.waiting.push(l)
 		g.mu.Unlock()
 		return
 	}
@@ -35,14 +35,12 @@ func (g *gate) enter(l *lane) {
 
 func (g *gate) leave() {
 	g.mu.Lock()
-	if len(g.waiting) == 0 || g.busy > g.limit {
+	if g.waiting.n == 0 || g.busy > g.limit {
 		g.busy--
 		g.mu.Unlock()
 		return
 	}
-	l := g.waiting[0]
-	g.waiting[0] = nil
-	g.waiting = g.waiting[1:]
+	l := g.waiting.pop()
 	g.passed++
 	g.mu.Unlock()
 	g.pass(l)
@@ -56,10 +54,10 @@ func (g *gate) resize(limit int) {
 		return
 	}
 	g.limit = limit
-	n := min(len(g.waiting), max(0, g.limit-g.busy))
-	pass := g.waiting[:n:n]
-	g.waiting = g.waiting[n:]
-	g.busy += n
+	var pass []*lane
+	for ; g.waiting.n > 0 && g.busy < g.limit; g.busy++ {
+		pass = append(pass, g.waiting.pop())
+	}
 	g.mu.Unlock()
 	for _, l := range pass {
 		g.pass(l)
@@ -78,10 +76,11 @@ func (g *gate) isSlow(now time.Time) bool {
 	return g.slow
 }
 
-func (g *gate) empty() bool {
+// holds reports whether a lane of the group waits.
+func (g *gate) holds(group string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.waiting) == 0
+	return g.waiting.has(group)
 }
 
 // destination is where lanes send to: its bulkhead, and what is known of how
@@ -91,8 +90,8 @@ type destination struct {
 	gate gate
 
 	mu          sync.Mutex
-	congested   bool      // its lanes wait for more than a second: new ones are parked at once
-	known       time.Time // since when this process knows it
+	congested   map[string]bool // groups whose lanes wait for more than a second: new ones are parked at once
+	known       time.Time       // since when this process knows it
 	closed      bool
 	opened      time.Time // when it was opened again; zero if it never was closed
 	lastSuccess time.Time
@@ -158,18 +157,21 @@ func (d *destination) failed(id ID, now time.Time) {
 	d.mu.Unlock()
 }
 
-func (d *destination) setCongested() {
-	d.mu.Lock()
-	d.congested = true
-	d.mu.Unlock()
-}
-
-// isCongested clears itself once no lane waits any more.
-func (d *destination) isCongested() bool {
+func (d *destination) setCongested(group string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.congested && d.gate.empty() {
-		d.congested = false
+	if d.congested == nil {
+		d.congested = map[string]bool{}
 	}
-	return d.congested
+	d.congested[group] = true
+}
+
+// isCongested clears itself once no lane of the group waits any more.
+func (d *destination) isCongested(group string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.congested[group] && !d.gate.holds(group) {
+		delete(d.congested, group)
+	}
+	return d.congested[group]
 }

@@ -263,7 +263,7 @@ func (s *shard) push(it *item) {
 	case l.queue[0].pending != nil: // it waits to be parked with its state
 	case len(l.queue) > maxShare && len(s.slots) == window && !s.engine.processor.isShort(): // it holds much of what is everyone's
 		s.park(l, parkedOverflow)
-	case !l.active && len(l.queue) == 1 && s.destinationOf(l).isCongested() && !s.engine.processor.isShort():
+	case !l.active && len(l.queue) == 1 && s.destinationOf(l).isCongested(l.id.Group) && !s.engine.processor.isShort():
 		s.park(l, parkedCongested)
 	case l.dueAt < 0: // else its head has stalled
 		s.activate(l)
@@ -403,6 +403,7 @@ func (s *shard) sweep(ctx context.Context) error {
 		case now := <-tick.C:
 			s.engine.processor.judge(now)
 			s.parkSlow(now)
+			s.parkCrowd()
 			if seq, held := s.source.HeldUp(now); held {
 				s.parkHolder(seq)
 			}
@@ -416,7 +417,31 @@ func (s *shard) parkSlow(now time.Time) {
 	short := s.engine.processor.isShort()
 	for _, l := range s.lanes {
 		if l.hot() && l.active && !l.through.Load() && now.Sub(l.since) >= patience && (!short || l.dest.gate.isSlow(now)) {
-			l.dest.setCongested()
+			l.dest.setCongested(l.id.Group)
+			s.park(l, parkedCongested)
+		}
+	}
+}
+
+// parkCrowd parks the lanes of a group that fill half of a full window while
+// they wait for their destination: the window moves at that destination's pace,
+// and whoever's messages come behind would have to.
+func (s *shard) parkCrowd() {
+	if len(s.slots) < window || s.engine.processor.isShort() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waiting := map[string]int{}
+	crowds := func(l *lane) bool { return l.hot() && l.active && !l.through.Load() }
+	for _, l := range s.lanes {
+		if crowds(l) {
+			waiting[l.id.Group] += len(l.queue)
+		}
+	}
+	for _, l := range s.lanes {
+		if waiting[l.id.Group] >= window/2 && crowds(l) {
+			l.dest.setCongested(l.id.Group)
 			s.park(l, parkedCongested)
 		}
 	}
