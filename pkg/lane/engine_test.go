@@ -206,6 +206,9 @@ type rig struct {
 	stop    func()
 	engine  *lane.Engine
 	sole    bool
+
+	rates    lane.Rates
+	inFlight int
 }
 
 // withEachSource runs a test with a consumer, and without one where the engine
@@ -232,7 +235,7 @@ func (r *rig) start() {
 	owner, err := partition.NewSole(r.t.Context(), r.conn.JS, chat.StageBot, brokertest.Layout.Partitions, "test")
 	require.NoError(r.t, err)
 	r.engine = lane.New(lane.Options{
-		Stage: chat.StageBot, Marks: r.memory, Graveyard: r.memory, ReconcileEvery: 100 * time.Millisecond, Log: log, Metrics: prometheus.NewRegistry(),
+		Stage: chat.StageBot, Rates: r.rates, MaxInFlight: r.inFlight, Marks: r.memory, Graveyard: r.memory, ReconcileEvery: 100 * time.Millisecond, Log: log, Metrics: prometheus.NewRegistry(),
 		Open: func(ctx context.Context, p int) (lane.Store, error) {
 			store, err := lane.NewJetStream(ctx, r.conn, chat.StageBot, p)
 			if err != nil {

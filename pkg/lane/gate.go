@@ -13,6 +13,7 @@ type gate struct {
 	busy    int
 	waiting line
 	pass    func(*lane)
+	pace    pace
 
 	// How many have passed since when, and whether they took long before that.
 	passed int
@@ -22,8 +23,9 @@ type gate struct {
 
 func (g *gate) enter(l *lane) {
 	g.mu.Lock()
-	if g.busy >= g.limit {
+	if g.busy >= g.limit || g.pace.keeps() {
 		g.waiting.push(l)
+		g.askForMore()
 		g.mu.Unlock()
 		return
 	}
@@ -35,15 +37,46 @@ func (g *gate) enter(l *lane) {
 
 func (g *gate) leave() {
 	g.mu.Lock()
-	if g.waiting.n == 0 || g.busy > g.limit {
-		g.busy--
-		g.mu.Unlock()
-		return
+	g.busy--
+	var next *lane
+	if g.pace.keeps() {
+		g.askForMore()
+	} else {
+		next = g.next()
 	}
-	l := g.waiting.pop()
-	g.passed++
 	g.mu.Unlock()
-	g.pass(l)
+	if next != nil {
+		g.pass(next)
+	}
+}
+
+// next takes the lane whose turn it is out of the line; nil where none waits or
+// has room. The mutex is held.
+func (g *gate) next() *lane {
+	if g.waiting.n == 0 || g.busy >= g.limit {
+		return nil
+	}
+	g.busy++
+	g.passed++
+	return g.waiting.pop()
+}
+
+// admit lets through whose turn it is, and returns it; nil as next does.
+func (g *gate) admit() *lane {
+	g.mu.Lock()
+	l := g.next()
+	g.mu.Unlock()
+	if l != nil {
+		g.pass(l)
+	}
+	return l
+}
+
+// letIn lets through whom there is room for.
+func (g *gate) letIn() {
+	for l := g.admit(); l != nil; {
+		l = g.admit()
+	}
 }
 
 // resize changes the limit and lets through whom it now has room for.
@@ -54,13 +87,11 @@ func (g *gate) resize(limit int) {
 		return
 	}
 	g.limit = limit
-	var pass []*lane
-	for ; g.waiting.n > 0 && g.busy < g.limit; g.busy++ {
-		pass = append(pass, g.waiting.pop())
-	}
+	g.askForMore()
+	keeps := g.pace.keeps()
 	g.mu.Unlock()
-	for _, l := range pass {
-		g.pass(l)
+	if !keeps {
+		g.letIn()
 	}
 }
 

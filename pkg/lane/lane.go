@@ -33,6 +33,7 @@ type lane struct {
 	tailSeq   uint64
 	tail      chat.Ordinal
 	// The head's goroutine only:
+	allowed  int             // attempts that a rate allows this step and that were not made
 	ahead    []ParkedMessage // what was read behind the head, during one step
 	lagging  int             // settled messages that are not removed yet
 	hasState bool            // a state record is stored
@@ -96,6 +97,12 @@ func (l *lane) idle() bool {
 // drained reports whether everything that stands in the parked stream is
 // settled, as far as it is known.
 func (l *lane) drained() bool { return l.headSeq == 0 || l.headSeq > l.tailSeq }
+
+// emptied reports whether the lane is parked without a message, and nobody is
+// about to append one.
+func (l *lane) emptied() bool {
+	return l.parked && l.loaded && l.drained() && !l.appending && len(l.queue) == 0
+}
 
 // isBehind reports whether a message was settled before the head that the stored
 // state is of: it is a copy, left by an append whose answer was lost. The times

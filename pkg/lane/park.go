@@ -357,8 +357,16 @@ func (s *shard) goesOn(l *lane, until time.Time) bool {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	advanced := len(l.ahead) > 1 && l.headSeq > l.ahead[0].ParkedSeq
-	return l.parked && advanced && !l.drained() && l.hand == nil && l.due.IsZero() && now.Before(until) && s.fetching.Err() == nil
+	advanced := len(l.ahead) > 1 && l.headSeq > l.ahead[0].ParkedSeq && now.Before(until)
+	return l.parked && (advanced && !l.drained() || l.emptied()) && l.hand == nil && l.due.IsZero() && s.fetching.Err() == nil
+}
+
+// isEmptied reports whether nothing is left to do with a parked lane but to make
+// it hot again.
+func (s *shard) isEmptied(l *lane) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return l.emptied()
 }
 
 // load reads the tail and the state of a lane that was found parked; the caller

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -33,6 +34,7 @@ type shard struct {
 
 	mu       sync.Mutex
 	closed   bool
+	gone     atomic.Bool // the same, for who doesn't hold the mutex
 	lanes    map[ID]*lane
 	forgetAt int // lanes at which the idle ones are looked for
 	inHand   map[uint64]*hot
@@ -344,12 +346,15 @@ func (s *shard) begin(l *lane) bool {
 	if s.closed {
 		return false
 	}
-	l.since, l.atWork = time.Now(), true
+	l.since, l.atWork, l.allowed = time.Now(), true, 1
 	s.workers.Add(1)
 	return true
 }
 
 func (s *shard) leave(l *lane) {
+	for ; l.allowed > 0; l.allowed-- {
+		l.dest.gate.giveBack()
+	}
 	s.engine.gate.leave()
 	l.dest.gate.leave()
 }

@@ -29,10 +29,22 @@ const (
 func (s *shard) step(ctx context.Context, l *lane) {
 	until := time.Now().Add(stint)
 	s.stepOnce(ctx, l)
-	for s.goesOn(l, until) {
+	for s.goesOn(l, until) && s.mayAttempt(l) {
 		s.stepOnce(ctx, l)
 	}
 	l.ahead = nil
+}
+
+// mayAttempt reports whether the destination's rate allows another attempt, if
+// the lane is about to make one.
+func (s *shard) mayAttempt(l *lane) bool {
+	if s.isEmptied(l) {
+		return true
+	}
+	if l.allowed == 0 && l.dest.gate.again() {
+		l.allowed = 1
+	}
+	return l.allowed > 0
 }
 
 func (s *shard) stepOnce(ctx context.Context, l *lane) {
@@ -45,6 +57,7 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 	}
 	policy := s.engine.handler.Policy(l.dest.name)
 	l.dest.setClosed(policy.Closed != "", time.Now())
+	l.dest.gate.setRate(policy.rate())
 	switch {
 	case policy.Closed != "" && it != nil:
 		s.waitUntil(l, time.Now().Add(stallPause))
@@ -127,6 +140,9 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	v, made := s.attemptWithCare(ctx, l, task)
 	if !made || ctx.Err() != nil { // the lease has lapsed: record nothing
 		return
+	}
+	if v.kind == kindDone || v.kind == kindDead || v.kind == kindRetry {
+		l.allowed = 0
 	}
 	record := v.attempt(now, time.Since(now))
 	switch v.kind {

@@ -1,7 +1,6 @@
 package ratelimit
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -54,7 +53,7 @@ func (b *bucket) give(n int, now time.Time) Decision {
 
 // wait lets the call under way end, and reports whether it did within the limit.
 // The mutex is held, but not meanwhile.
-func (b *bucket) wait(ctx context.Context, n int, limit time.Duration) bool {
+func (b *bucket) wait(n int, limit time.Duration) bool {
 	flight := b.flight
 	b.waiting += n
 	b.mu.Unlock()
@@ -64,7 +63,6 @@ func (b *bucket) wait(ctx context.Context, n int, limit time.Duration) bool {
 	case <-flight:
 		ended = true
 	case <-timer.C:
-	case <-ctx.Done():
 	}
 	timer.Stop()
 	b.mu.Lock()

@@ -71,7 +71,7 @@ func New(o Options) *Limiter {
 // Take asks for n tokens, at least 1, of what a name may have at a rate; where
 // the rate is no limit all are granted. It returns within about 50 ms, granted
 // or not, by Redis or without it.
-func (l *Limiter) Take(ctx context.Context, name string, rate chat.Rate, n int) Decision {
+func (l *Limiter) Take(name string, rate chat.Rate, n int) Decision {
 	if !rate.Limits() {
 		return Decision{Granted: n}
 	}
@@ -90,8 +90,8 @@ func (l *Limiter) Take(ctx context.Context, name string, rate chat.Rate, n int) 
 			return b.give(n, now)
 		}
 		switch {
-		case b.flight != nil && b.wait(ctx, n, began.Add(callLimit).Sub(now)):
-		case b.flight == nil && l.mayAsk(now) && l.ask(ctx, key, b, n):
+		case b.flight != nil && b.wait(n, began.Add(callLimit).Sub(now)):
+		case b.flight == nil && l.mayAsk(now) && l.ask(key, b, n):
 			return b.give(n, time.Now())
 		default:
 			l.local.Inc()
@@ -129,7 +129,7 @@ func (l *Limiter) mayAsk(now time.Time) bool {
 
 // ask takes tokens from Redis, for all who wait meanwhile too, and reports
 // whether it answered. The bucket's mutex is held, but not during the call.
-func (l *Limiter) ask(ctx context.Context, key bucketKey, b *bucket, n int) bool {
+func (l *Limiter) ask(key bucketKey, b *bucket, n int) bool {
 	most, interval := ahead(key.rate), key.rate.Interval()
 	if time.Now().Before(b.void) { // what was taken last was used up in time
 		b.share *= 2
@@ -139,7 +139,7 @@ func (l *Limiter) ask(ctx context.Context, key bucketKey, b *bucket, n int) bool
 	flight := make(chan struct{})
 	b.flight = flight
 	b.mu.Unlock()
-	d, err := l.call(ctx, key, key.rate.Burst-most, want)
+	d, err := l.call(key, key.rate.Burst-most, want)
 	b.mu.Lock()
 	close(flight)
 	b.flight = nil
@@ -156,10 +156,9 @@ func (l *Limiter) ask(ctx context.Context, key bucketKey, b *bucket, n int) bool
 	return true
 }
 
-func (l *Limiter) call(ctx context.Context, key bucketKey, burst, n int) (d Decision, err error) {
+func (l *Limiter) call(key bucketKey, burst, n int) (d Decision, err error) {
 	l.calls.Inc()
-	// Others wait for it too, whoever has made it.
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), callLimit, errTimeout)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), callLimit, errTimeout)
 	defer cancel()
 	name := "parley:rate:{" + key.name + "}:" + key.rate.String()
 	v, err := takeScript.Run(ctx, l.redis, []string{name}, scriptArgs(key.rate.Interval(), burst, n)...).Int64Slice()

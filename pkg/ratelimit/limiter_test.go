@@ -1,7 +1,6 @@
 package ratelimit_test
 
 import (
-	"context"
 	"net"
 	"sync"
 	"testing"
@@ -104,7 +103,7 @@ func TestAlone(t *testing.T) {
 				l := newRig(nil)
 				for i, s := range test.steps {
 					time.Sleep(s.after) //nolint:forbidigo // in a bubble, where it is what moves the clock
-					d := l.Take(t.Context(), "k", rate(t, test.rate), s.n)
+					d := l.Take("k", rate(t, test.rate), s.n)
 					require.Equal(t, s.want, d.Granted, "step %d", i)
 					require.Equal(t, s.wait, d.Wait, "step %d", i)
 					require.Equal(t, s.left, d.Remaining, "step %d", i)
@@ -118,10 +117,10 @@ func TestAlone(t *testing.T) {
 func TestGiveBackAlone(t *testing.T) {
 	l := newRig(nil)
 	r := rate(t, "1/m:1")
-	require.Equal(t, 1, l.Take(t.Context(), "k", r, 1).Granted)
-	require.Zero(t, l.Take(t.Context(), "k", r, 1).Granted)
+	require.Equal(t, 1, l.Take("k", r, 1).Granted)
+	require.Zero(t, l.Take("k", r, 1).Granted)
 	l.GiveBack("k", r, 1)
-	require.Equal(t, 1, l.Take(t.Context(), "k", r, 1).Granted)
+	require.Equal(t, 1, l.Take("k", r, 1).Granted)
 }
 
 // Keys, and the rates of one, are apart.
@@ -129,12 +128,12 @@ func TestKeysAreApart(t *testing.T) {
 	server := redistest.Start(t)
 	l := newRig(dial(t, server.URL))
 	for range 2 {
-		require.Equal(t, 1, l.Take(t.Context(), "a", rate(t, "1/m:2"), 1).Granted)
-		require.Equal(t, 1, l.Take(t.Context(), "b", rate(t, "1/m:2"), 1).Granted)
-		require.Equal(t, 1, l.Take(t.Context(), "a", rate(t, "2/m:2"), 1).Granted)
+		require.Equal(t, 1, l.Take("a", rate(t, "1/m:2"), 1).Granted)
+		require.Equal(t, 1, l.Take("b", rate(t, "1/m:2"), 1).Granted)
+		require.Equal(t, 1, l.Take("a", rate(t, "2/m:2"), 1).Granted)
 	}
 	for name, r := range map[string]string{"a": "1/m:2", "b": "1/m:2"} {
-		d := l.Take(t.Context(), name, rate(t, r), 1)
+		d := l.Take(name, rate(t, r), 1)
 		require.Zero(t, d.Granted)
 		require.Greater(t, d.Wait, 50*time.Second)
 	}
@@ -157,7 +156,7 @@ func TestShared(t *testing.T) {
 		for range workers {
 			group.Go(func() {
 				for time.Now().Before(end) {
-					d := l.Take(t.Context(), "k", r, 1)
+					d := l.Take("k", r, 1)
 					if d.Granted == 1 {
 						mu.Lock()
 						at = append(at, time.Now())
@@ -195,8 +194,8 @@ func TestAnotherProcessSees(t *testing.T) {
 	server := redistest.Start(t)
 	r := rate(t, "1/m:5")
 	one, other := newRig(dial(t, server.URL)), newRig(dial(t, server.URL))
-	require.Equal(t, 2, one.Take(t.Context(), "k", r, 2).Granted)
-	d := other.Take(t.Context(), "k", r, 5)
+	require.Equal(t, 2, one.Take("k", r, 2).Granted)
+	d := other.Take("k", r, 5)
 	require.Equal(t, 3, d.Granted)
 	require.Greater(t, d.Wait, 30*time.Second)
 }
@@ -207,19 +206,19 @@ func TestWithoutRedis(t *testing.T) {
 	server := redistest.Start(t)
 	l := newRig(dial(t, server.URL))
 	r := rate(t, "1/m:4")
-	require.Equal(t, 1, l.Take(t.Context(), "k", r, 1).Granted)
+	require.Equal(t, 1, l.Take("k", r, 1).Granted)
 	server.Freeze()
 	t.Cleanup(server.Thaw)
 	began := time.Now()
 	var group sync.WaitGroup
 	for _, key := range []string{"k", "k", "x", "y"} {
-		group.Go(func() { l.Take(context.WithoutCancel(t.Context()), key, r, 1) })
+		group.Go(func() { l.Take(key, r, 1) })
 	}
 	group.Wait()
 	require.Less(t, time.Since(began), 400*time.Millisecond, "many time-outs of 50 ms, so that a slow machine passes")
 	granted := 0
 	for range 10 {
-		granted += l.Take(t.Context(), "k", r, 1).Granted
+		granted += l.Take("k", r, 1).Granted
 	}
 	require.LessOrEqual(t, granted, 2, "it goes on from what Redis said last")
 	require.GreaterOrEqual(t, l.counter(t, "parley_ratelimit_local_total"), 10)
@@ -227,7 +226,7 @@ func TestWithoutRedis(t *testing.T) {
 
 	server.Thaw()
 	require.Eventually(t, func() bool {
-		l.Take(t.Context(), "again", rate(t, "1000/s"), 1)
+		l.Take("again", rate(t, "1000/s"), 1)
 		return l.logs.FilterMessageSnippet("answers about rates again").Len() == 1
 	}, 20*time.Second, 20*time.Millisecond)
 }
@@ -240,7 +239,7 @@ func TestRedisIsNotThere(t *testing.T) {
 	l := newRig(dial(t, "redis://"+hole.Addr().String()))
 	granted := 0
 	for range 100 {
-		granted += l.Take(t.Context(), "k", rate(t, "1/m:7"), 1).Granted
+		granted += l.Take("k", rate(t, "1/m:7"), 1).Granted
 	}
 	require.Equal(t, 7, granted)
 	require.Equal(t, 1, l.logs.Len())
@@ -254,7 +253,7 @@ func TestSpoiledKey(t *testing.T) {
 	l := newRig(client)
 	for _, value := range []string{"no number", "99999999999999999", "-5"} {
 		require.NoError(t, client.Set(t.Context(), "parley:rate:{"+value+"}:10/s:1", value, 0).Err())
-		require.Eventually(t, func() bool { return l.Take(t.Context(), value, rate(t, "10/s:1"), 1).Granted == 1 }, 10*time.Second, 5*time.Millisecond, value)
+		require.Eventually(t, func() bool { return l.Take(value, rate(t, "10/s:1"), 1).Granted == 1 }, 10*time.Second, 5*time.Millisecond, value)
 	}
 	ttl, err := client.PTTL(t.Context(), "parley:rate:{-5}:10/s:1").Result()
 	require.NoError(t, err)
@@ -272,7 +271,7 @@ func BenchmarkTake(b *testing.B) {
 	r := rate(b, "100000/s")
 	b.ResetTimer()
 	for range b.N {
-		l.Take(b.Context(), "k", r, 1)
+		l.Take("k", r, 1)
 	}
 	families, err := reg.Gather()
 	require.NoError(b, err)

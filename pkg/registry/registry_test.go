@@ -355,6 +355,7 @@ func TestStoredFormIsComplete(t *testing.T) {
 		ID: "crm", ChannelID: "shop", URL: "https://example.com", VerifyToken: "v", Secrets: []chat.Secret{secretOne},
 		Events: []string{chat.EventMessage}, Retry: []chat.Duration{chat.Duration(time.Second)}, Timeout: chat.Duration(time.Second),
 		ExpireAfter: chat.Duration(time.Hour), OnExhausted: registry.OnExhaustedHold, MaxInFlight: 3, Disabled: "moving",
+		RateLimit: &chat.Rate{Count: 10, Per: time.Second, Burst: 20},
 	}
 	v := reflect.ValueOf(e)
 	for i := range v.NumField() {

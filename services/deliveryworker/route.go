@@ -48,6 +48,9 @@ func (r *routes) build(e *chat.Endpoint) *route {
 	made := &route{config: e, policy: lane.Policy{
 		Hold: e.OnExhausted == "hold", MaxInFlight: e.MaxInFlight, Closed: e.Disabled,
 	}}
+	if e.RateLimit != nil {
+		made.policy.Rate = *e.RateLimit
+	}
 	var err error
 	if made.policy.Schedule, err = retry.Of(e.Retry); err != nil {
 		made.policy.Schedule, made.err = retry.Default(), fmt.Errorf("the endpoint's retry schedule: %w", err)

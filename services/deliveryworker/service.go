@@ -35,13 +35,15 @@ type Journal interface {
 	Delivery(d *chat.Delivery)
 }
 
-// Options are what a Service is made of. All but the bounds and Alone are required.
+// Options are what a Service is made of. All but the bounds, Rates and Alone are required.
 type Options struct {
 	// DrainTimeout bounds the wait for attempts under way at the end; 0 means
 	// the engine's default.
 	DrainTimeout time.Duration
 	// MaxRetryAfter caps what an endpoint may ask for; 0 means 1 h.
 	MaxRetryAfter time.Duration
+	// Rates keeps the endpoints' rates, with all other workers; nil: they have none.
+	Rates lane.Rates
 	// Alone is shared with the process's other stage; may be nil.
 	Alone *lane.Alone
 
@@ -87,7 +89,7 @@ func New(o Options) (*Service, error) {
 	h := newHandler(o)
 	engine := lane.New(lane.Options{
 		Stage: chat.StageBot, Alone: o.Alone, Open: h.open, Marks: o.Marks, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
-		DrainTimeout: o.DrainTimeout,
+		DrainTimeout: o.DrainTimeout, Rates: o.Rates,
 	}, h)
 	return &Service{engine: engine, owner: o.Owner, directory: o.Directory}, nil
 }

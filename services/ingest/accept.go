@@ -110,7 +110,7 @@ func (s *Service) publish(ctx context.Context, sub *submission, m *chat.UserMess
 	if err := s.withinQuota(sub.channelID); err != nil {
 		return err
 	}
-	if err := s.withinLimits(ctx, sub.limits, key); err != nil {
+	if err := s.withinLimits(sub.limits, key); err != nil {
 		return err
 	}
 	data, err := wire.EncodeUserMessage(m)

@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -23,7 +22,7 @@ type Limits struct {
 
 // Limiter gives out what rates allow; *ratelimit.Limiter is one.
 type Limiter interface {
-	Take(ctx context.Context, name string, rate chat.Rate, n int) ratelimit.Decision
+	Take(name string, rate chat.Rate, n int) ratelimit.Decision
 	GiveBack(name string, rate chat.Rate, n int)
 }
 
@@ -86,7 +85,7 @@ func own(of *chat.Rate, general chat.Rate) chat.Rate {
 
 // withinLimits takes a token of each limit; where one has none left, the others
 // get theirs back.
-func (s *Service) withinLimits(ctx context.Context, l *limits, conversation chat.ConversationKey) error {
+func (s *Service) withinLimits(l *limits, conversation chat.ConversationKey) error {
 	if l == nil {
 		return nil
 	}
@@ -97,7 +96,7 @@ func (s *Service) withinLimits(ctx context.Context, l *limits, conversation chat
 		return l.all[i].of
 	}
 	for i := range l.all {
-		d := s.deps.Limiter.Take(ctx, name(i), l.all[i].rate, 1)
+		d := s.deps.Limiter.Take(name(i), l.all[i].rate, 1)
 		l.note(i, d)
 		if d.Granted == 1 {
 			continue

@@ -2,7 +2,6 @@ package ingest_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -63,31 +62,36 @@ func TestLimits(t *testing.T) {
 		beside func(h *harness) call        // must not
 	}{
 		"conversation": {
-			ingest.Limits{Conversation: slowly()}, "conversation",
+			ingest.Limits{Conversation: slowly()},
+			"conversation",
 			func(*harness, int) call { return call{body: text("c", "hi")} },
 			func(*harness) call { return call{body: text("d", "hi")} },
 		},
 		"channel": {
-			ingest.Limits{Channel: slowly()}, "channel",
+			ingest.Limits{Channel: slowly()},
+			"channel",
 			func(_ *harness, i int) call { return call{body: text(fmt.Sprint(i), "hi")} },
 			func(h *harness) call {
 				return call{path: "/v1/channels/webhook/app/messages", token: h.app, body: text("c", "hi")}
 			},
 		},
 		"token": {
-			ingest.Limits{Token: slowly()}, "token",
+			ingest.Limits{Token: slowly()},
+			"token",
 			func(_ *harness, i int) call { return call{body: text(fmt.Sprint(i), "hi")} },
 			func(*harness) call { return legacy("c") },
 		},
 		"legacy form": {
-			ingest.Limits{Channel: slowly()}, "channel",
+			ingest.Limits{Channel: slowly()},
+			"channel",
 			func(_ *harness, i int) call { return legacy(fmt.Sprint(i)) },
 			func(h *harness) call {
 				return call{path: "/v1/channels/webhook/app/messages", token: h.app, body: text("c", "hi")}
 			},
 		},
 		"actions": {
-			ingest.Limits{Conversation: slowly()}, "conversation",
+			ingest.Limits{Conversation: slowly()},
+			"conversation",
 			func(h *harness, _ int) call { c := actions("c"); c.token = h.one; return c },
 			func(h *harness) call { c := actions("d"); c.token = h.one; return c },
 		},
@@ -211,7 +215,7 @@ func TestNoLimits(t *testing.T) {
 // asked is a limiter that says no, after so many.
 type asked struct{ left int }
 
-func (a *asked) Take(context.Context, string, chat.Rate, int) ratelimit.Decision {
+func (a *asked) Take(string, chat.Rate, int) ratelimit.Decision {
 	if a.left--; a.left < 0 {
 		return ratelimit.Decision{Wait: 1500 * time.Millisecond, Reset: 10 * time.Second}
 	}

@@ -30,6 +30,12 @@ func TestRates(t *testing.T) {
 	token, _ := ok[ops.Token](a, 201, request{method: "POST", path: "/tokens", body: `{"channelId":"shop","limit":"30/m"}`})
 	require.Equal(t, "30/m", token.Limit)
 
+	e, _ := ok[ops.Endpoint](a, 201, request{method: "POST", path: "/channels/shop/endpoints", body: `{"id":"crm","url":"https://example.com/hook","rateLimit":"10/s:20"}`})
+	require.Equal(t, "10/s:20", e.RateLimit)
+	_, got = ok[ops.Endpoint](a, 200, request{method: "GET", path: "/endpoints/crm"})
+	e, _ = ok[ops.Endpoint](a, 200, request{method: "PUT", path: "/endpoints/crm", body: string(got.body)})
+	require.Equal(t, "10/s:20", e.RateLimit)
+
 	for path, body := range map[string]string{
 		"/channels": `{"id":"other","botId":"pizza","limit":"fast","conversationLimit":"0/s"}`,
 		"/tokens":   `{"channelId":"shop","limit":"1/h"}`,

@@ -38,6 +38,7 @@ type Endpoint struct {
 	ExpireAfter string   `json:"expireAfter,omitempty"`
 	OnExhausted string   `json:"onExhausted,omitempty"`
 	MaxInFlight int      `json:"maxInFlight,omitempty"`
+	RateLimit   string   `json:"rateLimit,omitempty"` // such as "10/s:20"
 	Disabled    string   `json:"disabled,omitempty"`
 	Revision    uint64   `json:"revision,omitempty"`
 }

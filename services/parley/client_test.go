@@ -115,6 +115,7 @@ func TestConfigure(t *testing.T) {
 	good(t, env, "endpoint", "enable", "crm")
 	require.Regexp(t, `(?m)^state +enabled$`, good(t, env, "endpoint", "show", "crm"))
 	require.Len(t, goodJSON[ops.List[ops.Endpoint]](t, env, "endpoint", "list", "--channel", "shop").Items, 2)
+	require.Regexp(t, `(?m)^rate limit +10/s:20$`, good(t, env, "endpoint", "update", "crm", "--rate-limit", "10/s:20"))
 	require.Contains(t, good(t, env, "endpoint", "delete", "crm"), "deleted crm")
 
 	token := goodJSON[ops.Token](t, env, "token", "create", "--channel", "shop")

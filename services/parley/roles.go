@@ -164,7 +164,7 @@ func addDeliveryWorker(ctx context.Context, p *process) error {
 	svc, err := deliveryworker.New(deliveryworker.Options{
 		DrainTimeout: p.drainTimeout(),
 		Alone:        &p.alone, Owner: owner, Open: p.opener(chat.StageBot), Marks: p.marks, Graveyard: letters,
-		Directory: p.registry, Journal: p.journal, Client: client, Guard: p.guard,
+		Directory: p.registry, Journal: p.journal, Client: client, Guard: p.guard, Rates: p.limiter,
 		Log: p.log.Named("delivery-worker"), Metrics: p.metrics,
 	})
 	if err != nil {
