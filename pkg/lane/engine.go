@@ -95,6 +95,7 @@ func New(o Options, h Handler) *Engine {
 		hands:        newHands(),
 		destinations: map[string]*destination{}, shards: map[*shard]struct{}{},
 	}
+	o.Metrics.MustRegister(newAges(e))
 	e.gate = gate{limit: o.MaxInFlight, pass: func(l *lane) { l.shard.start(l) }}
 	return e
 }

@@ -32,16 +32,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // handler is a stage for tests: a message's text is "endpoint conversation
 // place"; each endpoint does what its script says.
 type handler struct {
-	mu     sync.Mutex
-	script map[string]func(t *lane.Task) lane.Verdict
-	policy map[string]lane.Policy
-	seen   map[string][]uint64 // lane → places handled with Done, in order
-	tries  map[string]int
-	ended  map[chat.Outcome]int
-	failed []int // status of each attempt that was reported and had one
-	change chan struct{}
-	shared string // the destination of all groups; empty: each its own
-	routed int
+	mu        sync.Mutex
+	script    map[string]func(t *lane.Task) lane.Verdict
+	policy    map[string]lane.Policy
+	seen      map[string][]uint64 // lane → places handled with Done, in order
+	tries     map[string]int
+	ended     map[chat.Outcome]int
+	failed    []int // status of each attempt that was reported and had one
+	change    chan struct{}
+	allClosed bool
+	shared    string // the destination of all groups; empty: each its own
+	routed    int
 }
 
 func newHandler() *handler {
@@ -70,6 +71,9 @@ func (h *handler) Policy(destination string) lane.Policy {
 	defer h.mu.Unlock()
 	if p, ok := h.policy[destination]; ok {
 		return p
+	}
+	if h.allClosed {
+		return lane.Policy{Schedule: quick, Closed: "for now"}
 	}
 	return lane.Policy{Schedule: quick}
 }
@@ -208,6 +212,7 @@ type rig struct {
 	sole    bool
 
 	rates    lane.Rates
+	metrics  *prometheus.Registry // of the engine that was started last
 	inFlight int
 }
 
@@ -234,8 +239,9 @@ func (r *rig) start() {
 	log := zaptest.NewLogger(r.t, zaptest.Level(zap.ErrorLevel))
 	owner, err := partition.NewSole(r.t.Context(), r.conn.JS, chat.StageBot, brokertest.Layout.Partitions, "test")
 	require.NoError(r.t, err)
+	r.metrics = prometheus.NewRegistry()
 	r.engine = lane.New(lane.Options{
-		Stage: chat.StageBot, Rates: r.rates, MaxInFlight: r.inFlight, Marks: r.memory, Graveyard: r.memory, ReconcileEvery: 100 * time.Millisecond, Log: log, Metrics: prometheus.NewRegistry(),
+		Stage: chat.StageBot, Rates: r.rates, MaxInFlight: r.inFlight, Marks: r.memory, Graveyard: r.memory, ReconcileEvery: 100 * time.Millisecond, Log: log, Metrics: r.metrics,
 		Open: func(ctx context.Context, p int) (lane.Store, error) {
 			store, err := lane.NewJetStream(ctx, r.conn, chat.StageBot, p)
 			if err != nil {

@@ -32,6 +32,7 @@ type lane struct {
 	headSeq   uint64
 	tailSeq   uint64
 	tail      chat.Ordinal
+	headTime  time.Time // of the message at its head, at least as old; zero if not known
 	// The head's goroutine only:
 	allowed  int             // attempts that a rate allows this step and that were not made
 	ahead    []ParkedMessage // what was read behind the head, during one step

@@ -33,6 +33,9 @@ func (s *shard) park(l *lane, reason string) {
 func (s *shard) setParked(l *lane, reason string) {
 	l.parked, l.loaded = true, true
 	l.headSeq, l.tailSeq, l.tail = 0, 0, chat.Ordinal{}
+	if len(l.queue) > 0 {
+		l.headTime = l.queue[0].msg.Time
+	}
 	s.engine.metrics.parked[reason].Inc()
 	s.countParked(1)
 }
@@ -151,6 +154,9 @@ func (s *shard) dequeue(l *lane, it *item, seq uint64) {
 
 // placed notes the lane's new tail; the mutex is held.
 func (s *shard) placed(l *lane, it *item, seq uint64) {
+	if l.drained() {
+		l.headTime = it.msg.Time
+	}
 	if l.headSeq == 0 {
 		l.headSeq = seq
 	}
@@ -324,6 +330,9 @@ func (s *shard) readHead(ctx context.Context, l *lane, from, to uint64) (*item, 
 		s.advance(l, to)
 		return nil, nil //nolint:nilnil // the next step sees what there is
 	}
+	s.mu.Lock()
+	l.headTime = m.Time
+	s.mu.Unlock()
 	it := &item{msg: &m.Message, parkedSeq: m.ParkedSeq, parkedAt: m.ParkedAt}
 	it.Target, err = s.engine.handler.Restore(&m.Message, l.id.Group)
 	if err != nil {

@@ -39,7 +39,8 @@ type shard struct {
 	forgetAt int // lanes at which the idle ones are looked for
 	inHand   map[uint64]*hot
 	timers   dueHeap
-	kick     chan struct{} // the earliest timer changed
+	oldest   map[string]time.Time // by group, of lanes that were found parked; see lookUp
+	kick     chan struct{}        // the earliest timer changed
 
 	// What may have ended the owners before; see care.
 	care     *care
@@ -80,6 +81,7 @@ func (s *shard) run(ctx context.Context) error {
 	g.Go(func() error { return s.runTimers(ctx) })
 	g.Go(func() error { return s.sweep(ctx) })
 	g.Go(func() error { return s.reconcile(ctx) })
+	g.Go(func() error { return s.lookUp(ctx) })
 	return g.Wait()
 }
 
@@ -101,7 +103,7 @@ func (s *shard) adopt(ctx context.Context) error {
 // take makes a lane of what was found parked; the mutex is held.
 func (s *shard) take(p ParkedLane) {
 	l := s.lane(p.ID)
-	l.parked, l.loaded, l.hasState = true, false, p.HasState
+	l.parked, l.loaded, l.hasState, l.headTime = true, false, p.HasState, time.Time{}
 	s.countParked(1)
 	s.schedule(l, time.Now())
 }

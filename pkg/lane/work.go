@@ -350,6 +350,9 @@ func (s *shard) advance(l *lane, settled uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.headSeq, l.due = settled+1, time.Time{}
+	if len(l.ahead) > 1 {
+		l.headTime = l.ahead[1].Time
+	}
 	l.lagging++
 	return l.drained()
 }

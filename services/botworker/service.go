@@ -108,5 +108,8 @@ func New(o Options) (*Service, error) {
 	return &Service{engine: engine, owner: o.Owner}, nil
 }
 
+// Waiting returns what waits at this worker; see lane.Engine.
+func (s *Service) Waiting() []lane.Waiting { return s.engine.Waiting() }
+
 // Run works until ctx ends; then it lets the turns under way end.
 func (s *Service) Run(ctx context.Context) error { return s.engine.Run(ctx, s.owner) }

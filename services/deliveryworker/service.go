@@ -94,6 +94,9 @@ func New(o Options) (*Service, error) {
 	return &Service{engine: engine, owner: o.Owner, directory: o.Directory}, nil
 }
 
+// Waiting returns what waits at this worker; see lane.Engine.
+func (s *Service) Waiting() []lane.Waiting { return s.engine.Waiting() }
+
 // Run works until ctx ends; then it lets the attempts under way end.
 func (s *Service) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)

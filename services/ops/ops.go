@@ -14,6 +14,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/problem"
 	"github.com/parleyhq/parley/pkg/registry"
@@ -63,6 +64,8 @@ type Deps struct {
 	Status func(ctx context.Context) (*topology.Status, error)
 	// Owners reads who works on a stage.
 	Owners func(ctx context.Context, stage chat.Stage) (*partition.Owners, error)
+	// Waiting asks a stage's workers, of whom there are so many, what waits there.
+	Waiting func(ctx context.Context, stage chat.Stage, workers int) (*lane.Report, error)
 	// Health is what status reports beside; may be nil.
 	Health []HealthCheck
 	// Now is the clock; nil means time.Now.
@@ -81,7 +84,7 @@ func New(o Options, d Deps) (*Service, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil {
+	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil || d.Waiting == nil {
 		return nil, errors.New("ops needs a registry, dead letters, a status and owners")
 	}
 	if d.Now == nil {

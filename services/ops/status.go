@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/parleyhq/parley/pkg/broker"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
 )
@@ -36,9 +38,33 @@ func (s *Service) status(c echo.Context) error {
 		}
 		owners = append(owners, o)
 	}
+	waiting, err := s.reports(ctx, owners)
+	if err != nil {
+		return refusal(fmt.Errorf("asking the workers: %w: %w", broker.ErrUnavailable, err))
+	}
 	return c.JSON(http.StatusOK, Status{
-		Status: *streams, Owners: owners, Config: configOf(s.Registry.Snapshot()), Health: s.health(ctx),
+		Status: *streams, Owners: owners, Waiting: waiting, Config: configOf(s.Registry.Snapshot()), Health: s.health(ctx),
 	})
+}
+
+// reports asks each stage's workers at once.
+func (s *Service) reports(ctx context.Context, owners []*partition.Owners) ([]*lane.Report, error) {
+	reports := make([]*lane.Report, len(owners))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, o := range owners {
+		holders := map[string]bool{}
+		for _, p := range o.Partitions {
+			if p.Instance != "" {
+				holders[p.Instance] = true
+			}
+		}
+		workers := max(len(holders), len(o.Members)) // who holds none answers too
+		g.Go(func() (err error) {
+			reports[i], err = s.Waiting(ctx, o.Stage, workers)
+			return err
+		})
+	}
+	return reports, g.Wait()
 }
 
 func configOf(snap *registry.Snapshot) Config {

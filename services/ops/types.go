@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/topology"
 )
@@ -94,8 +95,11 @@ type Disable struct {
 type Status struct {
 	topology.Status
 	Owners []*partition.Owners `json:"owners"` // by stage
-	Config Config              `json:"config"`
-	Health []Health            `json:"health"`
+	// Waiting is, by stage, what waits longest: by channel for its bot, by
+	// endpoint to be delivered.
+	Waiting []*lane.Report `json:"waiting"`
+	Config  Config         `json:"config"`
+	Health  []Health       `json:"health"`
 }
 
 // Config is how much is configured.

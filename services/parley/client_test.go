@@ -17,6 +17,7 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/httpserver"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/topology"
@@ -62,6 +63,9 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 		},
 		Owners: func(ctx context.Context, stage chat.Stage) (*partition.Owners, error) {
 			return partition.ReadOwners(ctx, conn.JS, stage, brokertest.Layout.Partitions)
+		},
+		Waiting: func(ctx context.Context, stage chat.Stage, workers int) (*lane.Report, error) {
+			return lane.Ask(ctx, conn, stage, workers)
 		},
 		Health: []ops.HealthCheck{{Name: "broker", Check: func(context.Context) error { return conn.Ready() }}},
 	})

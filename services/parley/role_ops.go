@@ -5,6 +5,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/services/ops"
@@ -26,6 +27,9 @@ func addOps(ctx context.Context, p *process) error {
 				o.FreeSolesBefore(p.began)
 			}
 			return o, err
+		},
+		Waiting: func(ctx context.Context, stage chat.Stage, workers int) (*lane.Report, error) {
+			return lane.Ask(ctx, p.conn, stage, workers)
 		},
 		Health: []ops.HealthCheck{
 			{Name: "broker", Check: func(context.Context) error { return p.conn.Ready() }},

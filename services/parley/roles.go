@@ -142,7 +142,7 @@ func addBotWorker(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
-	p.workers = append(p.workers, unit{"bot-worker", svc.Run})
+	p.workers = append(p.workers, unit{"bot-worker", svc.Run}, p.answers(chat.StageUser, svc.Waiting))
 	return nil
 }
 
@@ -170,8 +170,15 @@ func addDeliveryWorker(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
-	p.workers = append(p.workers, unit{"delivery-worker", svc.Run})
+	p.workers = append(p.workers, unit{"delivery-worker", svc.Run}, p.answers(chat.StageBot, svc.Waiting))
 	return nil
+}
+
+// answers tells status what waits at a worker.
+func (p *platform) answers(stage chat.Stage, waiting func() []lane.Waiting) unit {
+	return unit{"waiting at " + string(stage), func(ctx context.Context) error {
+		return lane.Answer(ctx, p.conn, stage, waiting)
+	}}
 }
 
 // owner owns all of a stage where the broker is in this process, so that no
