@@ -3,6 +3,8 @@ package lane
 import (
 	"sync"
 	"time"
+
+	"github.com/parleyhq/parley/pkg/chat"
 )
 
 // gate lets a bounded number of lanes through at once; the others wait in a
@@ -61,37 +63,34 @@ func (g *gate) next() *lane {
 	return g.waiting.pop()
 }
 
-// admit lets through whose turn it is, and returns it; nil as next does.
-func (g *gate) admit() *lane {
+// take is next, for who doesn't hold the mutex.
+func (g *gate) take() *lane {
 	g.mu.Lock()
-	l := g.next()
-	g.mu.Unlock()
-	if l != nil {
-		g.pass(l)
-	}
-	return l
+	defer g.mu.Unlock()
+	return g.next()
 }
 
-// letIn lets through whom there is room for.
-func (g *gate) letIn() {
-	for l := g.admit(); l != nil; {
-		l = g.admit()
-	}
-}
-
-// resize changes the limit and lets through whom it now has room for.
-func (g *gate) resize(limit int) {
+// adapt changes limit and rate, and lets through whom there is room for now; who
+// waits for the old rate waits for the new one.
+func (g *gate) adapt(limit int, rate chat.Rate) {
 	g.mu.Lock()
-	if g.limit == limit {
+	if g.limit == limit && g.pace.rate == rate {
 		g.mu.Unlock()
 		return
 	}
 	g.limit = limit
+	if g.pace.rate != rate {
+		g.pace.rate = rate
+		g.pace.stop()
+	}
 	g.askForMore()
 	keeps := g.pace.keeps()
 	g.mu.Unlock()
-	if !keeps {
-		g.letIn()
+	if keeps {
+		return
+	}
+	for l := g.take(); l != nil; l = g.take() {
+		g.pass(l)
 	}
 }
 
@@ -149,7 +148,7 @@ func (d *destination) failing(id ID, now time.Time) bool {
 	return now.Sub(failure) <= evidence
 }
 
-// silentFor reports whether a message that is parked since then has waited for
+// silentFor reports whether a message that waits since then has waited for
 // longer than a time in which no attempt succeeded. The time until the
 // destination was opened again is no evidence, nor is what this process can't
 // know of since it has just started.

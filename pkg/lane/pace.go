@@ -29,25 +29,6 @@ type pace struct {
 // keeps reports whether a rate is kept.
 func (p *pace) keeps() bool { return p.rates != nil && p.rate.Limits() }
 
-// setRate changes the rate: who waits for the old one waits no longer.
-func (g *gate) setRate(rate chat.Rate) {
-	g.mu.Lock()
-	if g.pace.rate == rate {
-		g.mu.Unlock()
-		return
-	}
-	g.pace.rate = rate
-	g.pace.stop()
-	keeps := g.pace.keeps()
-	if keeps {
-		g.askForMore()
-	}
-	g.mu.Unlock()
-	if !keeps {
-		g.letIn()
-	}
-}
-
 // stop stops waiting for more; who asks just now goes on. The mutex is held.
 func (p *pace) stop() {
 	if p.timer != nil && p.timer.Stop() {
@@ -91,13 +72,15 @@ func (g *gate) ask() {
 		d := p.rates.Take(p.name, p.rate, n) // bounded by itself
 		unused := d.Granted
 		for unused > 0 {
-			l := g.admit()
+			l := g.take()
 			if l == nil {
 				break
 			}
 			if !l.shard.gone.Load() { // else it just leaves
+				l.allowed = true
 				unused--
 			}
+			g.pass(l)
 		}
 		if unused > 0 {
 			p.rates.GiveBack(p.name, p.rate, unused)

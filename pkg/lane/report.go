@@ -18,18 +18,18 @@ type Report struct {
 	Stage chat.Stage `json:"stage"`
 	// Workers is how many were asked, Answered how many did in time: the report
 	// lacks what waits at the others.
-	Workers  int       `json:"workers"`
-	Answered int       `json:"answered"`
-	Groups   []Waiting `json:"groups"` // the longest waiting first; 100, and "_rest"
+	Workers  int   `json:"workers"`
+	Answered int   `json:"answered"`
+	Groups   []Age `json:"groups"` // the longest waiting first; 100, and "_rest"
 }
 
 // askFor is how long workers have to answer.
 const askFor = time.Second
 
 // Answer answers Ask with what waits at this process, until ctx ends.
-func Answer(ctx context.Context, conn *broker.Conn, stage chat.Stage, waiting func() []Waiting) error {
+func Answer(ctx context.Context, conn *broker.Conn, stage chat.Stage, ages func() []Age) error {
 	sub, err := conn.NATS.Subscribe(topology.WaitingSubject(stage), func(m *nats.Msg) {
-		if data, err := json.Marshal(waiting()); err == nil {
+		if data, err := json.Marshal(ages()); err == nil {
 			_ = m.Respond(data) // who asked does without
 		}
 	})
@@ -44,7 +44,7 @@ func Answer(ctx context.Context, conn *broker.Conn, stage chat.Stage, waiting fu
 // Ask asks a stage's workers what waits there. It returns when so many have
 // answered, or after a second.
 func Ask(ctx context.Context, conn *broker.Conn, stage chat.Stage, workers int) (*Report, error) {
-	r := &Report{Stage: stage, Workers: workers, Groups: []Waiting{}}
+	r := &Report{Stage: stage, Workers: workers, Groups: []Age{}}
 	if workers == 0 {
 		return r, nil
 	}
@@ -65,7 +65,7 @@ func Ask(ctx context.Context, conn *broker.Conn, stage chat.Stage, workers int) 
 		if err != nil || m.Header.Get("Status") == "503" { // no responders
 			break // the rest is late, or nobody is there
 		}
-		var groups []Waiting
+		var groups []Age
 		if json.Unmarshal(m.Data, &groups) != nil {
 			continue
 		}

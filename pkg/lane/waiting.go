@@ -5,228 +5,322 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/parleyhq/parley/pkg/broker"
+	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/wire"
 )
 
-// Waiting is what a group (a channel at the user stage, an endpoint at the bot
-// stage) has waiting at some workers: in their hands or parked.
+// Waiting reads what is parked, for operators, and takes their commands to the
+// lanes' owners, whichever processes those are.
 type Waiting struct {
-	Group string `json:"group"`
-	Lanes int    `json:"lanes"`
-	// Oldest is when the oldest message at a lane's head was stored in its work
-	// queue; nil where that is not known yet. Of lanes that were found parked and
-	// not worked on since, it is that of the message that was parked first.
-	Oldest *time.Time `json:"oldestWaitingAt,omitempty"`
+	conn       *broker.Conn
+	partitions int
+
+	mu      sync.Mutex
+	streams map[chat.Stage]jetstream.Stream // once they were asked for
+	bucket  jetstream.KeyValue              // the same
+}
+
+// NewWaiting makes a Waiting; the streams must exist.
+func NewWaiting(conn *broker.Conn, partitions int) *Waiting {
+	return &Waiting{conn: conn, partitions: partitions, streams: map[chat.Stage]jetstream.Stream{}}
+}
+
+func (w *Waiting) stream(ctx context.Context, stage chat.Stage) (jetstream.Stream, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s, ok := w.streams[stage]; ok {
+		return s, nil
+	}
+	s, err := w.conn.JS.Stream(ctx, topology.ParkedStream(stage))
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	w.streams[stage] = s
+	return s, nil
+}
+
+func (w *Waiting) commands(ctx context.Context) (kv jetstream.KeyValue, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.bucket == nil {
+		w.bucket, err = openCommands(ctx, w.conn)
+	}
+	return w.bucket, err
+}
+
+// store is how the lane's owner reads it.
+func (w *Waiting) store(ctx context.Context, p *Parked) (*JetStream, error) {
+	s, err := w.stream(ctx, p.Stage)
+	if err != nil {
+		return nil, err
+	}
+	return &JetStream{conn: w.conn, stage: p.Stage, partition: p.ID.Key.Partition(w.partitions), parked: s}, nil
 }
 
 const (
-	// shownGroups is how many groups have an age of their own in the metrics and
-	// in an answer to Ask; those that wait longest.
-	shownGroups = 100
-	// restGroup stands for all others; no id begins so.
-	restGroup = "_rest"
-	// lookUpEvery is how often the ages of lanes are asked for that were found
-	// parked and have not been worked on.
-	lookUpEvery = 10 * time.Second
-	lookUpLimit = 2 * time.Second
+	// maxStates is how many state records are read at most to count or to find
+	// lanes by them.
+	maxStates = 50_000
+	// statesRead is how many are read at a time.
+	statesRead = 500
+	// lanesAtOnce is how many lanes are looked at at once.
+	lanesAtOnce = 16
 )
 
-// Waiting returns what waits at this process by group, the longest waiting
-// first: 100 groups, and one named "_rest" for all others.
-func (e *Engine) Waiting() []Waiting {
-	all := map[string]*groupAge{}
-	for _, s := range e.running() {
-		s.addWaiting(all)
-	}
-	return longest(all)
+// Parked is a parked lane as an operator sees it.
+type Parked struct {
+	Stage    chat.Stage
+	ID       ID
+	Messages uint64
+	// Head is the first message; nil where it was settled while the lane was read.
+	Head *Head
+	// State is what came of the head so far; nil: nothing.
+	State *chat.LaneState
+	// Command is what is asked of the lane and not done yet; nil: nothing.
+	Command *Command
 }
 
-// longest orders groups, and puts those behind the first into one.
-func longest(all map[string]*groupAge) []Waiting {
-	names := slices.SortedFunc(maps.Keys(all), func(a, b string) int {
-		x, y := all[a].oldest, all[b].oldest
-		if x.IsZero() != y.IsZero() {
-			x, y = y, x // what is not known comes last
+// Head is the message that a parked lane waits with. What can't be decoded has
+// times alone.
+type Head struct {
+	MessageID, ChannelID, ConversationID string
+	AcceptedAt                           time.Time // by the work queue
+	ParkedAt                             time.Time
+	place                                uint64
+}
+
+// Name returns the lane's name among those of all stages.
+func (p *Parked) Name() string { return string(p.Stage) + "." + p.ID.String() }
+
+// ParseName takes a lane's name apart.
+func ParseName(name string) (stage chat.Stage, id ID, err error) {
+	parts := strings.Split(name, ".")
+	if len(parts) == 3 && (parts[0] == string(chat.StageUser) || parts[0] == string(chat.StageBot)) && chat.ValidateID("group", parts[1]) == nil {
+		if id.Key, err = chat.ParseConversationKey(parts[2]); err == nil {
+			id.Group = parts[1]
+			return chat.Stage(parts[0]), id, nil
 		}
-		return cmp.Or(cmp.Compare(restLast(a), restLast(b)), x.Compare(y), cmp.Compare(a, b))
-	})
-	rest := &groupAge{}
-	if len(names) > shownGroups {
-		for _, name := range names[shownGroups:] {
-			rest.add(all[name].lanes, all[name].oldest)
-		}
-		names = names[:shownGroups]
 	}
-	out := make([]Waiting, 0, len(names)+1)
-	for _, name := range names {
-		out = append(out, all[name].shown(name))
-	}
-	if rest.lanes > 0 {
-		out = append(out, rest.shown(restGroup))
-	}
-	return out
+	return "", ID{}, fmt.Errorf("%q is no lane: give the name that the list shows", name)
 }
 
-// restLast keeps a worker's rest from the groups that have a line of their own.
-func restLast(group string) int {
-	if group == restGroup {
-		return 1
+// ErrNotParked means that a lane has nothing parked.
+var ErrNotParked = errors.New("no such lane is parked: it may have been emptied")
+
+// Filter says which parked lanes are meant; an empty field means all. A group is
+// an endpoint at the bot stage, and a channel at the user stage.
+type Filter struct {
+	Stage chat.Stage
+	Group string
+	Held  bool // only those that wait for an operator
+}
+
+// List returns lanes by name, at most limit, from behind a name on; next is what
+// after takes for the part behind, empty at the end. It counts all lanes that
+// the filter matches. The error wraps broker.ErrUnavailable.
+func (w *Waiting) List(ctx context.Context, f Filter, after string, limit int) (lanes []Parked, next string, err error) {
+	if lanes, err = w.find(ctx, f); err != nil {
+		return nil, "", err
 	}
-	return 0
-}
-
-// groupAge is what of a group is counted.
-type groupAge struct {
-	lanes  int
-	oldest time.Time // zero: not known
-}
-
-// add adds lanes whose oldest message is from then.
-func (g *groupAge) add(lanes int, oldest time.Time) {
-	g.lanes += lanes
-	if g.oldest.IsZero() || !oldest.IsZero() && oldest.Before(g.oldest) {
-		g.oldest = oldest
+	slices.SortFunc(lanes, func(a, b Parked) int { return cmp.Compare(a.Name(), b.Name()) })
+	for len(lanes) > 0 && lanes[0].Name() <= after {
+		lanes = lanes[1:]
 	}
-}
-
-func (g *groupAge) shown(name string) Waiting {
-	w := Waiting{Group: name, Lanes: g.lanes}
-	if !g.oldest.IsZero() {
-		w.Oldest = &g.oldest
+	if len(lanes) > limit {
+		lanes = lanes[:limit]
+		next = lanes[limit-1].Name()
 	}
-	return w
-}
-
-// groupIn returns a group's count, made at first use.
-func groupIn(all map[string]*groupAge, name string) *groupAge {
-	g := all[name]
-	if g == nil {
-		g = &groupAge{}
-		all[name] = g
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(lanesAtOnce)
+	for i := range lanes {
+		g.Go(func() error { return w.look(ctx, &lanes[i]) })
 	}
-	return g
+	return lanes, next, unavailable(g.Wait())
 }
 
-// addWaiting adds what waits in the partition. It looks at each lane in memory,
-// and asks nobody.
-func (s *shard) addWaiting(all map[string]*groupAge) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, l := range s.lanes {
-		at, waits := l.waitsSince()
-		if !waits {
+// Get returns a parked lane, or ErrNotParked; another error wraps
+// broker.ErrUnavailable.
+func (w *Waiting) Get(ctx context.Context, stage chat.Stage, id ID) (*Parked, error) {
+	stream, err := w.stream(ctx, stage)
+	if err != nil {
+		return nil, err
+	}
+	subject, _ := topology.LaneSubjects(stage, id.Key.Partition(w.partitions), id.Group, id.Key)
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subject))
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	p := &Parked{Stage: stage, ID: id, Messages: info.State.Subjects[subject]}
+	if p.Messages == 0 {
+		return nil, ErrNotParked
+	}
+	return p, unavailable(w.look(ctx, p))
+}
+
+func unavailable(err error) error {
+	if err == nil || errors.Is(err, broker.ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("reading parked lanes: %w: %w", broker.ErrUnavailable, err)
+}
+
+// find returns the lanes that a filter matches, with no more than their counts.
+func (w *Waiting) find(ctx context.Context, f Filter) ([]Parked, error) {
+	var lanes []Parked
+	for _, stage := range []chat.Stage{chat.StageBot, chat.StageUser} {
+		if f.Stage != "" && f.Stage != stage {
 			continue
 		}
-		if at.IsZero() {
-			at = s.oldest[l.id.Group]
+		held := map[ID]bool{}
+		if f.Held {
+			if _, err := w.eachState(ctx, stage, topology.LaneStates(stage, f.Group), func(id ID, s *chat.LaneState) { held[id] = s.Held }); err != nil {
+				return nil, err
+			}
 		}
-		groupIn(all, l.id.Group).add(1, at)
-	}
-}
-
-// waitsSince returns the time of the message at the lane's head, zero where it
-// isn't known; waits is false where there is none. The mutex is held.
-func (l *lane) waitsSince() (at time.Time, waits bool) {
-	switch {
-	case l.parked && l.loaded && l.drained() && len(l.queue) == 0:
-		return at, false
-	case l.parked && (!l.loaded || !l.drained()):
-		return l.headTime, true
-	case len(l.queue) > 0:
-		return l.queue[0].msg.Time, true
-	}
-	return at, false
-}
-
-// lookUp asks, for the groups with lanes that were found parked, for the oldest
-// message of each: one question a group, however many its lanes are. They are
-// asked again while such lanes are left, as those of a closed destination are.
-func (s *shard) lookUp(ctx context.Context) error {
-	tick := time.NewTicker(lookUpEvery)
-	defer tick.Stop()
-	for {
-		s.lookUpOnce(ctx)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
+		stream, err := w.stream(ctx, stage)
+		if err != nil {
+			return nil, err
 		}
-	}
-}
-
-func (s *shard) lookUpOnce(ctx context.Context) {
-	found := map[string]time.Time{}
-	s.mu.Lock()
-	for _, l := range s.lanes {
-		if l.parked && l.headTime.IsZero() {
-			if found[l.id.Group] = s.oldest[l.id.Group]; len(found) == shownGroups {
-				break
+		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(topology.LaneMessages(stage, f.Group)))
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		for subject, n := range info.State.Subjects {
+			id, err := laneOf(subject)
+			if err != nil {
+				return nil, unavailable(err)
+			}
+			if !f.Held || held[id] {
+				lanes = append(lanes, Parked{Stage: stage, ID: id, Messages: n})
 			}
 		}
 	}
-	s.mu.Unlock()
-	for group := range found {
-		at, err := s.store.Oldest(ctx, group)
-		if err != nil {
-			s.log.Debug("the age of what is parked can't be read", zap.String("group", group), zap.Error(err))
-			continue
-		}
-		found[group] = at
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.oldest = found
+	return lanes, nil
 }
 
-// Oldest implements Store.
-func (s *JetStream) Oldest(ctx context.Context, group string) (at time.Time, err error) {
-	ctx, cancel := context.WithTimeout(ctx, lookUpLimit)
-	defer cancel()
-	filter := topology.GroupFilter(s.stage, s.partition, group)
-	raw, err := s.parked.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(filter))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return at, nil
-	}
+// look reads a lane's head, its state, and what is asked of it.
+func (w *Waiting) look(ctx context.Context, p *Parked) error {
+	store, err := w.store(ctx, p)
 	if err != nil {
-		return at, fmt.Errorf("reading the first message of %s: %w", filter, err)
+		return err
 	}
-	if ns, err := strconv.ParseInt(raw.Header.Get(topology.HeaderTime), 10, 64); err == nil {
-		return time.Unix(0, ns), nil
+	found, err := store.Next(ctx, p.ID, 0)
+	if err != nil || len(found) == 0 {
+		return err
 	}
-	return raw.Time, nil
+	p.Head = headOf(p.Stage, &found[0])
+	state, err := store.State(ctx, p.ID)
+	if err != nil && !errors.Is(err, wire.ErrUndecodable) { // its owner says so
+		return err
+	}
+	if state != nil && state.HeadSeq == found[0].Seq {
+		p.State = state
+	}
+	kv, err := w.commands(ctx)
+	if err != nil {
+		return err
+	}
+	entry, err := kv.Get(ctx, w.commandKey(p))
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	p.Command, _ = commandOf(entry) // what can't be read is nothing to its owner
+	return nil
 }
 
-// ages is a collector: the age of the oldest message by group, for groups that
-// have one waiting.
-type ages struct {
-	engine *Engine
-	desc   *prometheus.Desc
+func (w *Waiting) commandKey(p *Parked) string {
+	return topology.CommandKey(p.Stage, p.ID.Key.Partition(w.partitions), p.ID.Group, p.ID.Key)
 }
 
-func newAges(e *Engine) *ages {
-	return &ages{engine: e, desc: prometheus.NewDesc("parley_lane_oldest_waiting_seconds",
-		"Age of the oldest message that waits, by group: the channel at the user stage, the endpoint at the bot stage; _rest: all beyond the 100 oldest.",
-		[]string{"group"}, prometheus.Labels{"stage": string(e.Stage)})}
-}
-
-// Describe implements prometheus.Collector.
-func (a *ages) Describe(out chan<- *prometheus.Desc) { out <- a.desc }
-
-// Collect implements prometheus.Collector.
-func (a *ages) Collect(out chan<- prometheus.Metric) {
-	now := time.Now()
-	for _, w := range a.engine.Waiting() {
-		if w.Oldest != nil {
-			out <- prometheus.MustNewConstMetric(a.desc, prometheus.GaugeValue, max(0, now.Sub(*w.Oldest).Seconds()), w.Group)
+func headOf(stage chat.Stage, m *ParkedMessage) *Head {
+	h := &Head{AcceptedAt: m.Time, ParkedAt: m.ParkedAt, place: m.ParkedSeq}
+	switch stage {
+	case chat.StageUser:
+		if um, err := wire.DecodeUserMessage(m.Data); err == nil {
+			h.MessageID, h.ChannelID, h.ConversationID = um.ID, um.ChannelID, um.ConversationID
+		}
+	case chat.StageBot:
+		if bm, err := wire.DecodeBotMessage(m.Data); err == nil {
+			h.MessageID, h.ChannelID, h.ConversationID = bm.ID, bm.ChannelID, bm.ConversationID
 		}
 	}
+	return h
+}
+
+// Held counts the lanes of a stage that wait for an operator; all is false where
+// there are too many lanes that failed to look at each. The error wraps
+// broker.ErrUnavailable.
+func (w *Waiting) Held(ctx context.Context, stage chat.Stage) (held uint64, all bool, err error) {
+	all, err = w.eachState(ctx, stage, topology.LaneStates(stage, ""), func(_ ID, s *chat.LaneState) {
+		if s.Held {
+			held++
+		}
+	})
+	return held, all, err
+}
+
+// eachState calls found for the state records that a filter matches; all says
+// whether it was for each. It reads at the stream's leader, where direct reads
+// may lag.
+func (w *Waiting) eachState(ctx context.Context, stage chat.Stage, filter string, found func(ID, *chat.LaneState)) (all bool, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("reading the states of lanes: %w: %w", broker.ErrUnavailable, err)
+		}
+	}()
+	stream, err := w.stream(ctx, stage)
+	if err != nil {
+		return false, err
+	}
+	consumer, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		FilterSubject: filter, AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: time.Minute,
+	})
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name) // else it goes by itself
+	}()
+	pending := consumer.CachedInfo().NumPending
+	left := min(pending, maxStates)
+	for left > 0 {
+		batch, err := consumer.FetchNoWait(int(min(left, statesRead)))
+		if err != nil {
+			return false, err
+		}
+		n := uint64(0)
+		for m := range batch.Messages() {
+			n++
+			id, err := laneOf(m.Subject())
+			if err != nil {
+				continue // none of ours
+			}
+			if state, err := wire.DecodeLaneState(m.Data()); err == nil { // else its owner says so
+				found(id, state)
+			}
+		}
+		if err := batch.Error(); err != nil {
+			return false, err
+		}
+		if n == 0 { // some were replaced or dropped meanwhile
+			break
+		}
+		left -= min(left, n)
+	}
+	return pending <= maxStates, ctx.Err()
 }

@@ -60,7 +60,7 @@ func leastStore(partitions int) int64 {
 	return (int64(partitions)*MinPartition*1000/shareUser + 2*mib) / mib * mib
 }
 
-// Shares of the store in thousandths; they sum to 797, so that a fifth stays
+// Shares of the store in thousandths; they sum to 798, so that a fifth stays
 // free for consumer state, indexes and what is being compacted. Where sessions
 // are full, new conversations wait until old ones have aged out: so they have
 // more than they seem to need (1,000,000 of 1 kB in 10 GiB).
@@ -76,6 +76,7 @@ const (
 	shareConfig     = 14
 	shareLeases     = 2
 	shareMembers    = 1
+	shareCommands   = 1
 )
 
 func (l Layout) bytes(share int64) int64 { return l.Store / 1000 * share }
@@ -136,8 +137,8 @@ func (l Layout) ownership(bucket string, share int64) jetstream.StreamConfig {
 	}
 }
 
-// direct says whether messages are read directly, which is cheaper, instead of by a request to the leader: where there are replicas these
-// reads lag.
+// direct says whether messages are read directly, which is cheaper, instead of
+// by a request to the leader: where there are replicas these reads lag.
 func (l Layout) direct() bool { return l.Replicas == 1 }
 
 // parked: a state record replaces the one before by rollup.
@@ -159,6 +160,7 @@ func (l Layout) Buckets() []jetstream.KeyValueConfig {
 	return []jetstream.KeyValueConfig{
 		{Bucket: BucketConfig, History: 10, MaxBytes: l.bytes(shareConfig), Replicas: l.Replicas},
 		{Bucket: BucketLedger, History: 1, MaxBytes: l.bytes(shareLedger), Replicas: l.Replicas, TTL: orDefault(l.LedgerTTL, 7*24*time.Hour)},
+		{Bucket: BucketCommands, History: 1, MaxBytes: l.bytes(shareCommands), Replicas: l.Replicas, LimitMarkerTTL: markerTTL},
 	}
 }
 

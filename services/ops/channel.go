@@ -56,7 +56,7 @@ func (s *Service) writeChannel(c echo.Context, in Channel, expect registry.Expec
 	_, exists := s.Registry.Snapshot().Channel(in.ID)
 	var p chat.Problems
 	ch := chat.Channel{
-		ID: in.ID, BotID: in.BotID, Name: in.Name,
+		ID: in.ID, BotID: in.BotID, Name: in.Name, Paused: in.Paused,
 		Limit: rate(&p, "/limit", in.Limit), ConversationLimit: rate(&p, "/conversationLimit", in.ConversationLimit),
 	}
 	if err := p.Err(); err != nil {
@@ -75,7 +75,7 @@ func (s *Service) deleteChannel(c echo.Context) error {
 
 func channelOf(ch *chat.Channel, revision uint64) Channel {
 	return Channel{
-		ID: ch.ID, BotID: ch.BotID, Name: ch.Name, Revision: revision,
+		ID: ch.ID, BotID: ch.BotID, Name: ch.Name, Paused: ch.Paused, Revision: revision,
 		Limit: rateText(ch.Limit), ConversationLimit: rateText(ch.ConversationLimit),
 	}
 }

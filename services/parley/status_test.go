@@ -45,12 +45,12 @@ func TestPrintWaiting(t *testing.T) {
 	var out bytes.Buffer
 	printWaiting(&out, &lane.Report{Stage: chat.StageUser}, now)
 	require.Empty(t, out.String())
-	report := &lane.Report{Stage: chat.StageBot, Workers: 3, Answered: 2, Groups: []lane.Waiting{{Group: "crm", Lanes: 1000, Oldest: &long}}}
+	report := &lane.Report{Stage: chat.StageBot, Workers: 3, Answered: 2, Groups: []lane.Age{{Group: "crm", Lanes: 1000, Oldest: &long}}}
 	for range shownWaiting {
-		report.Groups = append(report.Groups, lane.Waiting{Group: "other", Lanes: 2, Oldest: &short})
+		report.Groups = append(report.Groups, lane.Age{Group: "other", Lanes: 2, Oldest: &short})
 	}
 	report.Groups[1].Oldest = nil
-	report.Groups = append(report.Groups, lane.Waiting{Group: "_rest", Lanes: 7, Oldest: &short})
+	report.Groups = append(report.Groups, lane.Age{Group: "_rest", Lanes: 7, Oldest: &short})
 	printWaiting(&out, report, now)
 	require.Contains(t, out.String(), "endpoint waiting\tcrm: for 1h0m0s, 1000 conversations\nendpoint waiting\tother: for a time that is not known yet, 2 conversations\nendpoint waiting\tother: for 5s, 2")
 	require.Contains(t, out.String(), "endpoint waiting\tall others: 9 conversations\nendpoint waiting\tonly 2 of 3 workers answered\n")

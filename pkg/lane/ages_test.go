@@ -34,13 +34,13 @@ func (r *rig) accepted() map[string]time.Time {
 	return out
 }
 
-// requireWaiting waits until so many lanes of a group wait, the oldest since
+// requireWaits waits until so many lanes of a group wait, the oldest since
 // then, or a little later.
-func (r *rig) requireWaiting(lanes int, group string, oldest time.Time, later time.Duration) {
+func (r *rig) requireWaits(lanes int, group string, oldest time.Time, later time.Duration) {
 	r.t.Helper()
-	var got []lane.Waiting
+	var got []lane.Age
 	require.Eventually(r.t, func() bool {
-		got = r.engine.Waiting()
+		got = r.engine.Ages()
 		for _, w := range got {
 			if w.Group == group {
 				return w.Lanes == lanes && w.Oldest != nil && !w.Oldest.Before(oldest) && w.Oldest.Sub(oldest) <= later
@@ -52,11 +52,11 @@ func (r *rig) requireWaiting(lanes int, group string, oldest time.Time, later ti
 
 // What waits has its age while it is in hand, when it is parked, when its head
 // moves on, and after a start that found it parked and may not touch it.
-func TestWaiting(t *testing.T) {
-	withEachSource(t, testWaiting)
+func TestAges(t *testing.T) {
+	withEachSource(t, testAges)
 }
 
-func testWaiting(r *rig) {
+func testAges(r *rig) {
 	t := r.t
 	const convs, messages = 5, 3
 	for place := range messages {
@@ -78,11 +78,11 @@ func testWaiting(r *rig) {
 	r.handler.await(t, func() bool { return r.handler.ended[chat.OutcomeDelivered] == convs*messages+1 })
 	// After a start the closed one's lanes are known by which was parked first.
 	for _, later := range []time.Duration{0, of(convs-1, 1).Sub(of(0, 1))} {
-		r.requireWaiting(convs, "closed", of(0, 1), later)
-		r.requireWaiting(convs, "failing", of(1, 1), 0)
-		r.requireWaiting(0, "free", time.Time{}, 0)
+		r.requireWaits(convs, "closed", of(0, 1), later)
+		r.requireWaits(convs, "failing", of(1, 1), 0)
+		r.requireWaits(0, "free", time.Time{}, 0)
 		r.stop()
-		require.Empty(t, r.engine.Waiting(), "nothing waits at a worker that has ended")
+		require.Empty(t, r.engine.Ages(), "nothing waits at a worker that has ended")
 		r.start()
 	}
 	report, err := r.ask(1)
@@ -99,7 +99,7 @@ func (r *rig) ask(workers int) (*lane.Report, error) {
 	r.requireAges()
 	ctx, cancel := context.WithCancel(r.t.Context())
 	done := make(chan error, 1)
-	go func() { done <- lane.Answer(ctx, r.conn, chat.StageBot, r.engine.Waiting) }()
+	go func() { done <- lane.Answer(ctx, r.conn, chat.StageBot, r.engine.Ages) }()
 	defer func() {
 		cancel()
 		require.NoError(r.t, <-done)
@@ -112,7 +112,7 @@ func (r *rig) ask(workers int) (*lane.Report, error) {
 	}
 }
 
-// requireAges asserts that the metrics have what Waiting returns.
+// requireAges asserts that the metrics have what Ages returns.
 func (r *rig) requireAges() {
 	r.t.Helper()
 	r.requireMetric("closed", true)
@@ -155,10 +155,10 @@ func TestWaitingIsBounded(t *testing.T) {
 		r.publish(fmt.Sprintf("e%03d", g), "a", 1)
 	}
 	require.Eventually(t, func() bool {
-		all := r.engine.Waiting()
+		all := r.engine.Ages()
 		return len(all) == 101 && all[100].Lanes == groups-100
 	}, 20*time.Second, 5*time.Millisecond)
-	all := r.engine.Waiting()
+	all := r.engine.Ages()
 	require.Equal(t, "_rest", all[100].Group)
 	require.False(t, all[100].Oldest.Before(*all[99].Oldest))
 	for i, w := range all[:100] {
@@ -173,5 +173,5 @@ func TestAskWithoutWorkers(t *testing.T) {
 	r := newRig(t)
 	report, err := lane.Ask(t.Context(), r.conn, chat.StageBot, 2)
 	require.NoError(t, err)
-	require.Equal(t, &lane.Report{Stage: chat.StageBot, Workers: 2, Groups: []lane.Waiting{}}, report)
+	require.Equal(t, &lane.Report{Stage: chat.StageBot, Workers: 2, Groups: []lane.Age{}}, report)
 }

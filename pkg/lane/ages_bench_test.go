@@ -8,9 +8,9 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 )
 
-// BenchmarkWaiting is a scrape, or a status, with 100,000 parked lanes of 1,000
+// BenchmarkAges is a scrape, or a status, with 100,000 parked lanes of 1,000
 // endpoints.
-func BenchmarkWaiting(b *testing.B) {
+func BenchmarkAges(b *testing.B) {
 	s := &shard{lanes: map[ID]*lane{}}
 	e := &Engine{shards: map[*shard]struct{}{s: {}}}
 	for i := range 100_000 {
@@ -19,7 +19,7 @@ func BenchmarkWaiting(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if n := len(e.Waiting()); n != shownGroups+1 {
+		if n := len(e.Ages()); n != shownGroups+1 {
 			b.Fatal(n)
 		}
 	}
