@@ -58,20 +58,26 @@ func (s *Service) limitsOf(cfg Config, channelID string, token *chat.Token) *lim
 		conversation, channel = own(c.ConversationLimit, conversation), own(c.Limit, channel)
 	}
 	var l *limits
-	add := func(policy, of string, rate chat.Rate) {
-		if !rate.Limits() {
-			return
-		}
-		if l == nil {
-			l = &limits{}
-		}
-		l.all = append(l.all, limit{policy: policy, of: of, rate: rate})
-	}
-	add("conversation", "", conversation)
-	add("channel", "channel:"+channelID, channel)
+	l = l.with("conversation", "", conversation).with("channel", channelID, channel)
 	if token != nil {
-		add("token", "token:"+token.ID, own(token.Limit, access))
+		l = l.with("token", token.ID, own(token.Limit, access))
 	}
+	return l
+}
+
+// with adds a limit, if the rate is one; an id is that of whom it is for.
+func (l *limits) with(policy, id string, rate chat.Rate) *limits {
+	if !rate.Limits() {
+		return l
+	}
+	if l == nil {
+		l = &limits{}
+	}
+	added := limit{policy: policy, rate: rate}
+	if id != "" {
+		added.of = policy + ":" + id
+	}
+	l.all = append(l.all, added)
 	return l
 }
 
