@@ -34,8 +34,10 @@ type lane struct {
 	tail      chat.Ordinal
 	headTime  time.Time // of the message at its head, at least as old; zero if not known
 	// The head's goroutine only:
+	looked   bool            // the head has been looked at
+	ends     time.Time       // the head's then
 	paced    bool            // its destination has a rate
-	allowed  bool            // by that rate, an attempt that was not made yet
+	allowed  bool            // by that rate, an attempt that was not made yet; set by who lets it through
 	ahead    []ParkedMessage // what was read behind the head, during one step
 	lagging  int             // settled messages that are not removed yet
 	hasState bool            // a state record is stored
@@ -116,6 +118,15 @@ func (l *lane) drained() bool { return l.headSeq == 0 || l.headSeq > l.tailSeq }
 // about to append one.
 func (l *lane) emptied() bool {
 	return l.parked && l.loaded && l.drained() && !l.appending && len(l.queue) == 0
+}
+
+// mayEnd reports whether the lane waits with a head whose time is up, or whose
+// time isn't known.
+func (l *lane) mayEnd(now time.Time) bool {
+	if !l.looked {
+		return l.parked
+	}
+	return !l.ends.IsZero() && !now.Before(l.ends)
 }
 
 // isBehind reports whether a message was settled before the head that the stored

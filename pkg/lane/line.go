@@ -80,25 +80,57 @@ func (w *line) pop() *lane {
 		w.last = q
 		return l
 	}
+	w.leave(q)
+	return l
+}
+
+// leave takes an emptied queue, which comes behind the last, out of the ring,
+// unless it is alone.
+func (w *line) leave(q *queue) {
 	q.lanes, q.first = q.lanes[:0], 0
 	if cap(q.lanes) > maxIdleQueue {
 		q.lanes = nil
 	}
-	if q.next != q {
-		w.part(q)
+	if q.next == q {
+		return
 	}
-	return l
-}
-
-// part takes an empty queue out of the ring; it comes behind the last, and is
-// not alone.
-func (w *line) part(q *queue) {
 	w.last.next = q.next
 	delete(w.of, q.group)
 	if w.last.next == w.last {
 		delete(w.of, w.last.group)
 	}
 	q.next, w.idle = nil, q
+}
+
+// pick takes at most so many of some lanes out of the line, and looks at each
+// that waits.
+func (w *line) pick(lanes map[*lane]bool, most int) (out []*lane) {
+	if w.n == 0 || most <= 0 {
+		return nil
+	}
+	for q, end := w.last.next, w.last; ; {
+		next := q.next
+		kept := q.lanes[:q.first]
+		for _, l := range q.lanes[q.first:] {
+			if len(out) < most && lanes[l] {
+				out = append(out, l)
+				continue
+			}
+			kept = append(kept, l)
+		}
+		clear(q.lanes[len(kept):])
+		if q.lanes = kept; len(kept) > q.first {
+			w.last = q
+		} else {
+			w.leave(q)
+		}
+		if q == end {
+			break
+		}
+		q = next
+	}
+	w.n -= len(out)
+	return out
 }
 
 // has reports whether a lane of the group waits.

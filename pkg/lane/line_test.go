@@ -3,6 +3,7 @@ package lane
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -43,6 +44,62 @@ func TestLine(t *testing.T) {
 			require.Equal(t, "z", popAll(&w), "it can be used again")
 		})
 	}
+}
+
+// Some are picked out of the line; the others keep their places and their turns.
+func TestLinePick(t *testing.T) {
+	for name, test := range map[string]struct {
+		arrivals, picked string
+		most             int
+		out, rest        string
+	}{
+		"nobody waits":      {"", "", 9, "", ""},
+		"none of them":      {"aaab", "....", 9, "", "abaa"},
+		"all":               {"aabb", "xxxx", 9, "aabb", ""},
+		"all of the only":   {"aaa", "xxx", 9, "aaa", ""},
+		"all of the first":  {"aabbc", "xx...", 9, "aa", "bcb"},
+		"all of the last":   {"aabbcc", "....xx", 9, "cc", "abab"},
+		"all but one group": {"aabbcc", "xx..xx", 9, "aacc", "bb"},
+		"in the middle":     {"aaaabb", ".xx..x", 9, "aab", "aba"},
+		"no more than that": {"aaaabb", "xxxxxx", 3, "aaa", "abb"},
+		"no room":           {"ab", "xx", 0, "", "ab"},
+		"less than none":    {"ab", "xx", -1, "", "ab"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var w line
+			w.push(waiter("z")) // there is something to be used again
+			w.pop()
+			lanes := map[*lane]bool{}
+			for i, group := range test.arrivals {
+				l := waiter(string(group))
+				w.push(l)
+				lanes[l] = test.picked[i] == 'x'
+			}
+			out := ""
+			for _, l := range w.pick(lanes, test.most) {
+				require.True(t, lanes[l])
+				out += l.id.Group
+			}
+			require.Equal(t, test.out, out)
+			require.Equal(t, test.rest, popAll(&w))
+			require.Empty(t, w.of)
+			w.push(waiter("a"))
+			w.push(waiter("b"))
+			require.Equal(t, "ab", popAll(&w), "it can be used again")
+		})
+	}
+}
+
+// While one group waits there is no map to look into.
+func TestLineOfOneGroup(t *testing.T) {
+	var w line
+	for _, group := range []string{"a", "b", "a"} {
+		for range 3 {
+			w.push(waiter(group))
+		}
+		require.Equal(t, strings.Repeat(group, 3), popAll(&w))
+	}
+	require.Nil(t, w.of)
 }
 
 // Under any arrivals a lane waits for at most one lane of each other group for

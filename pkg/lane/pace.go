@@ -97,6 +97,22 @@ func (g *gate) ask() {
 	}
 }
 
+// letOut lets those of some lanes through that wait for the rate, as far as there
+// is room.
+func (g *gate) letOut(lanes map[*lane]bool) {
+	g.mu.Lock()
+	var out []*lane
+	if g.pace.keeps() {
+		out = g.waiting.pick(lanes, g.limit-g.busy)
+		g.busy += len(out)
+		g.passed += len(out)
+	}
+	g.mu.Unlock()
+	for _, l := range out {
+		g.pass(l)
+	}
+}
+
 // again reports whether a lane that has been let through may make another
 // attempt: nobody else waits, and the rate allows it.
 func (g *gate) again() bool {

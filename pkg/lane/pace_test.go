@@ -202,6 +202,60 @@ func TestOnlyAttemptsCount(t *testing.T) {
 	r.requireEmpty()
 }
 
+// What waits for a rate and gets no attempt doesn't wait for its turn: whose time
+// is up ends, and uses up nothing.
+func TestExpiryOverTheRate(t *testing.T) {
+	withEachSource(t, func(r *rig) {
+		const convs, messages = 5, 3
+		limit := chat.Rate{Count: 1, Per: time.Hour, Burst: 2}
+		r.handler.policy["e"] = lane.Policy{Schedule: quick, Rate: limit}
+		rates := newRates(nil)
+		require.Equal(r.t, 1, rates.Take("bot-destination:e", limit, 1).Granted)
+		r.handler.script["e"] = func(*lane.Task) lane.Verdict { return lane.Done() }
+		r.startWith(rates)
+		r.publish("e", "first", 1)
+		r.handler.await(r.t, func() bool { return r.handler.ended[chat.OutcomeDelivered] == 1 })
+		r.handler.setPolicy("e", lane.Policy{Schedule: quick, Rate: limit, ExpireAfter: soon})
+		for place := range messages {
+			for c := range convs {
+				r.publish("e", strconv.Itoa(c), place+1)
+			}
+		}
+		r.handler.await(r.t, func() bool { return r.handler.ended[chat.OutcomeExpired] == convs*messages })
+		for c := range convs {
+			require.Zero(r.t, r.handler.tries["e "+strconv.Itoa(c)])
+		}
+		require.Zero(r.t, rates.Take("bot-destination:e", limit, 1).Granted, "nobody gives back what it was not granted")
+		r.requireEmpty()
+	})
+}
+
+// An operator's command reaches a lane that waits for a rate; an attempt that is
+// asked for waits for it as any other.
+func TestCommandOverTheRate(t *testing.T) {
+	withEachSource(t, func(r *rig) {
+		r.handler.policy["e"] = lane.Policy{Schedule: quick, Rate: chat.Rate{Count: 1, Per: time.Hour, Burst: 1}}
+		r.startWith(newRates(nil))
+		r.publish("e", "first", 1)
+		r.handler.await(r.t, func() bool { return r.handler.ended[chat.OutcomeDelivered] == 1 })
+		for place := range 3 {
+			r.publish("e", "a", place+1)
+		}
+		r.awaitParked("e", "a", 3)
+		r.command("e", "a", lane.Skip)
+		r.command("e", "a", lane.RetryNow)
+		require.Zero(r.t, r.handler.tries["e a"])
+		r.command("e", "a", lane.Discard)
+		require.Equal(r.t, map[uint64]string{1: lane.ReasonSkipped, 2: lane.ReasonDiscarded, 3: lane.ReasonDiscarded}, r.reasons())
+		r.publish("e", "a", 4)
+		r.handler.setPolicy("e", lane.Policy{Schedule: quick})
+		r.engine.Wake("e")
+		r.handler.await(r.t, func() bool { return r.handler.ended[chat.OutcomeDelivered] == 2 })
+		require.Equal(r.t, []uint64{4}, r.handler.seen["e a"])
+		r.requireEmpty()
+	})
+}
+
 // A worker that ends with lanes waiting for a rate leaves them to the next, and
 // the waiting of its own doesn't use the rate up.
 func TestHandOverOfWaitingLanes(t *testing.T) {

@@ -372,14 +372,6 @@ func (s *shard) goesOn(l *lane, until time.Time) bool {
 	return l.parked && (advanced && !l.drained() || l.emptied()) && l.hand == nil && l.due.IsZero() && s.fetching.Err() == nil
 }
 
-// isEmptied reports whether nothing is left to do with a parked lane but to make
-// it hot again.
-func (s *shard) isEmptied(l *lane) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return l.emptied()
-}
-
 // load reads the tail and the state of a lane that was found parked; the caller
 // has its tail, and nobody its head.
 func (s *shard) load(ctx context.Context, l *lane) error {

@@ -109,7 +109,7 @@ func (s *shard) adopt(ctx context.Context) error {
 // take makes a lane of what was found parked; the mutex is held.
 func (s *shard) take(p ParkedLane) {
 	l := s.lane(p.ID)
-	l.parked, l.loaded, l.hasState, l.headTime = true, false, p.HasState, time.Time{}
+	l.parked, l.loaded, l.hasState, l.looked, l.headTime = true, false, p.HasState, false, time.Time{}
 	s.countParked(1)
 	s.schedule(l, time.Now())
 }
@@ -274,7 +274,7 @@ func (s *shard) push(it *item) {
 	case len(l.queue) > maxShare && len(s.slots) == window && !s.engine.processor.isShort(): // it holds much of what is everyone's
 		s.park(l, parkedOverflow)
 	case !l.active && len(l.queue) == 1 && s.destinationOf(l).isCongested(l.id.Group) && !s.engine.processor.isShort():
-		s.park(l, parkedCongested)
+		s.parkCongested(l)
 	case l.dueAt < 0: // else its head has stalled
 		s.activate(l)
 	}
@@ -431,6 +431,7 @@ func (s *shard) sweep(ctx context.Context) error {
 			s.engine.processor.judge(now)
 			s.parkSlow(now)
 			s.parkCrowd()
+			s.letOut(now)
 			if seq, held := s.source.HeldUp(now); held {
 				s.parkHolder(seq)
 			}
@@ -445,8 +446,39 @@ func (s *shard) parkSlow(now time.Time) {
 	for _, l := range s.lanes {
 		if l.hot() && l.active && !l.through.Load() && now.Sub(l.since) >= patience && (!short || l.dest.gate.isSlow(now)) {
 			l.dest.setCongested(l.id.Group)
-			s.park(l, parkedCongested)
+			s.parkCongested(l)
 		}
+	}
+}
+
+// parkCongested parks a lane that its destination can't take; nobody has its head.
+// The mutex is held.
+func (s *shard) parkCongested(l *lane) {
+	l.looked, l.ends = true, l.queue[0].span().end(s.engine.handler.Policy(l.dest.name))
+	s.park(l, parkedCongested)
+}
+
+// letOut lets lanes go on that wait for their destination's rate and may have no
+// attempt to make: their head's time is up, or not known, or an operator asks
+// something.
+func (s *shard) letOut(now time.Time) {
+	var out map[*gate]map[*lane]bool
+	s.mu.Lock()
+	for _, l := range s.lanes {
+		if !l.active || l.through.Load() || l.command == nil && !l.mayEnd(now) {
+			continue
+		}
+		if out == nil {
+			out = map[*gate]map[*lane]bool{}
+		}
+		if out[&l.dest.gate] == nil {
+			out[&l.dest.gate] = map[*lane]bool{}
+		}
+		out[&l.dest.gate][l] = true
+	}
+	s.mu.Unlock()
+	for g, lanes := range out {
+		g.letOut(lanes)
 	}
 }
 
@@ -469,7 +501,7 @@ func (s *shard) parkCrowd() {
 	for _, l := range s.lanes {
 		if waiting[l.id.Group] >= window/2 && crowds(l) {
 			l.dest.setCongested(l.id.Group)
-			s.park(l, parkedCongested)
+			s.parkCongested(l)
 		}
 	}
 }

@@ -29,20 +29,10 @@ const (
 func (s *shard) step(ctx context.Context, l *lane) {
 	until := time.Now().Add(stint)
 	s.stepOnce(ctx, l)
-	for s.goesOn(l, until) && s.mayAttempt(l) {
+	for s.goesOn(l, until) {
 		s.stepOnce(ctx, l)
 	}
 	l.ahead = nil
-}
-
-// mayAttempt reports whether the destination's rate allows another attempt, if
-// the lane is about to make one.
-func (s *shard) mayAttempt(l *lane) bool {
-	if !l.paced || l.allowed || s.isEmptied(l) {
-		return true
-	}
-	l.allowed = l.dest.gate.again()
-	return l.allowed
 }
 
 func (s *shard) stepOnce(ctx context.Context, l *lane) {
@@ -54,6 +44,7 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 	it := l.hand
 	if it != nil {
 		it.ends = it.span().end(policy)
+		l.looked, l.ends = true, it.ends
 		if !s.storeOrTry(ctx, l, it) {
 			return
 		}
@@ -67,6 +58,7 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 			return
 		}
 		it.ends = it.span().end(policy)
+		l.looked, l.ends = true, it.ends
 	}
 	if s.obey(ctx, l, it) {
 		return
@@ -91,8 +83,19 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 		if l.shut {
 			l.shut, l.opened = false, now
 		}
-		s.handle(ctx, l, it, policy)
+		if l.mayAttempt() { // else it stands in line again
+			s.handle(ctx, l, it, policy)
+		}
 	}
+}
+
+// mayAttempt reports whether the destination's rate, if it has one, allows an
+// attempt.
+func (l *lane) mayAttempt() bool {
+	if l.paced && !l.allowed {
+		l.allowed = l.dest.gate.again()
+	}
+	return !l.paced || l.allowed
 }
 
 // policyOf is how a lane is to be treated now: as its destination is, and closed
@@ -369,7 +372,7 @@ func (s *shard) settled(ctx context.Context, l *lane, it *item) {
 	if it.unmarked || it.msg.Replay != "" {
 		s.source.Forget(it.msg.Seq)
 	}
-	l.seen = nil
+	l.seen, l.looked = nil, false
 	s.mu.Lock()
 	if l.hand == it { // settled before its state was stored
 		l.hand, it.pending = nil, nil
