@@ -1,13 +1,14 @@
 // Package bot says what a bot is to Parley: something that answers a turn.
 //
-// Implementations: echo (says back what it was told) and flow (dialogs from a
-// YAML file). A bot keeps nothing between turns: what it must remember is in
+// Implementations: echo (says back what it was told), flow (dialogs from a YAML
+// file) and httpbot (asks a service over HTTP). A bot keeps nothing between turns: what it must remember is in
 // the [Session] that it is given and that the bot stage stores.
 package bot
 
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/parleyhq/parley/pkg/chat"
 )
@@ -26,12 +27,23 @@ type Session struct {
 
 // Turn is one input to answer.
 type Turn struct {
+	// MessageID is the user message's, the same on every attempt.
+	MessageID string
+	// Attempt is the attempt's number, from 1.
+	Attempt int
+	// Replay is the replay that the message came from, or empty.
+	Replay string
+	// Traceparent is the message's W3C Trace Context, or empty.
+	Traceparent string
+
 	ChannelID      string
 	ConversationID string
 	Input          chat.Input
 	Session        Session
 	// First says that the conversation's session has just begun.
 	First bool
+	// Counter is how many bot messages the session has had; it grows with each.
+	Counter uint64
 }
 
 // Output is one bot message.
@@ -50,7 +62,8 @@ type Answer struct {
 
 // Bot answers turns. Respond must not change turn; it may be called
 // concurrently. An error is temporary and retried, unless it is a
-// *RefusedError.
+// *RefusedError; a *FailedError says more of it. A bot that keeps connections is
+// an io.Closer too; turns under way go on when it is closed.
 type Bot interface {
 	Respond(ctx context.Context, turn *Turn) (*Answer, error)
 }
@@ -59,3 +72,15 @@ type Bot interface {
 type RefusedError struct{ Reason string }
 
 func (e *RefusedError) Error() string { return "the bot refused the message: " + e.Reason }
+
+// FailedError says why a bot that is asked over a network gave no answer that
+// can be used.
+type FailedError struct {
+	Reason string
+	// RetryAfter is how long the bot asked to be left alone, at least.
+	RetryAfter time.Duration
+	Status     int    // HTTP status; 0 where there was no answer
+	Excerpt    []byte // the answer's beginning
+}
+
+func (e *FailedError) Error() string { return e.Reason }

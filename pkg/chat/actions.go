@@ -25,7 +25,7 @@ func DecodeActions(body []byte) (actions *Actions, channelID string, err error) 
 		at := "/" + escapePointer(string(key))
 		switch string(key) {
 		case "sendMessages":
-			actions.SendMessages = decodeMessages(v, at, &p)
+			actions.SendMessages = decodeMessages(v, at, 1, MaxSendMessages, &p)
 		case "nextDialogstate":
 			actions.NextDialogstate, _ = v.text(at, 1, MaxDialogstate, &p)
 		case "sessionData":
@@ -66,13 +66,13 @@ func decodeChannel(v value, pointer string, p *Problems) string {
 	return s
 }
 
-func decodeMessages(v value, pointer string, p *Problems) []Message {
+func decodeMessages(v value, pointer string, least, most int, p *Problems) []Message {
 	if !v.want("[", "an array", pointer, p) {
 		return nil
 	}
 	items := v.items()
-	if len(items) < 1 || len(items) > MaxSendMessages {
-		p.Add(pointer, fmt.Sprintf("must have 1 to %d messages, not %d", MaxSendMessages, len(items)))
+	if len(items) < least || len(items) > most {
+		p.Add(pointer, fmt.Sprintf("must have %d to %d messages, not %d", least, most, len(items)))
 		return nil
 	}
 	messages := make([]Message, 0, len(items))

@@ -23,12 +23,26 @@ type Channel struct {
 // Bot is a registered bot.
 type Bot struct {
 	ID   string `json:"id"`
-	Kind string `json:"kind"` // echo, flow
+	Kind string `json:"kind"` // echo, flow, http
 	// Flow is the YAML of a flow bot.
 	Flow string `json:"flow,omitempty"`
 	Name string `json:"name,omitempty"`
 	// Paused is why it is given nothing for now; empty when it is.
 	Paused string `json:"paused,omitempty"`
+
+	// What follows is of an http bot alone. URL is where turns are posted to.
+	URL string `json:"url,omitempty"`
+	Sending
+	// Retry is the delays between attempts; empty means the default schedule.
+	Retry []Duration `json:"retry,omitempty"`
+	// Timeout bounds one attempt; 0 means 15 s.
+	Timeout Duration `json:"timeout,omitempty"`
+	// MaxInFlight is how many turns may be under way at once; 0 means the
+	// default.
+	MaxInFlight int `json:"maxInFlight,omitempty"`
+	// Fallback is the text that is sent where all attempts at a turn failed;
+	// empty makes a dead letter of it.
+	Fallback string `json:"fallback,omitempty"`
 }
 
 // Token is an access token as it is stored: its hash and what it opens.

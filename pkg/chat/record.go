@@ -74,12 +74,14 @@ type Session struct {
 // Outcome is what became of a message at a destination.
 type Outcome string
 
-// The outcomes of DESIGN's first promise, and OutcomeRetry for an attempt that
-// will be followed by another.
+// The outcomes of DESIGN's first promise, OutcomeRetry for an attempt that will be
+// followed by another, and OutcomeFailed for a message that the bot did not
+// answer and that was answered with its fallback.
 const (
 	OutcomeProcessed Outcome = "processed"
 	OutcomeDelivered Outcome = "delivered"
 	OutcomeRetry     Outcome = "retry"
+	OutcomeFailed    Outcome = "failed"
 	OutcomeDead      Outcome = "dead"
 	OutcomeExpired   Outcome = "expired"
 	OutcomeFiltered  Outcome = "filtered"

@@ -45,6 +45,7 @@ type handler struct {
 	ended     map[chat.Outcome]int
 	failed    []int // status of each attempt that was reported and had one
 	change    chan struct{}
+	expire    func(*lane.Task) lane.Verdict // nil: it has expired
 }
 
 func newHandler() *handler {
@@ -145,7 +146,12 @@ func (h *handler) Paused(group string) string {
 	return h.paused[group]
 }
 
-func (h *handler) Expire(context.Context, *lane.Task) lane.Verdict { return lane.Expired() }
+func (h *handler) Expire(_ context.Context, t *lane.Task) lane.Verdict {
+	if h.expire != nil {
+		return h.expire(t)
+	}
+	return lane.Expired()
+}
 
 func (h *handler) Ended(t *lane.Task, a *chat.Attempt, o chat.Outcome) {
 	h.mu.Lock()

@@ -90,6 +90,9 @@ type Policy struct {
 	Rate chat.Rate
 	// Closed is why the destination gets nothing now; empty when it is open.
 	Closed string
+	// LastWord has a message whose attempts led nowhere handled once more, with
+	// Task.GivenUp, before it becomes a dead letter.
+	LastWord bool
 }
 
 // DefaultInFlight is a destination's cap when its policy has none.
@@ -118,6 +121,10 @@ type Task struct {
 	Destination string
 	// Number is the attempt's number for this message, from 1.
 	Number int
+	// GivenUp is why the message is given up, ReasonExhausted or ReasonWaited,
+	// where the policy has a LastWord, and else empty. Done ends the message as
+	// failed in place of the dead letter; Stall is asked again.
+	GivenUp string
 
 	over   bool          // its time is up
 	failed *chat.Attempt // once it has failed

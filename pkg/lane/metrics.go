@@ -55,7 +55,7 @@ func newMetrics(reg prometheus.Registerer, stage chat.Stage) *metrics {
 		parkedNow: gauge("parley_lane_parked_lanes", "Lanes parked in the partitions of this process."),
 	}
 	outcomes := vector("parley_lane_outcomes_total", "Attempts and ends by outcome.", "outcome")
-	for _, o := range []chat.Outcome{chat.OutcomeDelivered, chat.OutcomeProcessed, chat.OutcomeRetry, chat.OutcomeDead, chat.OutcomeExpired} {
+	for _, o := range []chat.Outcome{chat.OutcomeDelivered, chat.OutcomeProcessed, chat.OutcomeRetry, chat.OutcomeFailed, chat.OutcomeDead, chat.OutcomeExpired} {
 		m.outcomes[o] = outcomes.WithLabelValues(string(o))
 	}
 	parked := vector("parley_lane_parked_total", "Times that a lane was parked, by reason.", "reason")

@@ -282,8 +282,9 @@ func (s *shard) retry(ctx context.Context, l *lane, it *item, t *Task, state *ch
 	s.outcome(t, last, chat.OutcomeRetry)
 }
 
-// bury writes the dead letter, then settles. Where the letter is refused the
-// lane waits and the same is tried again; what is given up stays given up.
+// bury writes the dead letter, unless the handler's last word stands in its
+// place, then settles. Where either is refused the lane waits and the same is
+// tried again; what is given up stays given up.
 func (s *shard) bury(ctx context.Context, l *lane, it *item, t *Task, state *chat.LaneState, reason string) {
 	now := time.Now()
 	if state == nil {
@@ -297,8 +298,17 @@ func (s *shard) bury(ctx context.Context, l *lane, it *item, t *Task, state *cha
 	if n := len(state.Attempts); n > 0 {
 		letter.Error = state.Attempts[n-1].Error
 	}
-	if err := s.engine.Graveyard.Write(ctx, letter); err != nil {
-		s.stalled(fmt.Errorf("writing a dead letter: %w", err))
+	said, err := s.lastWord(l, it, t, reason)
+	switch {
+	case said && ctx.Err() != nil: // the lease has lapsed: record nothing
+		return
+	case !said && err == nil:
+		if err = s.engine.Graveyard.Write(ctx, letter); err != nil {
+			err = fmt.Errorf("writing a dead letter: %w", err)
+		}
+	}
+	if err != nil {
+		s.stalled(err)
 		state.GivenUp, state.Due = reason, now.Add(stallPause)
 		s.wait(ctx, l, it, state)
 		if t.failed != nil {
@@ -308,7 +318,27 @@ func (s *shard) bury(ctx context.Context, l *lane, it *item, t *Task, state *cha
 	}
 	s.log.Warn("gave a message up", zap.String("message", it.MessageID), zap.String("destination", l.dest.name), zap.String("reason", reason), zap.String("error", letter.Error))
 	s.settle(ctx, l, it)
-	s.outcome(t, t.failed, chat.OutcomeDead)
+	if said {
+		s.outcome(t, t.failed, chat.OutcomeFailed)
+	} else {
+		s.outcome(t, t.failed, chat.OutcomeDead)
+	}
+}
+
+// lastWord asks the handler for its last word on a message, where the policy
+// has one, and reports whether it was said. Of a message whose time is up, that
+// is only one that was said already.
+func (s *shard) lastWord(l *lane, it *item, t *Task, reason string) (said bool, err error) {
+	if reason != ReasonExhausted && reason != ReasonWaited || !s.engine.handler.Policy(l.dest.name).LastWord {
+		return false, nil
+	}
+	asked := *t
+	asked.GivenUp, asked.over = reason, it.over(time.Now())
+	v := s.attempt(s.trying, &asked)
+	if v.kind == kindStall {
+		return false, v.err
+	}
+	return v.kind == kindDone, nil
 }
 
 // buryUndecodable makes a dead letter of a message that belongs to no lane.

@@ -42,7 +42,7 @@ func (s *Sealer) decode(kind Kind, id string, value []byte) (v any, err error) {
 	case KindEndpoint:
 		v, err = s.decodeEndpoint(keyOf(kind, id), value)
 	case KindBot:
-		v, err = decodeJSON[chat.Bot](value)
+		v, err = s.decodeBot(keyOf(kind, id), value)
 	case KindToken:
 		v, err = decodeJSON[chat.Token](value)
 	default:

@@ -21,13 +21,13 @@ type Options struct {
 	Sealer *Sealer
 	// Log takes what goes wrong with the watch; nil means nothing.
 	Log *zap.Logger
-	// URLCheck says whether an endpoint's address may be sent to; nil accepts
-	// every well-formed one.
+	// URLCheck says whether an endpoint's or an http bot's address may be sent
+	// to; nil accepts every well-formed one.
 	URLCheck func(url string) error
 	// FlowCheck checks a flow bot's YAML; nil accepts every flow.
 	FlowCheck FlowCheck
-	// NewSecret makes a signing secret (whsec_…) for an endpoint that is put
-	// without one; nil leaves it without.
+	// NewSecret makes a signing secret (whsec_…) for an endpoint or an http bot
+	// that is put without one; nil leaves it without.
 	NewSecret func() chat.Secret
 	// CheckEvery is how often the snapshot is compared with the leader's
 	// revision; 0 means 5 s.

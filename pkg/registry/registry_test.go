@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -70,14 +71,14 @@ func shopChannel() chat.Channel { return chat.Channel{ID: "shop", BotID: "pizza"
 func shopEndpoint() chat.Endpoint {
 	return chat.Endpoint{
 		ID: "crm", ChannelID: "shop", URL: "https://example.com/hook",
-		VerifyToken: "verify-me", Secrets: []chat.Secret{secretOne, secretTwo},
+		VerifyToken: "verify-me", Sending: chat.Sending{Secrets: []chat.Secret{secretOne, secretTwo}},
 	}
 }
 
 // fill writes a bot with a channel and an endpoint, and returns the revision.
 func fill(tb testing.TB, r *registry.Registry) uint64 {
 	tb.Helper()
-	_, err := r.PutBot(tb.Context(), shopBot(), registry.Absent)
+	_, _, err := r.PutBot(tb.Context(), shopBot(), registry.Absent)
 	require.NoError(tb, err)
 	_, err = r.PutChannel(tb.Context(), shopChannel(), registry.Absent)
 	require.NoError(tb, err)
@@ -189,19 +190,19 @@ func TestExpectations(t *testing.T) {
 	r, _ := open(t, conn, registry.Options{Sealer: newSealer(t)})
 	bot := shopBot()
 
-	_, err := r.PutBot(t.Context(), bot, registry.Present)
+	_, _, err := r.PutBot(t.Context(), bot, registry.Present)
 	require.ErrorIs(t, err, registry.ErrNotFound)
-	_, err = r.PutBot(t.Context(), bot, 7)
+	_, _, err = r.PutBot(t.Context(), bot, 7)
 	require.ErrorIs(t, err, registry.ErrNotFound)
-	first, err := r.PutBot(t.Context(), bot, registry.Absent)
+	_, first, err := r.PutBot(t.Context(), bot, registry.Absent)
 	require.NoError(t, err)
-	_, err = r.PutBot(t.Context(), bot, registry.Absent)
+	_, _, err = r.PutBot(t.Context(), bot, registry.Absent)
 	require.ErrorIs(t, err, registry.ErrExists)
 	bot.Name = "Pizza"
-	second, err := r.PutBot(t.Context(), bot, registry.Expect(first))
+	_, second, err := r.PutBot(t.Context(), bot, registry.Expect(first))
 	require.NoError(t, err)
 	require.Greater(t, second, first)
-	_, err = r.PutBot(t.Context(), bot, registry.Expect(first))
+	_, _, err = r.PutBot(t.Context(), bot, registry.Expect(first))
 	require.ErrorIs(t, err, registry.ErrConflict)
 	_, err = r.DeleteBot(t.Context(), "pizza", registry.Expect(first))
 	require.ErrorIs(t, err, registry.ErrConflict)
@@ -209,7 +210,7 @@ func TestExpectations(t *testing.T) {
 	require.NoError(t, err)
 	_, err = r.DeleteBot(t.Context(), "pizza", registry.Any)
 	require.ErrorIs(t, err, registry.ErrNotFound)
-	_, err = r.PutBot(t.Context(), bot, registry.Absent)
+	_, _, err = r.PutBot(t.Context(), bot, registry.Absent)
 	require.NoError(t, err, "a deleted id may be used again")
 }
 
@@ -370,32 +371,97 @@ func TestSecretsAreSealed(t *testing.T) {
 	fill(t, r)
 	kv, err := conn.JS.KeyValue(t.Context(), topology.BucketConfig)
 	require.NoError(t, err)
-	stored, err := kv.Get(t.Context(), "endpoint.crm")
+	_, _, err = r.PutBot(t.Context(), helper(t), registry.Absent)
 	require.NoError(t, err)
-	require.NotContains(t, string(stored.Value()), "verify-me")
-	require.NotContains(t, string(stored.Value()), "whsec_")
-	require.NotContains(t, string(stored.Value()), "[redacted]")
+	for _, key := range []string{"bot.helper", "endpoint.crm"} {
+		stored, err := kv.Get(t.Context(), key)
+		require.NoError(t, err)
+		require.NotContains(t, string(stored.Value()), "verify-me")
+		require.NotContains(t, string(stored.Value()), "whsec_")
+		require.NotContains(t, string(stored.Value()), "[redacted]")
 
-	// A ciphertext opens in its own record only.
-	_, err = kv.Put(t.Context(), "endpoint.thief", stored.Value())
-	require.NoError(t, err)
-	_, err = registry.Open(t.Context(), conn.JS, o)
-	require.ErrorIs(t, err, registry.ErrWrongKey)
+		// A ciphertext opens in its own record only.
+		kind, _, _ := strings.Cut(key, ".")
+		_, err = kv.Put(t.Context(), kind+".thief", stored.Value())
+		require.NoError(t, err)
+		_, err = registry.Open(t.Context(), conn.JS, o)
+		require.ErrorIs(t, err, registry.ErrWrongKey)
+		require.NoError(t, kv.Delete(t.Context(), kind+".thief"))
+	}
 }
 
-// full is an endpoint with every field set.
-func full(t *testing.T) chat.Endpoint {
+// helper is an http bot with every field set.
+func helper(t *testing.T) chat.Bot {
+	t.Helper()
+	return chat.Bot{
+		ID: "helper", Kind: registry.BotHTTP, Name: "Helper", URL: "https://example.com/turn", Sending: sending(t),
+		Retry: []chat.Duration{chat.Duration(time.Second)}, Timeout: chat.Duration(time.Second), MaxInFlight: 3, Fallback: "Sorry.", Paused: "moving",
+	}
+}
+
+// TestStoredFormOfABotIsComplete fails when a field of chat.Bot doesn't survive,
+// or a secret is stored in clear.
+func TestStoredFormOfABotIsComplete(t *testing.T) {
+	b := helper(t)
+	v := reflect.ValueOf(b)
+	for i := range v.NumField() {
+		if name := v.Type().Field(i).Name; name != "Flow" { // an http bot has none
+			require.False(t, v.Field(i).IsZero(), "set %s in this test", name)
+		}
+	}
+	conn := brokertest.New(t)
+	o := registry.Options{Sealer: newSealer(t), NewSecret: func() chat.Secret { return secretTwo }}
+	r, _ := open(t, conn, o)
+	stored, _, err := r.PutBot(t.Context(), b, registry.Absent)
+	require.NoError(t, err)
+	require.Equal(t, b, stored)
+	bare := b
+	bare.ID, bare.Secrets = "bare", nil
+	bare.Retiring = []chat.Retiring{{Key: secretTwo, Until: time.Now().Add(-time.Nanosecond)}}
+	stored, _, err = r.PutBot(t.Context(), bare, registry.Absent)
+	require.NoError(t, err)
+	require.Equal(t, []chat.Secret{secretTwo}, stored.Secrets, "one is made")
+	require.Empty(t, stored.Retiring, "what has ended is not kept")
+	again, err := registry.Open(t.Context(), conn.JS, o)
+	require.NoError(t, err)
+	got, _ := again.Snapshot().Bot("helper")
+	require.Equal(t, b, *got)
+	kv, err := conn.JS.KeyValue(t.Context(), topology.BucketConfig)
+	require.NoError(t, err)
+	entry, err := kv.Get(t.Context(), "bot.helper")
+	require.NoError(t, err)
+	requireSealed(t, entry.Value())
+}
+
+// requireSealed requires that a record shows none of the secrets of sending.
+func requireSealed(t *testing.T, stored []byte) {
+	t.Helper()
+	for _, secret := range []string{"whsec_", "whsk_", "the-", "PRIVATE", "[redacted]"} {
+		require.NotContains(t, string(stored), secret)
+	}
+}
+
+// sending has every field set.
+func sending(t *testing.T) chat.Sending {
 	t.Helper()
 	cert, key := webhooktest.NewAuthority(t).Issue("parley")
-	return chat.Endpoint{
-		ID: "crm", ChannelID: "shop", URL: "https://example.com", VerifyToken: "v", Secrets: []chat.Secret{secretOne},
+	return chat.Sending{
+		Secrets:    []chat.Secret{secretOne},
 		SigningKey: webhook.NewSigningKey(), Retiring: []chat.Retiring{{Key: secretTwo, Until: time.Now().Add(time.Hour).UTC().Round(0)}},
 		Headers: map[string]chat.Secret{"X-Team": "the-team"},
 		Auth: &chat.Auth{
 			Kind: chat.AuthOAuth2, TokenURL: "https://login.example.com/token", ClientID: "parley", ClientSecret: "the-client-secret",
 			Scopes: []string{"hooks"}, Audience: "crm", InBody: true,
 		},
-		TLS:    &chat.TLS{ClientCert: cert, ClientKey: chat.Secret(key), CA: webhooktest.NewAuthority(t).PEM()},
+		TLS: &chat.TLS{ClientCert: cert, ClientKey: chat.Secret(key), CA: webhooktest.NewAuthority(t).PEM()},
+	}
+}
+
+// full is an endpoint with every field set.
+func full(t *testing.T) chat.Endpoint {
+	t.Helper()
+	return chat.Endpoint{
+		ID: "crm", ChannelID: "shop", URL: "https://example.com", VerifyToken: "v", Sending: sending(t),
 		Events: []string{chat.EventMessage}, Retry: []chat.Duration{chat.Duration(time.Second)}, Timeout: chat.Duration(time.Second),
 		ExpireAfter: chat.Duration(time.Hour), OnExhausted: registry.OnExhaustedHold, MaxInFlight: 3, Disabled: "moving", Paused: "counting",
 		RateLimit: &chat.Rate{Count: 10, Per: time.Second, Burst: 20},
@@ -406,7 +472,7 @@ func full(t *testing.T) chat.Endpoint {
 // or a secret is stored in clear.
 func TestStoredFormIsComplete(t *testing.T) {
 	e := full(t)
-	for _, of := range []any{e, e.Retiring[0], *e.TLS} {
+	for _, of := range []any{e, e.Sending, e.Retiring[0], *e.TLS} {
 		v := reflect.ValueOf(of)
 		for i := range v.NumField() {
 			require.False(t, v.Field(i).IsZero(), "set %s in this test", v.Type().Field(i).Name)
@@ -432,9 +498,7 @@ func TestStoredFormIsComplete(t *testing.T) {
 		require.Equal(t, e, *got)
 		stored, err := kv.Get(t.Context(), "endpoint.crm")
 		require.NoError(t, err)
-		for _, secret := range []string{"whsec_", "whsk_", "the-", "PRIVATE", "[redacted]"} {
-			require.NotContains(t, string(stored.Value()), secret)
-		}
+		requireSealed(t, stored.Value())
 	}
 }
 

@@ -35,6 +35,7 @@ const (
 const (
 	BotEcho = "echo"
 	BotFlow = "flow"
+	BotHTTP = "http"
 )
 
 // FlowCheck reports what is wrong with a flow's YAML; a *chat.ValidationError
@@ -51,24 +52,63 @@ func ValidateChannel(c *chat.Channel) error {
 	return p.Err()
 }
 
-// ValidateBot returns a *chat.ValidationError, or nil. A nil check accepts
-// every flow.
-func ValidateBot(b *chat.Bot, check FlowCheck) error {
+// ValidateBot returns a *chat.ValidationError, or nil. A nil check accepts every
+// flow, and a nil urlCheck every well-formed URL.
+func ValidateBot(b *chat.Bot, check FlowCheck, urlCheck func(string) error) error {
 	var p chat.Problems
 	checkID(&p, "/id", "bot", b.ID)
 	checkName(&p, b.Name)
 	checkReason(&p, "/paused", b.Paused)
 	switch b.Kind {
 	case BotEcho:
-		if b.Flow != "" {
-			p.Add("/flow", `an echo bot has no flow: leave it out, or make the kind "flow"`)
-		}
 	case BotFlow:
 		checkFlow(&p, b, check)
+	case BotHTTP:
+		checkHTTPBot(&p, b, urlCheck)
 	default:
-		p.Add("/kind", fmt.Sprintf(`%q is no kind of bot: use "echo" or "flow"`, b.Kind))
+		p.Add("/kind", fmt.Sprintf(`%q is no kind of bot: use "echo", "flow" or "http"`, b.Kind))
+		return p.Err()
 	}
+	checkForeign(&p, b)
 	return p.Err()
+}
+
+func checkHTTPBot(p *chat.Problems, b *chat.Bot, urlCheck func(string) error) {
+	checkURL(p, "/url", b.URL, urlCheck)
+	checkSending(p, b.URL, &b.Sending, urlCheck)
+	checkRetry(p, b.Retry)
+	checkTimeout(p, b.Timeout)
+	checkInFlight(p, b.MaxInFlight)
+	if b.Fallback != "" && strings.TrimSpace(b.Fallback) == "" {
+		p.Add("/fallback", "the fallback is blank: give the text to send, or leave it out")
+	}
+	if n := utf8.RuneCountInString(b.Fallback); n > chat.MaxText {
+		p.Add("/fallback", fmt.Sprintf("the fallback has %d characters: at most %d fit", n, chat.MaxText))
+	}
+}
+
+// checkForeign notes what a bot of another kind has.
+func checkForeign(p *chat.Problems, b *chat.Bot) {
+	for _, field := range []struct {
+		pointer, kind string
+		set           bool
+	}{
+		{"/flow", BotFlow, b.Flow != ""},
+		{"/url", BotHTTP, b.URL != ""},
+		{"/secrets", BotHTTP, len(b.Secrets)+len(b.Retiring) > 0},
+		{"/v1a", BotHTTP, b.SigningKey != ""},
+		{"/headers", BotHTTP, len(b.Headers) > 0},
+		{"/auth", BotHTTP, b.Auth != nil},
+		{"/tls", BotHTTP, b.TLS != nil},
+		{"/retry", BotHTTP, len(b.Retry) > 0},
+		{"/timeout", BotHTTP, b.Timeout != 0},
+		{"/maxInFlight", BotHTTP, b.MaxInFlight != 0},
+		{"/fallback", BotHTTP, b.Fallback != ""},
+	} {
+		if field.set && field.kind != b.Kind {
+			p.Add(field.pointer, fmt.Sprintf("a bot of kind %q has none: leave it out, or make the kind %q", b.Kind, field.kind))
+		}
+	}
 }
 
 func checkFlow(p *chat.Problems, b *chat.Bot, check FlowCheck) {
@@ -103,19 +143,15 @@ func ValidateEndpoint(e *chat.Endpoint, urlCheck func(string) error) error {
 	checkID(&p, "/id", "endpoint", e.ID)
 	checkID(&p, "/channelId", "channel", e.ChannelID)
 	checkURL(&p, "/url", e.URL, urlCheck)
-	checkSecrets(&p, e)
-	checkHeaders(&p, e)
-	checkAuth(&p, e.Auth, urlCheck)
-	checkTLS(&p, e)
+	checkVerifyToken(&p, e.VerifyToken)
+	checkSending(&p, e.URL, &e.Sending, urlCheck)
 	for i, event := range e.Events {
 		if event != chat.EventMessage {
 			p.Add(fmt.Sprintf("/events/%d", i), fmt.Sprintf("%q is no event: use %q", event, chat.EventMessage))
 		}
 	}
 	checkRetry(&p, e.Retry)
-	if t := e.Timeout.Std(); t != 0 && (t < MinTimeout || t > MaxTimeout) {
-		p.Add("/timeout", fmt.Sprintf("the timeout is %s: set it to %s..%s", t, MinTimeout, MaxTimeout))
-	}
+	checkTimeout(&p, e.Timeout)
 	if x := e.ExpireAfter.Std(); x != 0 && x < time.Second {
 		p.Add("/expireAfter", fmt.Sprintf("messages would expire after %s: set at least 1s, or leave it out", x))
 	}
@@ -124,9 +160,7 @@ func ValidateEndpoint(e *chat.Endpoint, urlCheck func(string) error) error {
 	default:
 		p.Add("/onExhausted", fmt.Sprintf(`%q is no policy: use "skip" or "hold"`, e.OnExhausted))
 	}
-	if e.MaxInFlight < 0 || e.MaxInFlight > MaxInFlight {
-		p.Add("/maxInFlight", fmt.Sprintf("maxInFlight is %d: set it to 0..%d, 0 for the default", e.MaxInFlight, MaxInFlight))
-	}
+	checkInFlight(&p, e.MaxInFlight)
 	checkReason(&p, "/disabled", e.Disabled)
 	checkReason(&p, "/paused", e.Paused)
 	return p.Err()
@@ -160,6 +194,18 @@ func checkRetry(p *chat.Problems, delays []chat.Duration) {
 		if d.Std() <= 0 || d.Std() > MaxRetryDelay {
 			p.Add(fmt.Sprintf("/retry/%d", i), fmt.Sprintf("a delay of %s: make it more than 0 and at most %s", d.Std(), MaxRetryDelay))
 		}
+	}
+}
+
+func checkTimeout(p *chat.Problems, d chat.Duration) {
+	if t := d.Std(); t != 0 && (t < MinTimeout || t > MaxTimeout) {
+		p.Add("/timeout", fmt.Sprintf("the timeout is %s: set it to %s..%s", t, MinTimeout, MaxTimeout))
+	}
+}
+
+func checkInFlight(p *chat.Problems, n int) {
+	if n < 0 || n > MaxInFlight {
+		p.Add("/maxInFlight", fmt.Sprintf("maxInFlight is %d: set it to 0..%d, 0 for the default", n, MaxInFlight))
 	}
 }
 

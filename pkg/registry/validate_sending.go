@@ -16,7 +16,7 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 )
 
-// Bounds of what an endpoint is proved with.
+// Bounds of what is proved with.
 const (
 	MaxCredential = 4096     // bytes of a password, a token, a client id or secret
 	MaxScopes     = 20       // of 128 bytes each
@@ -26,15 +26,26 @@ const (
 // redactedText is what a secret reads as, and so what it can't be.
 const redactedText = "[redacted]"
 
-func checkSecrets(p *chat.Problems, e *chat.Endpoint) {
-	if len(e.VerifyToken) > MaxVerifyToken {
+// checkSending checks what a URL is posted to with.
+func checkSending(p *chat.Problems, rawURL string, s *chat.Sending, urlCheck func(string) error) {
+	checkSecrets(p, s)
+	checkHeaders(p, s)
+	checkAuth(p, s.Auth, urlCheck)
+	checkTLS(p, rawURL, s.TLS)
+}
+
+func checkVerifyToken(p *chat.Problems, token chat.Secret) {
+	if len(token) > MaxVerifyToken {
 		p.Add("/verifyToken", fmt.Sprintf("the verify token has more than %d bytes: shorten it", MaxVerifyToken))
 	}
-	if e.VerifyToken == redactedText {
+	if token == redactedText {
 		p.Add("/verifyToken", "this is the redacted form: give the verify token itself, or leave it out to keep the present one")
 	}
-	signing := len(e.Secrets)
-	for i, r := range e.Retiring {
+}
+
+func checkSecrets(p *chat.Problems, s *chat.Sending) {
+	signing := len(s.Secrets)
+	for i, r := range s.Retiring {
 		if isSigningSecret(r.Key) {
 			signing++
 		}
@@ -43,17 +54,17 @@ func checkSecrets(p *chat.Problems, e *chat.Endpoint) {
 		}
 	}
 	switch {
-	case len(e.Secrets) > MaxSecrets:
-		p.Add("/secrets", fmt.Sprintf("there are %d signing secrets: at most %d may be in use", len(e.Secrets), MaxSecrets))
-	case signing > MaxSecrets, len(e.Retiring) > 2*MaxSecrets:
+	case len(s.Secrets) > MaxSecrets:
+		p.Add("/secrets", fmt.Sprintf("there are %d signing secrets: at most %d may be in use", len(s.Secrets), MaxSecrets))
+	case signing > MaxSecrets, len(s.Retiring) > 2*MaxSecrets:
 		p.Add("/secrets", fmt.Sprintf("there would be %d signing secrets with those that retire: at most %d may be in use; wait for the former ones, or rotate with the overlap 0 to end them", signing, MaxSecrets))
 	}
-	for i, s := range e.Secrets {
-		if !isSigningSecret(s) {
+	for i, secret := range s.Secrets {
+		if !isSigningSecret(secret) {
 			p.Add(fmt.Sprintf("/secrets/%d", i), "a signing secret is whsec_ and 24 to 64 bytes in base64: leave secrets out to have one made")
 		}
 	}
-	if e.SigningKey != "" && !isSigningKey(e.SigningKey) {
+	if s.SigningKey != "" && !isSigningKey(s.SigningKey) {
 		p.Add("/v1a", "the signing key is not whsk_ and an ed25519 key pair in base64: have one made")
 	}
 }
@@ -75,16 +86,16 @@ func isSigningKey(s chat.Secret) bool {
 	return key.Equal(ed25519.NewKeyFromSeed(key.Seed()))
 }
 
-func checkHeaders(p *chat.Problems, e *chat.Endpoint) {
-	if len(e.Headers) > chat.MaxHeaders {
-		p.Add("/headers", fmt.Sprintf("there are %d headers: at most %d", len(e.Headers), chat.MaxHeaders))
+func checkHeaders(p *chat.Problems, s *chat.Sending) {
+	if len(s.Headers) > chat.MaxHeaders {
+		p.Add("/headers", fmt.Sprintf("there are %d headers: at most %d", len(s.Headers), chat.MaxHeaders))
 		return
 	}
 	seen := map[string]bool{}
-	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
+	for _, name := range slices.Sorted(maps.Keys(s.Headers)) {
 		at := "/headers/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name) // RFC 6901
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
-		value := e.Headers[name]
+		value := s.Headers[name]
 		if err := chat.CheckHeader(name, value.Reveal()); err != nil {
 			p.Add(at, err.Error())
 		}
@@ -94,7 +105,7 @@ func checkHeaders(p *chat.Problems, e *chat.Endpoint) {
 		if seen[canonical] {
 			p.Add(at, fmt.Sprintf("the header %s is there twice, in another spelling: leave one out", canonical))
 		}
-		if canonical == "Authorization" && e.Auth != nil {
+		if canonical == "Authorization" && s.Auth != nil {
 			p.Add(at, "the authentication sets this header: leave one of the two out")
 		}
 		seen[canonical] = true
@@ -168,13 +179,12 @@ func checkScopes(p *chat.Problems, scopes []string) {
 	}
 }
 
-func checkTLS(p *chat.Problems, e *chat.Endpoint) {
-	t := e.TLS
+func checkTLS(p *chat.Problems, rawURL string, t *chat.TLS) {
 	if t == nil {
 		return
 	}
-	if !strings.HasPrefix(strings.ToLower(e.URL), "https:") {
-		p.Add("/tls", "the endpoint's URL is not https: leave the TLS settings out, or change the URL")
+	if !strings.HasPrefix(strings.ToLower(rawURL), "https:") {
+		p.Add("/tls", "the URL is not https: leave the TLS settings out, or change the URL")
 	}
 	for at, text := range map[string]string{"/tls/clientCert": t.ClientCert, "/tls/clientKey": t.ClientKey.Reveal(), "/tls/ca": t.CA} {
 		if len(text) > MaxPEM {

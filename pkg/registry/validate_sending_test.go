@@ -1,7 +1,6 @@
 package registry_test
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -80,13 +79,10 @@ func TestValidateWhatIsSentAlong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := shopEndpoint()
 			c.change(&e)
-			err := registry.ValidateEndpoint(&e, func(u string) error {
-				if strings.Contains(u, "forbidden") {
-					return errors.New("this address is not allowed")
-				}
-				return nil
-			})
+			err := registry.ValidateEndpoint(&e, notForbidden)
 			require.Equal(t, c.want, pointers(t, err))
+			bot := chat.Bot{ID: "helper", Kind: registry.BotHTTP, URL: e.URL, Sending: e.Sending}
+			require.Equal(t, c.want, pointers(t, registry.ValidateBot(&bot, nil, notForbidden)), "an http bot's are an endpoint's")
 			if err != nil {
 				require.NotContains(t, err.Error(), key)
 			}

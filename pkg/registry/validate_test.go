@@ -67,15 +67,23 @@ func TestValidateEndpoint(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := shopEndpoint()
 			c.change(&e)
-			err := registry.ValidateEndpoint(&e, func(u string) error {
-				if strings.Contains(u, "forbidden") {
-					return errors.New("this address is not allowed")
-				}
-				return nil
-			})
-			require.Equal(t, c.want, pointers(t, err))
+			require.Equal(t, c.want, pointers(t, registry.ValidateEndpoint(&e, notForbidden)))
 		})
 	}
+}
+
+func notForbidden(u string) error {
+	if strings.Contains(u, "forbidden") {
+		return errors.New("this address is not allowed")
+	}
+	return nil
+}
+
+// remote is an http bot, changed.
+func remote(change func(*chat.Bot)) chat.Bot {
+	b := chat.Bot{ID: "a", Kind: "http", URL: "https://example.com/turn"}
+	change(&b)
+	return b
 }
 
 func TestValidateBotAndChannel(t *testing.T) {
@@ -100,10 +108,27 @@ func TestValidateBotAndChannel(t *testing.T) {
 		"bad flow":       {chat.Bot{ID: "a", Kind: "flow", Flow: "lines"}, []string{"/flow", "/flow/x"}},
 		"not yaml":       {chat.Bot{ID: "a", Kind: "flow", Flow: "plain"}, []string{"/flow"}},
 		"kind":           {chat.Bot{ID: "a", Kind: "magic"}, []string{"/kind"}},
-		"id and name":    {chat.Bot{ID: "-", Kind: "echo", Name: strings.Repeat("x", 201)}, []string{"/id", "/name"}},
+		"http":           {remote(func(*chat.Bot) {}), nil},
+		"all of http": {remote(func(b *chat.Bot) {
+			b.Secrets, b.Retry, b.Timeout, b.MaxInFlight, b.Fallback = []chat.Secret{secretOne}, []chat.Duration{1}, chat.Duration(time.Minute), 1000, "Sorry"
+		}), nil},
+		"http without url":  {chat.Bot{ID: "a", Kind: "http"}, []string{"/url"}},
+		"http, forbidden":   {remote(func(b *chat.Bot) { b.URL = "https://forbidden.example" }), []string{"/url"}},
+		"http, bad secrets": {remote(func(b *chat.Bot) { b.Secrets = []chat.Secret{secretOne, "[redacted]"} }), []string{"/secrets/1"}},
+		"http, bad retry":   {remote(func(b *chat.Bot) { b.Retry = []chat.Duration{0} }), []string{"/retry/0"}},
+		"http, bad timeout": {remote(func(b *chat.Bot) { b.Timeout = chat.Duration(61 * time.Second) }), []string{"/timeout"}},
+		"http, bad cap":     {remote(func(b *chat.Bot) { b.MaxInFlight = 1001 }), []string{"/maxInFlight"}},
+		"http, blank":       {remote(func(b *chat.Bot) { b.Fallback = " \n" }), []string{"/fallback"}},
+		"http, long":        {remote(func(b *chat.Bot) { b.Fallback = strings.Repeat("é", chat.MaxText+1) }), []string{"/fallback"}},
+		"http with flow":    {remote(func(b *chat.Bot) { b.Flow = "good" }), []string{"/flow"}},
+		"echo with the rest": {remote(func(b *chat.Bot) {
+			b.Kind, b.Secrets, b.Retry, b.Timeout, b.MaxInFlight, b.Fallback = "echo", []chat.Secret{secretOne}, []chat.Duration{1}, 1, 1, "x"
+			b.SigningKey, b.Headers, b.Auth, b.TLS = "whsk_", map[string]chat.Secret{"A": "b"}, &chat.Auth{}, &chat.TLS{}
+		}), []string{"/url", "/secrets", "/v1a", "/headers", "/auth", "/tls", "/retry", "/timeout", "/maxInFlight", "/fallback"}},
+		"id and name": {chat.Bot{ID: "-", Kind: "echo", Name: strings.Repeat("x", 201)}, []string{"/id", "/name"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.Equal(t, c.want, pointers(t, registry.ValidateBot(&c.bot, check)))
+			require.Equal(t, c.want, pointers(t, registry.ValidateBot(&c.bot, check, notForbidden)))
 		})
 	}
 	require.NoError(t, registry.ValidateChannel(&chat.Channel{ID: "a", BotID: "b"}))

@@ -90,14 +90,20 @@ func (r *Registry) PutEndpoint(ctx context.Context, e chat.Endpoint, expect Expe
 	return e, revision, err
 }
 
-// PutBot writes a bot and returns the new revision.
-func (r *Registry) PutBot(ctx context.Context, b chat.Bot, expect Expect) (uint64, error) {
-	if err := ValidateBot(&b, r.opts.FlowCheck); err != nil {
-		return 0, err
+// PutBot writes a bot and returns it as it is stored, an http bot with its
+// signing secrets as an endpoint's, and the new revision.
+func (r *Registry) PutBot(ctx context.Context, b chat.Bot, expect Expect) (chat.Bot, uint64, error) {
+	if b.Kind == BotHTTP && len(b.Secrets) == 0 && r.opts.NewSecret != nil {
+		b.Secrets = []chat.Secret{r.opts.NewSecret()}
 	}
-	return r.write(ctx, KindBot, b.ID, expect, func(*Snapshot) ([]byte, error) {
-		return encode(keyOf(KindBot, b.ID), b)
+	b.Prune(time.Now())
+	if err := ValidateBot(&b, r.opts.FlowCheck, r.opts.URLCheck); err != nil {
+		return chat.Bot{}, 0, err
+	}
+	revision, err := r.write(ctx, KindBot, b.ID, expect, func(*Snapshot) ([]byte, error) {
+		return r.opts.Sealer.encodeBot(&b)
 	})
+	return b, revision, err
 }
 
 // PutToken writes a token's record and returns the new revision. A channel's

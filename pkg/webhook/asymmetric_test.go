@@ -66,7 +66,7 @@ func TestParseSigningKey(t *testing.T) {
 // on, with nobody's doing.
 func TestKeysEndByThemselves(t *testing.T) {
 	until := time.Unix(vectorTime, 0)
-	e := chat.Endpoint{Secrets: []chat.Secret{vectorSecret}, SigningKey: vectorKey}
+	e := chat.Sending{Secrets: []chat.Secret{vectorSecret}, SigningKey: vectorKey}
 	e.Rotate(NewSecret(), NewSigningKey(), until)
 	keys, err := Keys(&e)
 	require.NoError(t, err)

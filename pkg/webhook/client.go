@@ -180,6 +180,9 @@ type Request struct {
 	// Timeout bounds the attempt from the dialling to the answer's last byte;
 	// 0 means DefaultTimeout.
 	Timeout time.Duration
+	// MaxAnswer is how many bytes an answer's body may have whose whole is
+	// wanted in Result.Body; 0: only its beginning is.
+	MaxAnswer int64
 }
 
 // Result is what became of an attempt.
@@ -192,6 +195,9 @@ type Result struct {
 	RetryAfter string
 	// Excerpt is the beginning of the answer's body, at most MaxExcerpt bytes.
 	Excerpt []byte
+	// Body is the answer's whole body if Request.MaxAnswer asked for it and
+	// BodyErr is nil.
+	Body []byte
 	// Err is why there was no answer, a *Failure; nil if Status is set.
 	Err error
 	// BodyErr is why the body of an answer that has its Status broke off, a
@@ -251,7 +257,7 @@ func (c *Client) post(ctx context.Context, r *Request, result *Result) {
 	r.Auth.answered(authorization, resp.StatusCode)
 	// The body of a 101 is the bare connection, which no context bounds.
 	if resp.StatusCode != http.StatusSwitchingProtocols {
-		result.Excerpt, result.BodyErr = c.readBody(resp.Body)
+		c.readWanted(resp.Body, r.MaxAnswer, result)
 	}
 	if err := resp.Body.Close(); err != nil && result.BodyErr == nil {
 		result.BodyErr = err
@@ -317,6 +323,26 @@ func (o *outgoing) header(own http.Header) http.Header {
 		}
 	}
 	return h
+}
+
+// readWanted reads the body: the whole of one that is wanted, else its beginning.
+func (c *Client) readWanted(body io.Reader, limit int64, result *Result) {
+	if limit == 0 {
+		result.Excerpt, result.BodyErr = c.readBody(body)
+		return
+	}
+	whole, err := io.ReadAll(io.LimitReader(body, limit+1))
+	if n := min(len(whole), MaxExcerpt); n > 0 {
+		result.Excerpt = bytes.Clone(whole[:n]) // kept for long, unlike the whole
+	}
+	switch {
+	case err != nil:
+		result.BodyErr = err
+	case int64(len(whole)) > limit:
+		result.BodyErr = &Failure{KindProtocol, fmt.Errorf("the answer has more than %d bytes", limit)}
+	default:
+		result.Body = whole
+	}
 }
 
 // readBody reads at most maxBody bytes and returns the first of them.

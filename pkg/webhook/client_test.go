@@ -131,6 +131,46 @@ func TestDoReadsAnswers(t *testing.T) {
 	}
 }
 
+func TestDoKeepsTheWholeOfAnAnswerThatIsWanted(t *testing.T) {
+	const limit = 100 << 10
+	for scheme, options := range map[string][]webhooktest.Option{
+		"http": nil, "https": {webhooktest.WithTLS()}, "https, HTTP/1.1": {webhooktest.WithTLS(), webhooktest.WithHTTP1()},
+	} {
+		for _, c := range []struct {
+			name  string
+			size  int
+			whole bool
+		}{{"none", 0, true}, {"small", 10, true}, {"at the limit", limit, true}, {"above it", limit + 1, false}, {"far above it", 10 * limit, false}} {
+			t.Run(scheme+", "+c.name, func(t *testing.T) {
+				body := strings.Repeat("x", c.size)
+				script := func(int, *webhooktest.Received) webhooktest.Reply { return webhooktest.Reply{Body: body} }
+				r := webhooktest.New(t, append(options, webhooktest.WithScript(script))...)
+				client := newClient(t, nil)
+				if scheme != "http" {
+					client = newClient(t, trust(t, r.Server()))
+				}
+				for range 2 {
+					result := client.Do(t.Context(), webhook.Request{URL: r.ParsedURL(), MessageID: "m", Attempt: 1, MaxAnswer: limit})
+					require.NoError(t, result.Err)
+					require.Equal(t, http.StatusOK, result.Status)
+					require.Equal(t, body[:min(c.size, webhook.MaxExcerpt)], string(result.Excerpt))
+					if c.whole {
+						require.NoError(t, result.BodyErr)
+						require.Equal(t, body, string(result.Body))
+						continue
+					}
+					require.Equal(t, webhook.KindProtocol, webhook.KindOf(result.BodyErr))
+					require.ErrorContains(t, result.BodyErr, "more than 102400 bytes")
+					require.Nil(t, result.Body, "a part would pass for the whole")
+				}
+				if all := r.All(); c.whole {
+					require.Equal(t, all[0].Remote, all[1].Remote, "what was read to its end leaves a connection")
+				}
+			})
+		}
+	}
+}
+
 func TestDoSaysWhatBroke(t *testing.T) {
 	never := make(chan struct{})
 	silent := webhooktest.New(t, webhooktest.WithScript(func(int, *webhooktest.Received) webhooktest.Reply {

@@ -119,7 +119,7 @@ func (c *Client) postPlain(ctx context.Context, r *Request, fields *[fieldCount]
 			}
 			conn = newPlainConn(dialled, addr)
 		}
-		sent, err := c.exchange(ctx, conn, first, rest, result)
+		sent, err := c.exchange(ctx, conn, first, rest, r.MaxAnswer, result)
 		if err == nil || sent || !kept {
 			result.Err = err
 			return
@@ -131,7 +131,7 @@ func (c *Client) postPlain(ctx context.Context, r *Request, fields *[fieldCount]
 // exchange sends one request and reads its answer. ctx alone bounds it: when it
 // ends, what waits on the connection returns. sent is false only if nothing of
 // the request has left.
-func (c *Client) exchange(ctx context.Context, conn *plainConn, first, rest []byte, result *Result) (sent bool, err error) {
+func (c *Client) exchange(ctx context.Context, conn *plainConn, first, rest []byte, wanted int64, result *Result) (sent bool, err error) {
 	stop := context.AfterFunc(ctx, conn.interrupt)
 	keep := false
 	conn.users.Store(1)
@@ -158,13 +158,13 @@ func (c *Client) exchange(ctx context.Context, conn *plainConn, first, rest []by
 			c.leave(conn, err == nil)
 		}()
 	}
-	keep, err = c.readAnswer(conn, result)
+	keep, err = c.readAnswer(conn, wanted, result)
 	return true, err
 }
 
 // readAnswer reads the final answer, and reports whether the connection has
-// nothing more to say and is meant to stay.
-func (c *Client) readAnswer(conn *plainConn, result *Result) (keep bool, err error) {
+// nothing more to say and is meant to stay; wanted is Request.MaxAnswer.
+func (c *Client) readAnswer(conn *plainConn, wanted int64, result *Result) (keep bool, err error) {
 	conn.left = maxResponseHeader // for the interim answers too
 	resp := &http.Response{StatusCode: http.StatusContinue}
 	for resp.StatusCode >= 100 && resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols {
@@ -178,9 +178,9 @@ func (c *Client) readAnswer(conn *plainConn, result *Result) (keep bool, err err
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return false, nil
 	}
-	conn.left = math.MaxInt // readBody has a bound of its own
+	conn.left = math.MaxInt // what follows has a bound of its own
 	body := bodyEnd{Reader: resp.Body}
-	result.Excerpt, result.BodyErr = c.readBody(&body)
+	c.readWanted(&body, wanted, result)
 	return body.seen && conn.in.Buffered() == 0 && !resp.Close && resp.Proto == "HTTP/1.1", nil
 }
 

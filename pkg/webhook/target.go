@@ -9,7 +9,8 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 )
 
-// Target is an endpoint's configuration made ready for attempts.
+// Target is where and how an endpoint or a bot is posted to, made ready for
+// attempts.
 type Target struct {
 	url     *url.URL
 	keys    []*Key
@@ -21,34 +22,35 @@ type Target struct {
 	tlsFrom  *chat.TLS
 }
 
-// NewTarget makes a target. former is the endpoint's target until now, or nil:
-// where the settings are the same, its connections and its token are taken
-// over; the rest of it is dropped. Errors say what to change, without a secret.
-func NewTarget(e *chat.Endpoint, g *Guard, former *Target) (_ *Target, err error) {
-	t := &Target{authFrom: e.Auth, tlsFrom: e.TLS}
+// NewTarget makes a target. former is the one until now of the same endpoint or
+// bot, or nil: where the settings are the same, its connections and its token
+// are taken over; the rest of it is dropped. Errors say what to change, without
+// a secret.
+func NewTarget(rawURL string, s *chat.Sending, g *Guard, former *Target) (_ *Target, err error) {
+	t := &Target{authFrom: s.Auth, tlsFrom: s.TLS}
 	defer func() {
 		if former != nil && (err != nil || former.profile != t.profile) {
 			former.Close()
 		}
 	}()
-	if t.keys, err = Keys(e); err != nil {
-		return nil, fmt.Errorf("the endpoint's signing secrets: %w", err)
+	if t.keys, err = Keys(s); err != nil {
+		return nil, fmt.Errorf("the signing secrets: %w", err)
 	}
-	if t.url, err = g.ParseURL(e.URL); err != nil {
-		return nil, fmt.Errorf("the endpoint's URL: %w", err)
+	if t.url, err = g.ParseURL(rawURL); err != nil {
+		return nil, fmt.Errorf("the URL: %w", err)
 	}
-	if t.header, err = headerOf(e.Headers); err != nil {
-		return nil, fmt.Errorf("the endpoint's headers: %w", err)
+	if t.header, err = headerOf(s.Headers); err != nil {
+		return nil, fmt.Errorf("the headers: %w", err)
 	}
-	if former != nil && reflect.DeepEqual(former.authFrom, e.Auth) {
+	if former != nil && reflect.DeepEqual(former.authFrom, s.Auth) {
 		t.auth = former.auth
-	} else if t.auth, err = NewAuth(e.Auth, g); err != nil {
-		return nil, fmt.Errorf("the endpoint's authentication: %w", err)
+	} else if t.auth, err = NewAuth(s.Auth, g); err != nil {
+		return nil, fmt.Errorf("the authentication: %w", err)
 	}
-	if former != nil && reflect.DeepEqual(former.tlsFrom, e.TLS) {
+	if former != nil && reflect.DeepEqual(former.tlsFrom, s.TLS) {
 		t.profile = former.profile
-	} else if t.profile, err = NewProfile(e.TLS); err != nil {
-		return nil, fmt.Errorf("the endpoint's TLS settings: %w", err)
+	} else if t.profile, err = NewProfile(s.TLS); err != nil {
+		return nil, fmt.Errorf("the TLS settings: %w", err)
 	}
 	return t, nil
 }
@@ -61,21 +63,21 @@ func (t *Target) Request() Request {
 // Close drops the connections of the target's own that are not in use.
 func (t *Target) Close() { t.profile.Close() }
 
-// Keys returns what an endpoint signs with: its secrets, its key, and those
-// that retire, until they do.
-func Keys(e *chat.Endpoint) ([]*Key, error) {
-	keys, err := ParseSecrets(e.Secrets)
+// Keys returns what is signed with: the secrets, the key, and those that retire,
+// until they do.
+func Keys(s *chat.Sending) ([]*Key, error) {
+	keys, err := ParseSecrets(s.Secrets)
 	if err != nil {
 		return nil, err
 	}
-	if e.SigningKey != "" {
-		k, err := ParseSecret(e.SigningKey)
+	if s.SigningKey != "" {
+		k, err := ParseSecret(s.SigningKey)
 		if err != nil {
 			return nil, err
 		}
 		keys = append(keys, k)
 	}
-	for i, r := range e.Retiring {
+	for i, r := range s.Retiring {
 		k, err := ParseSecret(r.Key)
 		if err != nil {
 			return nil, fmt.Errorf("retiring secret %d: %w", i+1, err)

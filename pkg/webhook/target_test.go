@@ -26,7 +26,7 @@ func settings(url string, change func(*chat.Endpoint)) *chat.Endpoint {
 
 func target(t *testing.T, e *chat.Endpoint, former *webhook.Target) *webhook.Target {
 	t.Helper()
-	made, err := webhook.NewTarget(e, loopback(), former)
+	made, err := webhook.NewTarget(e.URL, &e.Sending, loopback(), former)
 	require.NoError(t, err)
 	t.Cleanup(made.Close)
 	return made
@@ -72,7 +72,7 @@ func TestTargetRefuses(t *testing.T) {
 		change func(*chat.Endpoint)
 		says   string
 	}{
-		"url":    {func(e *chat.Endpoint) { e.URL = "ftp://x" }, "the endpoint's URL: "},
+		"url":    {func(e *chat.Endpoint) { e.URL = "ftp://x" }, "the URL: "},
 		"secret": {func(e *chat.Endpoint) { e.Secrets = []chat.Secret{"the-secret"} }, "signing secrets"},
 		"header": {func(e *chat.Endpoint) { e.Headers = map[string]chat.Secret{"Webhook-Id": "the-secret"} }, "headers"},
 		"auth":   {func(e *chat.Endpoint) { e.Auth = &chat.Auth{Kind: "magic", Token: "the-secret"} }, "magic"},
@@ -83,7 +83,8 @@ func TestTargetRefuses(t *testing.T) {
 		"ca":  {func(e *chat.Endpoint) { e.TLS = &chat.TLS{CA: "the-secret"} }, "CA"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := webhook.NewTarget(settings("https://example.com", c.change), loopback(), nil)
+			e := settings("https://example.com", c.change)
+			_, err := webhook.NewTarget(e.URL, &e.Sending, loopback(), nil)
 			require.ErrorContains(t, err, c.says)
 			require.NotContains(t, err.Error(), "the-secret")
 		})
@@ -189,7 +190,7 @@ func TestTargetThatCanNotBeMadeDropsTheFormer(t *testing.T) {
 	require.Empty(t, closed)
 	bad := *e
 	bad.URL = "ftp://x"
-	_, err := webhook.NewTarget(&bad, loopback(), former)
+	_, err := webhook.NewTarget(bad.URL, &bad.Sending, loopback(), former)
 	require.Error(t, err)
 	select {
 	case <-closed:

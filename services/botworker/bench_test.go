@@ -46,7 +46,7 @@ func BenchmarkTurn(b *testing.B) {
 	require.NoError(b, err)
 	reg, err := registry.Open(b.Context(), conn.JS, registry.Options{Sealer: sealer, OnlyWriter: true})
 	require.NoError(b, err)
-	_, err = reg.PutBot(b.Context(), chat.Bot{ID: botID, Kind: registry.BotEcho}, registry.Absent)
+	_, _, err = reg.PutBot(b.Context(), chat.Bot{ID: botID, Kind: registry.BotEcho}, registry.Absent)
 	require.NoError(b, err)
 	_, err = reg.PutChannel(b.Context(), chat.Channel{ID: channel, BotID: botID}, registry.Absent)
 	require.NoError(b, err)
@@ -56,7 +56,7 @@ func BenchmarkTurn(b *testing.B) {
 			h := newHandler(Options{
 				Partitions: brokertest.Layout.Partitions, Timeout: time.Minute,
 				Sessions: s, Publisher: s, Directory: reg, Journal: s,
-				NewBot: func(*chat.Bot) (bot.Bot, error) { return echo.New(), nil }, Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
+				NewBot: func(*chat.Bot, bot.Bot) (bot.Bot, error) { return echo.New(), nil }, Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
 			})
 			at := time.UnixMilli(1_700_000_000_000)
 			var messages [100]lane.Message

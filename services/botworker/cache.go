@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 
 	"github.com/parleyhq/parley/pkg/bot"
@@ -134,7 +135,7 @@ func sizeOf(rec *chat.Session) int {
 
 // bots keeps the bots that were made, each as long as its configuration stands.
 type bots struct {
-	build func(*chat.Bot) (bot.Bot, error)
+	build func(config *chat.Bot, former bot.Bot) (bot.Bot, error)
 	mu    sync.Mutex
 	made  map[string]made
 }
@@ -148,20 +149,57 @@ type made struct {
 func (b *bots) get(config *chat.Bot) (bot.Bot, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if m, ok := b.made[config.ID]; ok && m.config == config {
-		return m.bot, m.err
+	former := b.made[config.ID]
+	if former.config == config {
+		return former.bot, former.err
 	}
 	if b.made == nil {
 		b.made = map[string]made{}
 	}
-	built, err := b.build(config)
+	built, err := b.build(config, former.bot)
 	b.made[config.ID] = made{config: config, bot: built, err: err}
 	return built, err
 }
 
-// remove forgets a bot that does not exist any more.
+// change takes up a bot's new configuration, nil for one that is removed: what
+// the former one held, connections and keys, is dropped now and not at the next
+// turn.
+func (b *bots) change(id string, config *chat.Bot) {
+	switch {
+	case config == nil:
+		b.remove(id)
+	case b.knows(id):
+		_, _ = b.get(config) // whoever needs it is told
+	}
+}
+
+func (b *bots) knows(id string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, ok := b.made[id]
+	return ok
+}
+
+// remove drops a bot that does not exist any more.
 func (b *bots) remove(id string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.drop(id)
+}
+
+// close drops all bots.
+func (b *bots) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for id := range b.made {
+		b.drop(id)
+	}
+}
+
+// drop is called with the mutex held.
+func (b *bots) drop(id string) {
+	if c, ok := b.made[id].bot.(io.Closer); ok {
+		_ = c.Close() // connections that nobody uses
+	}
 	delete(b.made, id)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/parleyhq/parley/pkg/bot"
 	"github.com/parleyhq/parley/pkg/chat"
 )
 
@@ -65,4 +66,54 @@ func TestCacheForgetsWhatCouldNotBeSaved(t *testing.T) {
 	require.Zero(t, c.size)
 	_, err := c.load(t.Context(), key)
 	require.ErrorIs(t, err, store.err)
+}
+
+// kept is a bot that keeps connections.
+type kept struct {
+	scripted
+	name   string
+	closed bool
+}
+
+func (k *kept) Close() error {
+	k.closed = true
+	return nil
+}
+
+// A bot is made once for a configuration, and gets the one before it, to take
+// over what it can; what is removed is closed, as are all at the end.
+func TestBotsAreDroppedWithTheirConfiguration(t *testing.T) {
+	var made []*kept
+	b := bots{build: func(config *chat.Bot, former bot.Bot) (bot.Bot, error) {
+		if config.Flow == "bad" {
+			return nil, errors.New("line 3: no such dialog")
+		}
+		k := &kept{name: config.ID}
+		if old, ok := former.(*kept); ok {
+			k.name = old.name + "+" + k.name
+		}
+		made = append(made, k)
+		return k, nil
+	}}
+	get := func(config *chat.Bot) *kept {
+		got, err := b.get(config)
+		require.NoError(t, err)
+		return got.(*kept)
+	}
+	first, second := &chat.Bot{ID: "a"}, &chat.Bot{ID: "a"}
+	b.change("a", first)
+	require.Empty(t, made, "nobody has asked for it yet")
+	require.Same(t, get(first), get(first))
+	b.change("a", second)
+	require.Len(t, made, 2, "now, not at the next turn")
+	require.Equal(t, "a+a", get(second).name)
+	b.change("a", &chat.Bot{ID: "a", Flow: "bad"})
+	require.Equal(t, "a", get(first).name, "it has nothing from the one that could not be made")
+	b.change("a", nil)
+	require.True(t, made[2].closed)
+	b.remove("a")
+	other := get(&chat.Bot{ID: "b"})
+	b.close()
+	require.True(t, other.closed)
+	require.Empty(t, b.made)
 }

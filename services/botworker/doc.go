@@ -16,5 +16,7 @@
 // answered once more.)
 //
 // What the broker refuses stalls the conversation and counts no attempt; what
-// the bot fails at is retried by the schedule, then becomes a dead letter.
+// the bot fails at is retried by the bot's schedule. Once that is used up the
+// turn ends with the bot's fallback message, as failed; without one it becomes a
+// dead letter.
 package botworker

@@ -12,6 +12,7 @@ import (
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/lane"
+	"github.com/parleyhq/parley/pkg/retry"
 	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/wire"
 )
@@ -94,8 +95,15 @@ func (h *handler) Destination(channelID string) string {
 // Policy implements lane.Handler.
 func (h *handler) Policy(botID string) lane.Policy {
 	p := lane.Policy{Schedule: h.Schedule}
-	if b, ok := h.Directory.Snapshot().Bot(botID); ok {
-		p.Closed = b.Paused
+	b, ok := h.Directory.Snapshot().Bot(botID)
+	if !ok {
+		return p // Handle says what to do
+	}
+	p.MaxInFlight, p.LastWord, p.Closed = b.MaxInFlight, b.Fallback != "", b.Paused
+	if len(b.Retry) > 0 {
+		if own, err := retry.Of(b.Retry); err == nil { // checked when it was set
+			p.Schedule = own
+		}
 	}
 	return p
 }
@@ -109,9 +117,9 @@ func (h *handler) Paused(channelID string) string {
 }
 
 // Ended implements lane.Handler: it journals what failed. A turn that was
-// processed is journalled when it is saved, with what the bot said.
+// saved is journalled then, with what was said.
 func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
-	if outcome == chat.OutcomeProcessed {
+	if outcome == chat.OutcomeProcessed || outcome == chat.OutcomeFailed {
 		return
 	}
 	turn := &chat.Turn{At: time.Now(), Input: *inputOf(t), BotID: t.Destination, Outcome: outcome}
@@ -146,19 +154,20 @@ func (h *handler) Expire(ctx context.Context, t *lane.Task) lane.Verdict {
 	return lane.Expired()
 }
 
-// Handle implements lane.Handler: one turn.
+// Handle implements lane.Handler: one turn, or the fallback of one that is given
+// up.
 func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 	um, key := inputOf(t), t.Lane.Key
 	last, v, over := h.before(ctx, t)
 	if over {
 		return v
 	}
-	config, b, verdict := h.botOf(ctx, um)
-	if b == nil {
+	config, verdict := h.botOf(ctx, t)
+	if config == nil {
 		return verdict
 	}
 	started := time.Now()
-	turn, err := h.respond(ctx, b, um, last.rec)
+	turn, err := h.turn(ctx, config, t, last.rec)
 	took := time.Since(started)
 	if err != nil {
 		return h.failed(ctx, err, took)
@@ -194,28 +203,27 @@ func (k known) handled(t *lane.Task) bool {
 // botOf finds the message's bot; where it is nil the verdict says why. The
 // configuration is what was confirmed before the turn began, and so before the
 // message was accepted: the bot messages are stamped with it.
-func (h *handler) botOf(ctx context.Context, um *chat.UserMessage) (*chat.Bot, bot.Bot, lane.Verdict) {
+func (h *handler) botOf(ctx context.Context, t *lane.Task) (*chat.Bot, lane.Verdict) {
+	um := inputOf(t)
 	snapshot, err := h.Directory.CatchUp(ctx)
 	if err != nil {
-		return nil, nil, lane.Stall(fmt.Errorf("asking for the newest configuration: %w", err))
+		return nil, lane.Stall(fmt.Errorf("asking for the newest configuration: %w", err))
 	}
 	channel, ok := snapshot.Channel(um.ChannelID)
 	if !ok {
-		return nil, nil, lane.Dead(reasonChannelRemoved, fmt.Errorf("channel %s does not exist any more", um.ChannelID))
+		return nil, lane.Dead(reasonChannelRemoved, fmt.Errorf("channel %s does not exist any more", um.ChannelID))
 	}
 	config, ok := snapshot.Bot(channel.BotID) // a snapshot that has the channel has its bot, or never will
 	if !ok {
 		h.bots.remove(channel.BotID)
-		return nil, nil, lane.Dead(reasonBotRemoved, fmt.Errorf("bot %s does not exist any more", channel.BotID))
+		return nil, lane.Dead(reasonBotRemoved, fmt.Errorf("bot %s does not exist any more", channel.BotID))
 	}
-	if channel.Paused != "" || config.Paused != "" { // since the lane was last looked at
-		return nil, nil, lane.Stall(errPaused)
+	// Since the lane was last looked at. What is given up has had its attempts: it
+	// ends as it would with a dead letter, paused or not.
+	if t.GivenUp == "" && (channel.Paused != "" || config.Paused != "") {
+		return nil, lane.Stall(errPaused)
 	}
-	b, err := h.bots.get(config)
-	if err != nil {
-		return nil, nil, lane.Retry(0, fmt.Errorf("bot %s can't be used: %w", config.ID, err))
-	}
-	return config, b, lane.Verdict{}
+	return config, lane.Verdict{}
 }
 
 func (h *handler) failed(ctx context.Context, err error, took time.Duration) lane.Verdict {
@@ -230,6 +238,9 @@ func (h *handler) failed(ctx context.Context, err error, took time.Duration) lan
 		return lane.Dead(reasonInvalid, err)
 	}
 	h.metrics.took(resultFailed, took)
+	if failed, ok := errors.AsType[*bot.FailedError](err); ok {
+		return lane.Retry(failed.RetryAfter, err).With(lane.Detail{Status: failed.Status, Excerpt: failed.Excerpt})
+	}
 	return lane.Retry(0, err)
 }
 
@@ -257,11 +268,16 @@ func (h *handler) saved(um *chat.UserMessage, next *chat.Session, turn *turn, un
 		h.metrics.warnings.Inc()
 		h.Log.Debug("a bot's message", zap.String("bot", next.BotID), zap.String("input", um.ID), zap.String("warning", warning))
 	}
-	if turn.ran {
+	outcome := chat.OutcomeProcessed
+	switch {
+	case turn.fellBack:
+		outcome = chat.OutcomeFailed
+		h.metrics.fallbacks.Inc()
+	case turn.ran:
 		h.metrics.took(resultAnswered, took)
 	}
 	h.Journal.Turn(&chat.Turn{
 		At: started, Input: *um, Output: next.LastOutput, BotID: next.BotID, Duration: took,
-		Outcome: chat.OutcomeProcessed,
+		Outcome: outcome,
 	})
 }

@@ -373,7 +373,7 @@ func TestRemovedChannelAndBot(t *testing.T) {
 func TestBotThatCanNotBeMade(t *testing.T) {
 	r := newRig(t)
 	built := 0
-	r.h.bots.build = func(*chat.Bot) (bot.Bot, error) {
+	r.h.bots.build = func(*chat.Bot, bot.Bot) (bot.Bot, error) {
 		built++
 		if built == 1 {
 			return nil, errors.New("line 3: no such dialog")
@@ -384,7 +384,7 @@ func TestBotThatCanNotBeMade(t *testing.T) {
 	require.Equal(t, "retry after 0s: bot pizza can't be used: line 3: no such dialog", r.handle(m))
 	require.Contains(t, r.handle(m), "retry")
 	require.Equal(t, 1, built, "made once for a configuration")
-	_, err := r.registry.PutBot(t.Context(), chat.Bot{ID: botID, Kind: registry.BotEcho, Name: "mended"}, registry.Present)
+	_, _, err := r.registry.PutBot(t.Context(), chat.Bot{ID: botID, Kind: registry.BotEcho, Name: "mended"}, registry.Present)
 	require.NoError(t, err)
 	require.Equal(t, "done", r.handle(m))
 	require.Equal(t, 2, built)

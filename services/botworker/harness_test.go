@@ -177,7 +177,7 @@ func newRig(t *testing.T) *rig {
 		cancel()
 		require.NoError(t, <-ended)
 	})
-	_, err = reg.PutBot(t.Context(), chat.Bot{ID: botID, Kind: registry.BotEcho}, registry.Absent)
+	_, _, err = reg.PutBot(t.Context(), chat.Bot{ID: botID, Kind: registry.BotEcho}, registry.Absent)
 	require.NoError(t, err)
 	_, err = reg.PutChannel(t.Context(), chat.Channel{ID: channel, BotID: botID}, registry.Absent)
 	require.NoError(t, err)
@@ -200,7 +200,7 @@ func (r *rig) options() Options {
 			return lane.NewJetStream(ctx, r.conn, chat.StageUser, p)
 		},
 		Sessions: r.faults, Publisher: r.faults, Directory: r.registry, Journal: r.journal,
-		NewBot: func(*chat.Bot) (bot.Bot, error) { return r.bot, nil }, Log: r.log, Metrics: r.metrics,
+		NewBot: func(*chat.Bot, bot.Bot) (bot.Bot, error) { return r.bot, nil }, Log: r.log, Metrics: r.metrics,
 	}
 }
 

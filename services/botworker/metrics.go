@@ -15,6 +15,7 @@ const (
 
 type metrics struct {
 	turns      map[string]prometheus.Observer
+	fallbacks  prometheus.Counter
 	warnings   prometheus.Counter
 	unreadable prometheus.Counter
 }
@@ -26,6 +27,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}, []string{"result"})
 	m := &metrics{
 		turns: map[string]prometheus.Observer{},
+		fallbacks: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "parley_bot_fallbacks_total", Help: "Turns that ended with the bot's fallback message, since all attempts failed.",
+		}),
 		warnings: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "parley_bot_warnings_total", Help: "Warnings of bots about their messages, such as what exceeds Messenger's limits.",
 		}),
@@ -33,7 +37,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "parley_bot_sessions_unreadable_total", Help: "Sessions that could not be read and were begun anew: must stay 0.",
 		}),
 	}
-	reg.MustRegister(turns, m.warnings, m.unreadable)
+	reg.MustRegister(turns, m.fallbacks, m.warnings, m.unreadable)
 	for _, result := range []string{resultAnswered, resultFailed, resultRefused} {
 		m.turns[result] = turns.WithLabelValues(result)
 	}

@@ -69,8 +69,9 @@ type Options struct {
 	Publisher Publisher
 	Directory Directory
 	Journal   Journal
-	// NewBot makes the bot that a configuration describes.
-	NewBot  func(b *chat.Bot) (bot.Bot, error)
+	// NewBot makes the bot that a configuration describes. former, the bot of its
+	// configuration until now, or nil, is its to take over or to close.
+	NewBot  func(config *chat.Bot, former bot.Bot) (bot.Bot, error)
 	Log     *zap.Logger
 	Metrics prometheus.Registerer
 }
@@ -91,6 +92,7 @@ func (o *Options) Validate() error {
 
 // Service is the bot stage's worker.
 type Service struct {
+	handler   *handler
 	engine    *lane.Engine
 	owner     partition.Owner
 	directory Directory
@@ -112,7 +114,7 @@ func New(o Options) (*Service, error) {
 		Stage: chat.StageUser, Alone: o.Alone, Open: h.open, Commands: o.Commands, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
 		DrainTimeout: o.DrainTimeout,
 	}, h)
-	return &Service{engine: engine, owner: o.Owner, directory: o.Directory}, nil
+	return &Service{handler: h, engine: engine, owner: o.Owner, directory: o.Directory}, nil
 }
 
 // Ages returns what waits at this worker; see lane.Engine.
@@ -120,6 +122,7 @@ func (s *Service) Ages() []lane.Age { return s.engine.Ages() }
 
 // Run works until ctx ends; then it lets the turns under way end.
 func (s *Service) Run(ctx context.Context) error {
+	defer s.handler.bots.close()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.engine.Run(ctx, s.owner) })
 	g.Go(func() error { return s.directory.Follow(ctx, s.wakeChanged) })
@@ -127,9 +130,12 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 // wakeChanged wakes the lanes that wait because their bot or channel is paused,
-// when a new configuration changes or removes that.
+// when a new configuration changes or removes that, and drops what the former
+// bot held.
 func (s *Service) wakeChanged(last, next *registry.Snapshot) {
 	for _, botID := range changedBots(last, next) {
+		now, _ := next.Bot(botID)
+		s.handler.bots.change(botID, now)
 		s.engine.Wake(botID)
 	}
 }

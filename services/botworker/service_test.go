@@ -105,7 +105,7 @@ func TestConversationsInOrder(t *testing.T) {
 func TestPause(t *testing.T) {
 	for name, pause := range map[string]func(r *rig, why string) error{
 		"bot": func(r *rig, why string) error {
-			_, err := r.registry.PutBot(t.Context(), chat.Bot{ID: botID, Kind: registry.BotEcho, Paused: why}, registry.Present)
+			_, _, err := r.registry.PutBot(t.Context(), chat.Bot{ID: botID, Kind: registry.BotEcho, Paused: why}, registry.Present)
 			return err
 		},
 		"channel": func(r *rig, why string) error {
@@ -141,6 +141,34 @@ func TestPause(t *testing.T) {
 	}
 }
 
+// TestBotsFollowTheConfiguration: a bot in use is made anew when its
+// configuration changes, from the one before, though nobody talks to it; at the
+// end it is closed.
+func TestBotsFollowTheConfiguration(t *testing.T) {
+	r := newRig(t)
+	r.publishUser(r.said("c1", "0"))
+	journal := &finished{left: 1, processed: map[string]int{}, done: make(chan struct{})}
+	var made []*kept
+	again := make(chan struct{})
+	build := func(_ *chat.Bot, former bot.Bot) (bot.Bot, error) {
+		made = append(made, &kept{})
+		if len(made) == 2 {
+			require.Same(t, made[0], former)
+			close(again)
+		}
+		return made[len(made)-1], nil
+	}
+	changed := make(chan error, 1)
+	go func() {
+		<-journal.done
+		_, _, err := r.registry.PutBot(t.Context(), chat.Bot{ID: botID, Kind: registry.BotEcho, Name: "new"}, registry.Present)
+		changed <- err
+	}()
+	run(t, r, journal, again, func(o *Options) { o.NewBot = build })
+	require.NoError(t, <-changed)
+	require.True(t, made[1].closed)
+}
+
 // publishUser puts a message into its work queue.
 func (r *rig) publishUser(m *lane.Message) {
 	r.t.Helper()
@@ -162,7 +190,7 @@ func (r *rig) awaitParked(n uint64) {
 }
 
 // run runs the service until the channel is closed.
-func run(t *testing.T, r *rig, journal Journal, until <-chan struct{}) {
+func run(t *testing.T, r *rig, journal Journal, until <-chan struct{}, change ...func(*Options)) {
 	t.Helper()
 	o := r.options()
 	o.Journal, o.Metrics = journal, prometheus.NewRegistry()
@@ -173,6 +201,9 @@ func run(t *testing.T, r *rig, journal Journal, until <-chan struct{}) {
 	require.NoError(t, err)
 	o.Graveyard, err = deadletter.New(t.Context(), r.conn)
 	require.NoError(t, err)
+	for _, c := range change {
+		c(&o)
+	}
 	svc, err := New(o)
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())

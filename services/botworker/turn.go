@@ -10,6 +10,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/bot"
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/lane"
 )
 
 // turn is what came of a user message.
@@ -18,6 +19,8 @@ type turn struct {
 	state   bot.Session
 	paused  bool
 	ran     bool // the bot did
+	// fellBack says that the bot did not, and its fallback was said.
+	fellBack bool
 	// warnings are the bot's about its messages.
 	warnings []string
 	// messages, variables and user are what of that is stored, as JSON.
@@ -28,9 +31,10 @@ type turn struct {
 // encoded is a bot's output as it is stored.
 type encoded struct{ message, nlp json.RawMessage }
 
-// respond applies what the message sets from outside, then runs the bot where
-// it is to run.
-func (h *handler) respond(ctx context.Context, b bot.Bot, um *chat.UserMessage, rec *chat.Session) (*turn, error) {
+// turn applies what the message sets from outside, then runs the bot where it
+// is to run, or falls back where the message is given up.
+func (h *handler) turn(ctx context.Context, config *chat.Bot, task *lane.Task, rec *chat.Session) (*turn, error) {
+	um := inputOf(task)
 	t, err := begin(um, rec)
 	if err != nil {
 		return nil, err
@@ -41,23 +45,59 @@ func (h *handler) respond(ctx context.Context, b bot.Bot, um *chat.UserMessage, 
 			return nil, err
 		}
 	}
-	if !runs {
-		return t, t.encode()
-	}
-	limited, cancel := context.WithTimeoutCause(ctx, h.Timeout, silentError(h.Timeout))
-	defer cancel()
-	answer, err := b.Respond(limited, &bot.Turn{
-		ChannelID: um.ChannelID, ConversationID: um.ConversationID, Input: um.Input, Session: t.state, First: rec == nil,
-	})
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && limited.Err() != nil {
-		return nil, context.Cause(limited)
+	switch {
+	case !runs:
+	case task.GivenUp != "":
+		err = t.fallBack(config)
+	default:
+		err = h.respond(ctx, config, task, rec, t)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the bot failed: %w", err)
+		return nil, err
+	}
+	return t, t.encode()
+}
+
+// respond runs the bot.
+func (h *handler) respond(ctx context.Context, config *chat.Bot, task *lane.Task, rec *chat.Session, t *turn) error {
+	b, err := h.bots.get(config)
+	if err != nil {
+		return fmt.Errorf("bot %s can't be used: %w", config.ID, err)
+	}
+	um := inputOf(task)
+	asked := &bot.Turn{
+		MessageID: um.ID, Attempt: task.Number, Replay: task.Message.Replay, Traceparent: um.Traceparent,
+		ChannelID: um.ChannelID, ConversationID: um.ConversationID, Input: um.Input, Session: t.state, First: rec == nil,
+	}
+	if rec != nil {
+		asked.Counter = rec.Counter
+	}
+	limit := h.Timeout
+	if own := config.Timeout.Std(); own > 0 {
+		limit = max(limit, own+time.Second) // the bot's own, which it keeps itself, ends first
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, limit, silentError(limit))
+	defer cancel()
+	answer, err := b.Respond(limited, asked)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && limited.Err() != nil {
+		return context.Cause(limited)
+	}
+	if err != nil {
+		return fmt.Errorf("the bot failed: %w", err)
 	}
 	t.outputs = append(t.outputs, answer.Outputs...)
 	t.state, t.warnings, t.ran = answer.Session, answer.Warnings, true
-	return t, t.encode()
+	return nil
+}
+
+// fallBack says what the bot's configuration has for a bot that fails.
+func (t *turn) fallBack(config *chat.Bot) error {
+	if config.Fallback == "" {
+		return fmt.Errorf("bot %s has no fallback any more", config.ID)
+	}
+	t.outputs = append(t.outputs, bot.Output{Message: chat.Message{Text: config.Fallback}})
+	t.fellBack = true
+	return nil
 }
 
 // silentError says that the bot did not answer in that time.

@@ -159,12 +159,12 @@ func (h *handler) judge(ctx context.Context, e *chat.Endpoint, result *webhook.R
 		return lane.Stall(result.Err)
 	}
 	after, _ := retry.ParseRetryAfter(result.RetryAfter, time.Now(), h.MaxRetryAfter)
-	j := Judge(result.Status, result.Err, after)
+	j := webhook.Judge(result.Status, result.Err, after)
 	detail := lane.Detail{Status: result.Status, Excerpt: result.Excerpt}
-	if j.Class == Delivered {
+	if j.Class == webhook.Delivered {
 		return lane.Done().With(detail)
 	}
-	if j.Class == Gone {
+	if j.Class == webhook.Gone {
 		h.disable(ctx, e)
 	}
 	return lane.Retry(j.RetryAfter, errors.New(j.Reason)).With(detail)

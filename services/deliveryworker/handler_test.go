@@ -151,7 +151,7 @@ func TestEndpointThatIsNotAllowedHereWaits(t *testing.T) {
 	r.endpoint("a", customer.URL())
 	r.h.routes = newRoutes(&webhook.Guard{}) // started without --allow-cidrs
 	m := r.message("c1", 1)
-	require.Contains(t, r.h.Handle(t.Context(), r.task(m, "a", 1)).String(), "retry after 0s: the endpoint's URL: ")
+	require.Contains(t, r.h.Handle(t.Context(), r.task(m, "a", 1)).String(), "retry after 0s: the URL: ")
 	require.Empty(t, customer.All())
 	r.h.routes = newRoutes(r.guard)
 	require.Equal(t, "done", r.h.Handle(t.Context(), r.task(m, "a", 2)).String())

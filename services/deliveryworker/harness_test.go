@@ -103,7 +103,7 @@ func newRig(t testing.TB) *rig {
 	require.NoError(t, err)
 	t.Cleanup(r.client.Close)
 	r.registry = r.open()
-	_, err = r.registry.PutBot(t.Context(), chat.Bot{ID: "pizza", Kind: registry.BotEcho}, registry.Absent)
+	_, _, err = r.registry.PutBot(t.Context(), chat.Bot{ID: "pizza", Kind: registry.BotEcho}, registry.Absent)
 	require.NoError(t, err)
 	_, err = r.registry.PutChannel(t.Context(), chat.Channel{ID: channel, BotID: "pizza"}, registry.Absent)
 	require.NoError(t, err)

@@ -97,7 +97,7 @@ func (r *routes) build(e *chat.Endpoint, former *route) *route {
 	if former != nil {
 		target = former.target
 	}
-	made.target, made.err = webhook.NewTarget(e, r.guard, target)
+	made.target, made.err = webhook.NewTarget(e.URL, &e.Sending, r.guard, target)
 	if e.RateLimit != nil {
 		made.policy.Rate = *e.RateLimit
 	}

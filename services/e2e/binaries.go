@@ -19,14 +19,16 @@ import (
 type Binaries struct {
 	Parley string
 	NATS   string // nats-server, the version that is embedded too
+	Bot    string // the sample of an http bot
 }
 
 // Build builds the programs into a directory.
 func Build(ctx context.Context, dir string) (*Binaries, error) {
-	b := &Binaries{Parley: filepath.Join(dir, "parley"), NATS: filepath.Join(dir, "nats-server")}
+	b := &Binaries{Parley: filepath.Join(dir, "parley"), NATS: filepath.Join(dir, "nats-server"), Bot: filepath.Join(dir, "httpbot")}
 	for path, pkg := range map[string]string{
 		b.Parley: "github.com/parleyhq/parley/services/parley",
 		b.NATS:   "github.com/nats-io/nats-server/v2",
+		b.Bot:    "github.com/parleyhq/parley/deploy/samples/httpbot",
 	} {
 		out, err := exec.CommandContext(ctx, "go", "build", "-ldflags", "-X main.version=e2e", "-o", path, pkg).CombinedOutput()
 		if err != nil {
@@ -44,7 +46,7 @@ var readSources = sync.OnceValue(func() error {
 	if err != nil {
 		return fmt.Errorf("finding the module: %w", err)
 	}
-	for _, dir := range []string{"pkg", "proto", "services"} {
+	for _, dir := range []string{"deploy", "pkg", "proto", "services"} {
 		err := filepath.WalkDir(filepath.Join(strings.TrimSpace(string(root)), dir), func(_ string, _ fs.DirEntry, err error) error { return err })
 		if err != nil {
 			return fmt.Errorf("reading %s: %w", dir, err)

@@ -95,7 +95,7 @@ func TestCompose(t *testing.T) {
 	environment := c.project.Services["customer"].Environment
 	endpoint, err := json.Marshal(ops.Endpoint{
 		URL: c.replace.Replace("http://customer:8090/"), VerifyToken: environment["PARLEY_VERIFY_TOKEN"],
-		Secrets: []string{*environment["PARLEY_SIGNING_SECRET"]},
+		Sending: ops.Sending{Secrets: []string{*environment["PARLEY_SIGNING_SECRET"]}},
 	})
 	require.NoError(t, err)
 	a, err := post(t.Context(), s.AdminURL()+ops.Root+"/channels/shop/endpoints",

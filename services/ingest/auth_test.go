@@ -30,7 +30,7 @@ func TestConfigurationOfAMomentAgo(t *testing.T) {
 	}()
 	for i := range 20 {
 		id := "late-" + string(rune('a'+i))
-		_, err := other.PutBot(t.Context(), chat.Bot{ID: id, Kind: "echo"}, registry.Absent)
+		_, _, err := other.PutBot(t.Context(), chat.Bot{ID: id, Kind: "echo"}, registry.Absent)
 		require.NoError(t, err)
 		_, err = other.PutChannel(t.Context(), chat.Channel{ID: id, BotID: id}, registry.Absent)
 		require.NoError(t, err)

@@ -111,7 +111,7 @@ func (h *harness) configure(t testing.TB) *registry.Registry {
 	r, err := registry.Open(t.Context(), h.broker.JS, registry.Options{Sealer: sealer})
 	require.NoError(t, err)
 	for _, bot := range []string{"pizza", "solo"} {
-		_, err = r.PutBot(t.Context(), chat.Bot{ID: bot, Kind: "echo"}, registry.Absent)
+		_, _, err = r.PutBot(t.Context(), chat.Bot{ID: bot, Kind: "echo"}, registry.Absent)
 		require.NoError(t, err)
 	}
 	for channel, bot := range map[string]string{"shop": "pizza", "app": "pizza", "one": "solo"} {

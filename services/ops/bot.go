@@ -2,6 +2,8 @@ package ops
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 
@@ -76,22 +78,84 @@ func (s *Service) botToPut(c echo.Context) (in Bot, err error) {
 	return in, nil
 }
 
+// writeBot keeps the secrets that the body leaves out, so it writes against the
+// revision that it read them at. It shows those that it makes, this once.
 func (s *Service) writeBot(c echo.Context, in Bot, expect registry.Expect) error {
-	_, exists := s.Registry.Snapshot().Bot(in.ID)
-	b := chat.Bot{ID: in.ID, Kind: in.Kind, Name: in.Name, Flow: in.Flow, Paused: in.Paused}
-	revision, err := s.Registry.PutBot(c.Request().Context(), b, expect)
-	if err != nil {
-		return refusal(err)
+	ctx := c.Request().Context()
+	for {
+		snap, err := s.Registry.CatchUp(ctx)
+		if err != nil {
+			return refusal(err)
+		}
+		old, exists := snap.Bot(in.ID)
+		if !exists && expect != registry.Any && expect != registry.Absent {
+			return missing(registry.KindBot, in.ID)
+		}
+		at := expect
+		if expect == registry.Any || expect == registry.Present {
+			revision, _ := snap.RecordRevision(registry.KindBot, in.ID)
+			at = registry.Expect(revision) // 0, Absent, for a new one
+		}
+		b, err := in.domain(old)
+		if err != nil {
+			return err
+		}
+		made := len(b.Secrets) == 0 // they are, where they are needed
+		stored, revision, err := s.Registry.PutBot(ctx, b, at)
+		if at != expect && (errors.Is(err, registry.ErrConflict) || errors.Is(err, registry.ErrExists) || errors.Is(err, registry.ErrNotFound)) {
+			continue // another write came between: read again
+		}
+		if err != nil {
+			return refusal(err)
+		}
+		return put(c, !exists, "/bots/"+b.ID, revision, botMade(&stored, revision, made))
 	}
-	return put(c, !exists, "/bots/"+b.ID, revision, botOf(&b, revision))
+}
+
+// domain makes the bot that the body describes; old, if there is one, gives the
+// secrets that the body leaves as they are.
+func (in *Bot) domain(old *chat.Bot) (chat.Bot, error) {
+	var p chat.Problems
+	b := chat.Bot{
+		ID: in.ID, Kind: in.Kind, Name: in.Name, Flow: in.Flow, Paused: in.Paused, URL: in.URL,
+		Timeout: duration(&p, "/timeout", in.Timeout), MaxInFlight: in.MaxInFlight, Fallback: in.Fallback,
+	}
+	for i, d := range in.Retry {
+		b.Retry = append(b.Retry, duration(&p, fmt.Sprintf("/retry/%d", i), d))
+	}
+	var former *chat.Sending
+	if old != nil && in.Kind == registry.BotHTTP {
+		former = &old.Sending
+	}
+	b.Sending = in.Sending.domain(former)
+	return b, p.Err()
 }
 
 func (s *Service) deleteBot(c echo.Context) error {
 	return s.remove(c, s.Registry.DeleteBot)
 }
 
+// botMade is for a bot what endpointMade is for an endpoint.
+func botMade(b *chat.Bot, revision uint64, made bool) Bot {
+	out := botOf(b, revision)
+	out.Sending = sendingOf(&b.Sending, made)
+	return out
+}
+
+// botOf shows a bot without its secrets.
 func botOf(b *chat.Bot, revision uint64) Bot {
-	return Bot{ID: b.ID, Kind: b.Kind, Name: b.Name, Flow: b.Flow, Paused: b.Paused, Revision: revision}
+	out := Bot{
+		ID: b.ID, Kind: b.Kind, Name: b.Name, Flow: b.Flow, Paused: b.Paused, URL: b.URL,
+		MaxInFlight: b.MaxInFlight, Fallback: b.Fallback, Revision: revision,
+		Sending: sendingOf(&b.Sending, false),
+	}
+	for _, d := range b.Retry {
+		out.Retry = append(out.Retry, d.Std().String())
+	}
+	if b.Timeout != 0 {
+		out.Timeout = b.Timeout.Std().String()
+	}
+	return out
 }
 
 // remove deletes the record that the path names.

@@ -126,11 +126,7 @@ func (s *Service) putEndpoint(c echo.Context) error {
 // were made just now.
 func endpointMade(e *chat.Endpoint, revision uint64, made bool) Endpoint {
 	out := endpointOf(e, revision)
-	if made {
-		for i, secret := range e.Secrets {
-			out.Secrets[i] = secret.Reveal()
-		}
-	}
+	out.Sending = sendingOf(&e.Sending, made)
 	return out
 }
 
@@ -155,7 +151,9 @@ func (in *Endpoint) domain(old *chat.Endpoint) (chat.Endpoint, error) {
 	if in.VerifyToken != nil {
 		e.VerifyToken = chat.Secret(*in.VerifyToken)
 	}
+	var former *chat.Sending
 	if old != nil {
+		former = &old.Sending
 		if e.ChannelID == "" {
 			e.ChannelID = old.ChannelID
 		}
@@ -163,7 +161,7 @@ func (in *Endpoint) domain(old *chat.Endpoint) (chat.Endpoint, error) {
 			e.VerifyToken = old.VerifyToken
 		}
 	}
-	in.sending(&e, old)
+	e.Sending = in.Sending.domain(former)
 	return e, p.Err()
 }
 
@@ -183,11 +181,11 @@ func endpointOf(e *chat.Endpoint, revision uint64) Endpoint {
 	out := Endpoint{
 		ID: e.ID, ChannelID: e.ChannelID, URL: e.URL, Events: e.Events, OnExhausted: e.OnExhausted,
 		MaxInFlight: e.MaxInFlight, RateLimit: rateText(e.RateLimit), Disabled: e.Disabled, Paused: e.Paused, Revision: revision,
+		Sending: sendingOf(&e.Sending, false),
 	}
 	if e.VerifyToken != "" {
 		out.VerifyToken = new(Redacted)
 	}
-	showSending(&out, e)
 	for _, d := range e.Retry {
 		out.Retry = append(out.Retry, d.Std().String())
 	}

@@ -148,7 +148,7 @@ func (s *Service) Mount(e *echo.Echo) {
 	g.DELETE("/endpoints/:id", s.deleteEndpoint)
 	g.POST("/endpoints/:id/disable", s.disableEndpoint)
 	g.POST("/endpoints/:id/enable", s.enableEndpoint)
-	g.POST("/endpoints/:id/rotate-secret", s.rotateSecret)
+	g.POST("/endpoints/:id/rotate-secret", s.rotateEndpoint)
 	g.POST("/endpoints/:id/test", s.testEndpoint)
 	g.POST("/endpoints/:id/pause", s.pauseEndpoint)
 	g.POST("/endpoints/:id/resume", s.resumeEndpoint)
@@ -160,6 +160,7 @@ func (s *Service) Mount(e *echo.Echo) {
 	g.DELETE("/bots/:id", s.deleteBot)
 	g.POST("/bots/:id/pause", s.pauseBot)
 	g.POST("/bots/:id/resume", s.resumeBot)
+	g.POST("/bots/:id/rotate-secret", s.rotateBot)
 
 	g.GET("/tokens", s.listTokens)
 	g.POST("/tokens", s.createToken)

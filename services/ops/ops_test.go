@@ -316,6 +316,32 @@ func TestFlowBot(t *testing.T) {
 	require.Empty(t, list.Items[0].Flow)
 }
 
+func TestHTTPBot(t *testing.T) {
+	a := newAPI(t)
+	bot, got := ok[ops.Bot](a, 201, request{method: "POST", path: "/bots", body: `{"id":"helper","kind":"http","url":"https://example.com/turn","retry":["1s"],"timeout":"5s","maxInFlight":3,"fallback":"Sorry."}`})
+	require.Regexp(t, "^whsec_", bot.Secrets[0], "a secret is shown when it is made")
+	secret := bot.Secrets[0]
+	etag := got.Header.Get("ETag")
+	a.refused(409, "exists", request{method: "POST", path: "/bots", body: `{"id":"helper","kind":"echo"}`})
+
+	_, got = ok[ops.Bot](a, 200, request{method: "GET", path: "/bots/helper"})
+	require.NotContains(t, string(got.body), secret)
+	changed, _ := ok[ops.Bot](a, 200, request{method: "PUT", path: "/bots/helper", body: string(got.body), header: map[string]string{"If-Match": etag}})
+	require.Equal(t, []string{ops.Redacted}, changed.Secrets)
+	ok[ops.Bot](a, 200, request{method: "PUT", path: "/bots/helper", body: `{"kind":"http","url":"https://example.com/other"}`})
+	stored, _ := a.registry.Snapshot().Bot("helper")
+	require.Equal(t, []chat.Secret{chat.Secret(secret)}, stored.Secrets, "what is left out stays")
+	require.Empty(t, stored.Fallback)
+	a.refused(412, "changed", request{method: "PUT", path: "/bots/helper", body: string(got.body), header: map[string]string{"If-Match": etag}})
+	a.refused(404, "not-found", request{method: "PUT", path: "/bots/none", body: `{"kind":"echo"}`, header: map[string]string{"If-Match": "*"}})
+	p := a.refused(422, "invalid", request{method: "PUT", path: "/bots/new", body: `{"kind":"http","url":"https://example.com","timeout":"2m","retry":["x"]}`, offContract: true})
+	require.Equal(t, "/retry/0", p.Errors[0].Pointer)
+
+	ok[ops.Bot](a, 200, request{method: "PUT", path: "/bots/helper", body: `{"kind":"echo"}`})
+	stored, _ = a.registry.Snapshot().Bot("helper")
+	require.Equal(t, chat.Bot{ID: "helper", Kind: "echo"}, *stored)
+}
+
 func TestTokens(t *testing.T) {
 	a := newAPI(t)
 	ok[ops.Bot](a, 201, request{method: "POST", path: "/bots", body: `{"id":"pizza","kind":"echo"}`})

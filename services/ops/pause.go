@@ -58,11 +58,11 @@ func (s *Service) pauseBot(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.changeBot(c, func(b *chat.Bot) { b.Paused = reason })
+	return s.changeBot(c, botOf, func(b *chat.Bot) { b.Paused = reason })
 }
 
 func (s *Service) resumeBot(c echo.Context) error {
-	return s.changeBot(c, func(b *chat.Bot) { b.Paused = "" })
+	return s.changeBot(c, botOf, func(b *chat.Bot) { b.Paused = "" })
 }
 
 // reasonOf reads a body that may be left out.
@@ -96,12 +96,12 @@ func (s *Service) changeChannel(c echo.Context, edit func(*chat.Channel)) error 
 	return answer(c, http.StatusOK, revision, channelOf(&ch, revision))
 }
 
-func (s *Service) changeBot(c echo.Context, edit func(*chat.Bot)) error {
-	b, revision, err := change(s, c, registry.KindBot, (*registry.Snapshot).Bot, written(s.Registry.PutBot), edit)
+func (s *Service) changeBot(c echo.Context, show func(*chat.Bot, uint64) Bot, edit func(*chat.Bot)) error {
+	b, revision, err := change(s, c, registry.KindBot, (*registry.Snapshot).Bot, s.Registry.PutBot, edit)
 	if err != nil {
 		return err
 	}
-	return answer(c, http.StatusOK, revision, botOf(&b, revision))
+	return answer(c, http.StatusOK, revision, show(&b, revision))
 }
 
 // putter writes a record and returns it as it is stored.

@@ -16,28 +16,47 @@ const (
 	maxOverlap     = 30 * 24 * time.Hour
 )
 
-// rotateSecret shows the new signing secret, this once.
-func (s *Service) rotateSecret(c echo.Context) error {
+// rotateEndpoint shows the new signing secret, this once.
+func (s *Service) rotateEndpoint(c echo.Context) error {
+	rotate, err := s.rotation(c)
+	if err != nil {
+		return err
+	}
+	show := func(e *chat.Endpoint, revision uint64) Endpoint { return endpointMade(e, revision, true) }
+	return s.changeEndpoint(c, show, func(e *chat.Endpoint) { rotate(&e.Sending) })
+}
+
+// rotateBot does so for an http bot; one of another kind signs nothing.
+func (s *Service) rotateBot(c echo.Context) error {
+	rotate, err := s.rotation(c)
+	if err != nil {
+		return err
+	}
+	show := func(b *chat.Bot, revision uint64) Bot { return botMade(b, revision, true) }
+	return s.changeBot(c, show, func(b *chat.Bot) { rotate(&b.Sending) })
+}
+
+// rotation reads what is asked for.
+func (s *Service) rotation(c echo.Context) (func(*chat.Sending), error) {
 	var in RotateSecret
 	if c.Request().ContentLength != 0 {
 		if err := decode(c, &in); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	overlap, err := in.overlap()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var until time.Time
 	if overlap > 0 {
 		until = s.Now().Add(overlap).UTC().Round(0)
 	}
 	secret, key := webhook.NewSecret(), webhook.NewSigningKey()
-	show := func(e *chat.Endpoint, revision uint64) Endpoint { return endpointMade(e, revision, true) }
-	return s.changeEndpoint(c, show, func(e *chat.Endpoint) {
-		e.Prune(s.Now())
-		e.Rotate(secret, key, until)
-	})
+	return func(sending *chat.Sending) {
+		sending.Prune(s.Now())
+		sending.Rotate(secret, key, until)
+	}, nil
 }
 
 func (in *RotateSecret) overlap() (time.Duration, error) {

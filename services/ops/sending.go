@@ -9,44 +9,45 @@ import (
 	"github.com/parleyhq/parley/pkg/webhook"
 )
 
-// sending takes up what an endpoint is signed, proved and connected to with;
-// old, if there is one, gives the secrets that the body leaves as they are.
-func (in *Endpoint) sending(e, old *chat.Endpoint) {
+// domain makes the settings that the body describes; old, if there are any,
+// gives the secrets that the body leaves as they are.
+func (in *Sending) domain(old *chat.Sending) chat.Sending {
 	if old == nil {
-		old = &chat.Endpoint{}
+		old = &chat.Sending{}
 	}
-	e.Retiring = old.Retiring
+	s := chat.Sending{Retiring: old.Retiring}
 	if slices.ContainsFunc(in.Secrets, func(secret string) bool { return secret != Redacted }) {
 		for _, secret := range in.Secrets {
-			e.Secrets = append(e.Secrets, chat.Secret(secret))
+			s.Secrets = append(s.Secrets, chat.Secret(secret))
 		}
-		e.DropRetiring(chat.PrefixSecret) // they are what the list doesn't name
+		s.DropRetiring(chat.PrefixSecret) // they are what the list doesn't name
 	} else {
-		e.Secrets = old.Secrets
+		s.Secrets = old.Secrets
 	}
 	switch {
 	case !in.V1A:
-		e.DropRetiring(chat.PrefixSigningKey)
+		s.DropRetiring(chat.PrefixSigningKey)
 	case old.SigningKey != "":
-		e.SigningKey = old.SigningKey
+		s.SigningKey = old.SigningKey
 	default:
-		e.SigningKey = webhook.NewSigningKey()
+		s.SigningKey = webhook.NewSigningKey()
 	}
 	if len(in.Headers) > 0 {
-		e.Headers = make(map[string]chat.Secret, len(in.Headers))
+		s.Headers = make(map[string]chat.Secret, len(in.Headers))
 		for name, value := range in.Headers {
-			e.Headers[name] = kept(value, headerOf(old, name))
+			s.Headers[name] = kept(value, headerOf(old, name))
 		}
 	}
 	if in.Auth != nil {
-		e.Auth = in.Auth.domain(old.Auth)
+		s.Auth = in.Auth.domain(old.Auth)
 	}
 	if t := in.TLS; t != nil {
-		e.TLS = &chat.TLS{ClientCert: t.ClientCert, ClientKey: chat.Secret(t.ClientKey), CA: t.CA}
+		s.TLS = &chat.TLS{ClientCert: t.ClientCert, ClientKey: chat.Secret(t.ClientKey), CA: t.CA}
 		if old.TLS != nil && t.ClientCert != "" {
-			e.TLS.ClientKey = kept(t.ClientKey, old.TLS.ClientKey)
+			s.TLS.ClientKey = kept(t.ClientKey, old.TLS.ClientKey)
 		}
 	}
+	return s
 }
 
 // kept returns the secret that was given, or the old one where it was left out
@@ -58,8 +59,8 @@ func kept(given string, old chat.Secret) chat.Secret {
 	return chat.Secret(given)
 }
 
-func headerOf(e *chat.Endpoint, name string) chat.Secret {
-	for known, value := range e.Headers {
+func headerOf(s *chat.Sending, name string) chat.Secret {
+	for known, value := range s.Headers {
 		if textproto.CanonicalMIMEHeaderKey(known) == textproto.CanonicalMIMEHeaderKey(name) {
 			return value
 		}
@@ -78,34 +79,41 @@ func (a *Auth) domain(old *chat.Auth) *chat.Auth {
 	return out
 }
 
-// showSending shows the same without secrets.
-func showSending(out *Endpoint, e *chat.Endpoint) {
-	for range e.Secrets {
-		out.Secrets = append(out.Secrets, Redacted)
+// sendingOf shows the same without secrets; with the signing secrets in clear
+// where they were made just now.
+func sendingOf(s *chat.Sending, made bool) Sending {
+	var out Sending
+	for _, secret := range s.Secrets {
+		shown := Redacted
+		if made {
+			shown = secret.Reveal()
+		}
+		out.Secrets = append(out.Secrets, shown)
 	}
-	out.V1A, out.PublicKey = e.SigningKey != "", publicKey(e.SigningKey)
-	for _, r := range e.Retiring {
+	out.V1A, out.PublicKey = s.SigningKey != "", publicKey(s.SigningKey)
+	for _, r := range s.Retiring {
 		shown := Retiring{Version: "v1", Until: r.Until.UTC()}
 		if strings.HasPrefix(r.Key.Reveal(), chat.PrefixSigningKey) {
 			shown.Version, shown.PublicKey = "v1a", publicKey(r.Key)
 		}
 		out.Retiring = append(out.Retiring, shown)
 	}
-	if len(e.Headers) > 0 {
-		out.Headers = make(map[string]string, len(e.Headers))
-		for name := range e.Headers {
+	if len(s.Headers) > 0 {
+		out.Headers = make(map[string]string, len(s.Headers))
+		for name := range s.Headers {
 			out.Headers[name] = Redacted
 		}
 	}
-	if a := e.Auth; a != nil {
+	if a := s.Auth; a != nil {
 		out.Auth = &Auth{
 			Kind: a.Kind, Username: a.Username, Password: redacted(a.Password), Token: redacted(a.Token), TokenURL: a.TokenURL,
 			ClientID: a.ClientID, ClientSecret: redacted(a.ClientSecret), Scopes: a.Scopes, Audience: a.Audience, InBody: a.InBody,
 		}
 	}
-	if t := e.TLS; t != nil {
+	if t := s.TLS; t != nil {
 		out.TLS = &TLS{ClientCert: t.ClientCert, ClientKey: redacted(t.ClientKey), CA: t.CA}
 	}
+	return out
 }
 
 func redacted(s chat.Secret) string {

@@ -97,9 +97,11 @@ func TestCredentialsAreKeptAndNotShown(t *testing.T) {
 	authority := webhooktest.NewAuthority(t)
 	cert, key := authority.Issue("parley")
 	in := ops.Endpoint{
-		ID: "crm", URL: "https://example.com", Headers: map[string]string{"X-Api-Key": "the-header"},
-		Auth: &ops.Auth{Kind: "oauth2", TokenURL: "https://login.example.com", ClientID: "id", ClientSecret: "the-secret", Scopes: []string{"hooks"}},
-		TLS:  &ops.TLS{ClientCert: cert, ClientKey: key, CA: authority.PEM()},
+		ID: "crm", URL: "https://example.com", Sending: ops.Sending{
+			Headers: map[string]string{"X-Api-Key": "the-header"},
+			Auth:    &ops.Auth{Kind: "oauth2", TokenURL: "https://login.example.com", ClientID: "id", ClientSecret: "the-secret", Scopes: []string{"hooks"}},
+			TLS:     &ops.TLS{ClientCert: cert, ClientKey: key, CA: authority.PEM()},
+		},
 	}
 	shown := a.withEndpoint(encode(t, in))
 	require.Equal(t, ops.Redacted, shown.Headers["X-Api-Key"])
@@ -143,6 +145,53 @@ func TestCredentialsAreKeptAndNotShown(t *testing.T) {
 	require.Nil(t, a.stored().Headers)
 }
 
+// TestSendingOfABot: an http bot's settings are as an endpoint's, in a PUT and
+// at a rotation.
+func TestSendingOfABot(t *testing.T) {
+	a := newAPI(t)
+	cert, key := webhooktest.NewAuthority(t).Issue("parley")
+	in := ops.Bot{ID: "helper", Kind: "http", URL: "https://example.com/turn", Fallback: "Sorry.", Paused: "not yet", Sending: ops.Sending{
+		V1A: true, Headers: map[string]string{"X-Api-Key": "the-header"},
+		Auth: &ops.Auth{Kind: "basic", Username: "me", Password: "the-password"},
+		TLS:  &ops.TLS{ClientCert: cert, ClientKey: key},
+	}}
+	made, _ := ok[ops.Bot](a, 201, request{method: "POST", path: "/bots", body: encode(t, in)})
+	require.Regexp(t, "^whsec_", made.Secrets[0], "shown when it is made")
+	require.Regexp(t, "^whpk_", made.PublicKey)
+	stored := func() *chat.Bot {
+		b, found := a.registry.Snapshot().Bot("helper")
+		require.True(t, found)
+		return b
+	}
+	before := stored()
+	require.Equal(t, chat.Secret("the-header"), before.Headers["X-Api-Key"])
+	require.Equal(t, chat.Secret("the-password"), before.Auth.Password)
+	require.Equal(t, chat.Secret(key), before.TLS.ClientKey)
+	_, got := ok[ops.Bot](a, 200, request{method: "GET", path: "/bots/helper"})
+	for _, secret := range []string{"the-", "PRIVATE KEY", "whsec_"} {
+		require.NotContains(t, string(got.body), secret)
+	}
+	ok[ops.Bot](a, 200, request{method: "PUT", path: "/bots/helper", body: string(got.body)})
+	require.Equal(t, before, stored(), "what was read can be put again")
+
+	rotated, got := ok[ops.Bot](a, 200, request{method: "POST", path: "/bots/helper/rotate-secret", body: `{"overlap":"1h"}`})
+	require.Regexp(t, "^whsec_", rotated.Secrets[0], "the new one is shown")
+	require.NotContains(t, string(got.body), made.Secrets[0])
+	require.Len(t, rotated.Retiring, 2)
+	require.Equal(t, rotated.Secrets[0], stored().Secrets[0].Reveal())
+	require.Equal(t, made.Secrets[0], stored().Retiring[0].Key.Reveal())
+	require.Equal(t, "not yet", stored().Paused)
+	rotated, _ = ok[ops.Bot](a, 200, request{method: "POST", path: "/bots/helper/rotate-secret", body: `{"overlap":"0s"}`})
+	require.Empty(t, rotated.Retiring)
+	require.Empty(t, stored().Retiring)
+
+	a.refused(422, "invalid", request{method: "POST", path: "/bots/helper/rotate-secret", body: `{"overlap":"soon"}`})
+	a.refused(404, "not-found", request{method: "POST", path: "/bots/other/rotate-secret"})
+	ok[ops.Bot](a, 201, request{method: "POST", path: "/bots", body: `{"id":"pizza","kind":"echo"}`})
+	p := a.refused(422, "invalid", request{method: "POST", path: "/bots/pizza/rotate-secret"})
+	require.Equal(t, "/secrets", p.Errors[0].Pointer)
+}
+
 func TestTestMessage(t *testing.T) {
 	a := newAPI(t)
 	customer := webhooktest.New(t, webhooktest.WithScript(func(n int, _ *webhooktest.Received) webhooktest.Reply {
@@ -160,8 +209,10 @@ func TestTestMessage(t *testing.T) {
 	}))
 	t.Cleanup(logins.Close)
 	made := a.withEndpoint(encode(t, ops.Endpoint{
-		ID: "crm", URL: customer.URL(), V1A: true, VerifyToken: new("verify-me"), Headers: map[string]string{"X-Team": "crm"},
-		Auth:     &ops.Auth{Kind: "oauth2", TokenURL: logins.URL, ClientID: "id", ClientSecret: "s"},
+		ID: "crm", URL: customer.URL(), VerifyToken: new("verify-me"), Sending: ops.Sending{
+			V1A: true, Headers: map[string]string{"X-Team": "crm"},
+			Auth: &ops.Auth{Kind: "oauth2", TokenURL: logins.URL, ClientID: "id", ClientSecret: "s"},
+		},
 		Disabled: "not yet", Events: []string{"message"},
 	}))
 	before := a.registry.Snapshot().Revision()

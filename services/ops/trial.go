@@ -37,7 +37,7 @@ func (s *Service) testEndpoint(c echo.Context) error {
 	}
 	now := s.Now()
 	out := TestResult{MessageID: chat.BotMessageID(now, chat.KeyOf(e.ChannelID, testConversation), rand.Text(), 0)}
-	target, err := webhook.NewTarget(e, s.Guard, nil)
+	target, err := webhook.NewTarget(e.URL, &e.Sending, s.Guard, nil)
 	if err != nil {
 		out.Error = err.Error() // allowed when it was set, and not here
 		return noStore(c, out)

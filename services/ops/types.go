@@ -26,36 +26,41 @@ type Channel struct {
 // Redacted stands where a secret is set and not shown.
 const Redacted = "[redacted]"
 
-// Endpoint is an endpoint as the API reads and writes it. In a PUT, a secret
-// that is left out, or given as "[redacted]", stays as it is; but a header that
-// is left out goes.
-type Endpoint struct {
-	ID          string            `json:"id,omitempty"`
-	ChannelID   string            `json:"channelId,omitempty"`
-	URL         string            `json:"url"`
-	VerifyToken *string           `json:"verifyToken,omitempty"`
-	Secrets     []string          `json:"secrets,omitempty"`
-	V1A         bool              `json:"v1a,omitempty"` // sign with ed25519 too
-	Headers     map[string]string `json:"headers,omitempty"`
-	Auth        *Auth             `json:"auth,omitempty"`
-	TLS         *TLS              `json:"tls,omitempty"`
-	Events      []string          `json:"events,omitempty"`
-	Retry       []string          `json:"retry,omitempty"` // durations such as "90s"
-	Timeout     string            `json:"timeout,omitempty"`
-	ExpireAfter string            `json:"expireAfter,omitempty"`
-	OnExhausted string            `json:"onExhausted,omitempty"`
-	MaxInFlight int               `json:"maxInFlight,omitempty"`
-	RateLimit   string            `json:"rateLimit,omitempty"` // such as "10/s:20"
-	Disabled    string            `json:"disabled,omitempty"`
-	Paused      string            `json:"paused,omitempty"`
-	// What follows is ignored in requests, as Revision is.
+// Sending is what an endpoint or an http bot is signed, proved and connected to
+// with, as the API reads and writes it. In a PUT, a secret that is left out, or
+// given as "[redacted]", stays as it is; but a header that is left out goes.
+type Sending struct {
+	Secrets []string          `json:"secrets,omitempty"`
+	V1A     bool              `json:"v1a,omitempty"` // sign with ed25519 too
+	Headers map[string]string `json:"headers,omitempty"`
+	Auth    *Auth             `json:"auth,omitempty"`
+	TLS     *TLS              `json:"tls,omitempty"`
+	// What follows is ignored in requests.
 	PublicKey string     `json:"publicKey,omitempty"` // whpk_…, with V1A
 	Retiring  []Retiring `json:"retiring,omitempty"`
-	Revision  uint64     `json:"revision,omitempty"`
 }
 
-// Auth is how Parley proves itself to an endpoint beside the signature; the
-// fields are those of chat.Auth.
+// Endpoint is an endpoint as the API reads and writes it.
+type Endpoint struct {
+	ID          string  `json:"id,omitempty"`
+	ChannelID   string  `json:"channelId,omitempty"`
+	URL         string  `json:"url"`
+	VerifyToken *string `json:"verifyToken,omitempty"`
+	Sending
+	Events      []string `json:"events,omitempty"`
+	Retry       []string `json:"retry,omitempty"` // durations such as "90s"
+	Timeout     string   `json:"timeout,omitempty"`
+	ExpireAfter string   `json:"expireAfter,omitempty"`
+	OnExhausted string   `json:"onExhausted,omitempty"`
+	MaxInFlight int      `json:"maxInFlight,omitempty"`
+	RateLimit   string   `json:"rateLimit,omitempty"` // such as "10/s:20"
+	Disabled    string   `json:"disabled,omitempty"`
+	Paused      string   `json:"paused,omitempty"`
+	Revision    uint64   `json:"revision,omitempty"` // ignored in requests
+}
+
+// Auth is how Parley proves itself beside the signature; the fields are those of
+// chat.Auth.
 type Auth struct {
 	Kind         string   `json:"kind"`
 	Username     string   `json:"username,omitempty"`
@@ -69,7 +74,7 @@ type Auth struct {
 	InBody       bool     `json:"inBody,omitempty"`
 }
 
-// TLS is an endpoint's own TLS settings, in PEM.
+// TLS is an endpoint's or a bot's own TLS settings, in PEM.
 type TLS struct {
 	ClientCert string `json:"clientCert,omitempty"`
 	ClientKey  string `json:"clientKey,omitempty"`
@@ -100,14 +105,21 @@ type TestResult struct {
 	Excerpt    string `json:"excerpt,omitempty"`
 }
 
-// Bot is a bot as the API reads and writes it; lists leave the flow out.
+// Bot is a bot as the API reads and writes it; lists leave the flow out. From URL
+// to Fallback all is of http bots.
 type Bot struct {
-	ID       string `json:"id"`
-	Kind     string `json:"kind"`
-	Name     string `json:"name,omitempty"`
-	Flow     string `json:"flow,omitempty"`
-	Paused   string `json:"paused,omitempty"`
-	Revision uint64 `json:"revision,omitempty"`
+	ID     string `json:"id"`
+	Kind   string `json:"kind"`
+	Name   string `json:"name,omitempty"`
+	Flow   string `json:"flow,omitempty"`
+	Paused string `json:"paused,omitempty"`
+	URL    string `json:"url,omitempty"`
+	Sending
+	Retry       []string `json:"retry,omitempty"` // durations such as "90s"
+	Timeout     string   `json:"timeout,omitempty"`
+	MaxInFlight int      `json:"maxInFlight,omitempty"`
+	Fallback    string   `json:"fallback,omitempty"`
+	Revision    uint64   `json:"revision,omitempty"`
 }
 
 // Token is an access token's record. Token, its clear form, is in the answer

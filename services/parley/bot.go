@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +25,7 @@ func newBotCommand(c *clientConfig) *cobra.Command {
 			return []any{b.ID, b.Kind, pausedState(b.Paused), b.Name}
 		}),
 		newBotShow(c),
+		newRotate(c, "the bot", "/bots", printBot),
 		newPause(c, "Run it for nobody for now; messages wait, in order", "/bots", printBot),
 		newResume(c, "Run it again, for what waited first", "/bots", printBot),
 		c.newDelete("a bot that serves no channel any more", "/bots"),
@@ -32,19 +34,42 @@ func newBotCommand(c *clientConfig) *cobra.Command {
 }
 
 // botFlags are a bot's settings on the command line.
-type botFlags struct{ kind, file, name string }
+type botFlags struct {
+	in      ops.Bot
+	file    string
+	sending sendingFlags
+}
 
 func (f *botFlags) bind(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.kind, "kind", "", "`KIND` of bot: echo or flow (default flow with --file, else echo)")
-	cmd.Flags().StringVar(&f.file, "file", "", "`FILE` with the YAML of a flow")
-	cmd.Flags().StringVar(&f.name, "name", "", "`NAME` for people")
+	flags := cmd.Flags()
+	flags.StringVar(&f.in.Kind, "kind", "", "`KIND` of bot: echo, flow or http (default flow with --file, else echo)")
+	flags.StringVar(&f.file, "file", "", "`FILE` with the YAML of a flow")
+	flags.StringVar(&f.in.Name, "name", "", "`NAME` for people")
+	flags.StringVar(&f.in.URL, "url", "", "`URL` that an http bot's turns are posted to")
+	flags.StringSliceVar(&f.in.Secrets, "secret", nil, "signing `SECRET` of an http bot (whsec_…), the newest first; may be repeated (default: one is made, and shown once)")
+	flags.StringSliceVar(&f.in.Retry, "retry", nil, "`DELAYS` between attempts at a turn of an http bot, such as 1s,5s,30s")
+	flags.StringVar(&f.in.Timeout, "timeout", "", "`TIME` that an http bot has for an answer, 1s to 60s (default 15s)")
+	flags.IntVar(&f.in.MaxInFlight, "max-in-flight", 0, "`NUMBER` of turns under way at once at an http bot, 0 for the default")
+	flags.StringVar(&f.in.Fallback, "fallback", "", "`TEXT` that is sent where all attempts at an http bot failed (default: the turn becomes a dead letter)")
+	markSecret(flags, "secret")
+	f.sending.bind(flags)
 }
 
 // change takes up the flags that were given. A flow is checked here before it
 // is sent, so that mistakes are named with the file and the line.
 func (f *botFlags) change(cmd *cobra.Command, b *ops.Bot) error {
-	if cmd.Flags().Changed("name") {
-		b.Name = f.name
+	for name, set := range map[string]func(){
+		"name":          func() { b.Name = f.in.Name },
+		"url":           func() { b.URL = f.in.URL },
+		"secret":        func() { b.Secrets = f.in.Secrets },
+		"retry":         func() { b.Retry = f.in.Retry },
+		"timeout":       func() { b.Timeout = f.in.Timeout },
+		"max-in-flight": func() { b.MaxInFlight = f.in.MaxInFlight },
+		"fallback":      func() { b.Fallback = f.in.Fallback },
+	} {
+		if cmd.Flags().Changed(name) {
+			set()
+		}
 	}
 	if f.file != "" {
 		text, err := os.ReadFile(f.file)
@@ -56,13 +81,13 @@ func (f *botFlags) change(cmd *cobra.Command, b *ops.Bot) error {
 		}
 		b.Kind, b.Flow = registry.BotFlow, string(text)
 	}
-	if f.kind != "" {
-		b.Kind = f.kind
+	if f.in.Kind != "" {
+		b.Kind = f.in.Kind
 	}
 	if b.Kind == "" {
 		b.Kind = registry.BotEcho
 	}
-	return nil
+	return f.sending.change(cmd.Flags(), &b.Sending)
 }
 
 func newBotCreate(c *clientConfig) *cobra.Command {
@@ -91,11 +116,16 @@ func newBotUpdate(c *clientConfig) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			former := b.Kind
 			if err := f.change(cmd, &b); err != nil {
 				return err
 			}
-			if b.Kind != registry.BotFlow {
+			switch { // what the former kind had goes with it
+			case b.Kind == former:
+			case former == registry.BotFlow:
 				b.Flow = ""
+			case former == registry.BotHTTP:
+				b.URL, b.Sending, b.Retry, b.Timeout, b.MaxInFlight, b.Fallback = "", ops.Sending{}, nil, "", 0, ""
 			}
 			return call(c, cmd, o, opsCall{method: http.MethodPut, path: botPath(args[0]), body: b, ifMatch: etag}, printBot)
 		}),
@@ -180,6 +210,14 @@ func printBot(w io.Writer, b ops.Bot) {
 	field(w, "id", b.ID)
 	field(w, "kind", b.Kind)
 	field(w, "name", b.Name)
+	if b.Kind == registry.BotHTTP {
+		field(w, "url", b.URL)
+		printSending(w, b.Sending)
+		field(w, "retry", strings.Join(b.Retry, ", "))
+		field(w, "timeout", b.Timeout)
+		field(w, "max in flight", fmt.Sprint(b.MaxInFlight))
+		field(w, "fallback", b.Fallback)
+	}
 	field(w, "state", pausedState(b.Paused))
 	field(w, "revision", b.Revision)
 }

@@ -188,6 +188,44 @@ func TestBots(t *testing.T) {
 	good(t, env, "bot", "delete", "pizza")
 }
 
+func TestHTTPBots(t *testing.T) {
+	env, _ := opsServer(t)
+	const at = "https://bot.example.com/turn"
+	b := goodJSON[ops.Bot](t, env, "bot", "create", "helper", "--kind", "http", "--url", at, "--name", "Helper",
+		"--timeout", "5s", "--retry", "1s,3s", "--max-in-flight", "7", "--fallback", "Sorry, not now.")
+	require.Len(t, b.Secrets, 1)
+	require.Regexp(t, "^whsec_", b.Secrets[0])
+	want := ops.Bot{
+		ID: "helper", Kind: "http", Name: "Helper", URL: at, Sending: ops.Sending{Secrets: []string{ops.Redacted}},
+		Retry: []string{"1s", "3s"}, Timeout: "5s", MaxInFlight: 7, Fallback: "Sorry, not now.",
+	}
+	same := func(b ops.Bot) {
+		t.Helper()
+		want.Revision = b.Revision
+		require.Equal(t, want, b)
+	}
+	same(goodJSON[ops.Bot](t, env, "bot", "show", "helper"))
+	want.Timeout = "9s"
+	same(goodJSON[ops.Bot](t, env, "bot", "update", "helper", "--timeout", "9s"))
+	out := good(t, env, "bot", "show", "helper")
+	require.Regexp(t, `(?m)^fallback +Sorry, not now\.$`, out)
+	require.Regexp(t, `(?m)^signing secret +\[redacted\]$`, out)
+
+	secrets := []string{webhook.NewSecret().Reveal(), webhook.NewSecret().Reveal()}
+	want.Secrets = append(want.Secrets, ops.Redacted)
+	same(goodJSON[ops.Bot](t, env, "bot", "update", "helper", "--secret", strings.Join(secrets, ",")))
+	require.Regexp(t, `signing secret +whsec_\S+  \(keep it`, good(t, env, "bot", "create", "other", "--kind", "http", "--url", at))
+
+	b = goodJSON[ops.Bot](t, env, "bot", "update", "helper", "--kind", "echo")
+	require.Equal(t, ops.Bot{ID: "helper", Kind: "echo", Name: "Helper", Revision: b.Revision}, b, "what was of the former kind goes")
+	b = goodJSON[ops.Bot](t, env, "bot", "update", "helper", "--kind", "http", "--url", at)
+	require.Regexp(t, "^whsec_", b.Secrets[0], "a new one, since there was none")
+
+	r := parley(t, env, "", "bot", "create", "x", "--url", at)
+	require.Equal(t, exitFailed, r.code)
+	require.Contains(t, r.stderr, `/url: a bot of kind "echo" has none`)
+}
+
 // TestCheckFlow: the API's problems name the line too.
 func TestCheckFlow(t *testing.T) {
 	err := checkFlow("b", []byte(helloFlow+"nonsense: true\n"))
@@ -282,7 +320,7 @@ func TestClientErrors(t *testing.T) {
 		want []string
 	}{
 		"refused with places": {env, []string{"endpoint", "create", "crm", "--channel", "shop", "--url", "x"}, 1, []string{"404", "channel \"shop\""}},
-		"rules":               {env, []string{"bot", "create", "A b", "--kind", "magic"}, 1, []string{"422", "/id:", "/kind:", `use "echo" or "flow"`}},
+		"rules":               {env, []string{"bot", "create", "A b", "--kind", "magic"}, 1, []string{"422", "/id:", "/kind:", `use "echo", "flow" or "http"`}},
 		"not found":           {env, []string{"dead", "show", chat.NewMessageID(time.Now(), chat.KeyOf("a", "b"), 2)}, 1, []string{"no dead letter"}},
 		"odd id":              {env, []string{"channel", "show", "../bots"}, 1, []string{"404"}},
 		"no token":            {env[:1], []string{"status", "--data-dir", t.TempDir()}, 1, []string{"--ops-token", "PARLEY_OPS_TOKEN"}},

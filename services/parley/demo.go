@@ -91,7 +91,7 @@ func runDemo(cmd *cobra.Command, f *serviceFlags, oneShot bool) (err error) {
 // registerDemo puts the sample bot, a channel and the customer's endpoint into
 // the configuration and returns a token for the channel.
 func registerDemo(ctx context.Context, r *registry.Registry, customer *demoCustomer) (chat.Secret, error) {
-	if _, err := r.PutBot(ctx, chat.Bot{ID: demoBot, Kind: "flow", Name: "A pizzeria", Flow: string(samples.Pizza())}, registry.Any); err != nil {
+	if _, _, err := r.PutBot(ctx, chat.Bot{ID: demoBot, Kind: "flow", Name: "A pizzeria", Flow: string(samples.Pizza())}, registry.Any); err != nil {
 		return "", fmt.Errorf("registering the demo's bot: %w", err)
 	}
 	if _, err := r.PutChannel(ctx, chat.Channel{ID: demoChannel, BotID: demoBot, Name: "The demo"}, registry.Any); err != nil {

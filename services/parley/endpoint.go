@@ -20,7 +20,7 @@ func newEndpointCommand(c *clientConfig) *cobra.Command {
 		newEndpointUpdate(c),
 		newEndpointDisable(c),
 		newEndpointEnable(c),
-		newEndpointRotate(c),
+		newRotate(c, "the customer", "/endpoints", printEndpoint),
 		newEndpointTest(c),
 		newPause(c, "Send nothing for now, apart from whether it is disabled; messages wait, in order", "/endpoints", printEndpoint),
 		newResume(c, "Send again, what waited first, unless it is disabled", "/endpoints", printEndpoint),
@@ -67,7 +67,7 @@ func (f *endpointFlags) change(cmd *cobra.Command, e *ops.Endpoint) error {
 			set()
 		}
 	}
-	return f.sending.change(cmd.Flags(), e)
+	return f.sending.change(cmd.Flags(), &e.Sending)
 }
 
 func newEndpointCreate(c *clientConfig) *cobra.Command {
@@ -188,14 +188,7 @@ func printEndpoint(w io.Writer, e ops.Endpoint) {
 	if e.VerifyToken != nil {
 		field(w, "verify token", *e.VerifyToken)
 	}
-	for _, secret := range e.Secrets {
-		note := ""
-		if secret != ops.Redacted {
-			note = "  (keep it: it is not shown again)"
-		}
-		field(w, "signing secret", secret+note)
-	}
-	printSending(w, e)
+	printSending(w, e.Sending)
 	field(w, "events", strings.Join(e.Events, ", "))
 	field(w, "retry", strings.Join(e.Retry, ", "))
 	field(w, "timeout", e.Timeout)

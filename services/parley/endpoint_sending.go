@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/textproto"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -20,7 +21,8 @@ import (
 	"github.com/parleyhq/parley/services/ops"
 )
 
-// sendingFlags are what an endpoint is signed, proved and connected to with.
+// sendingFlags are what an endpoint or an http bot is signed, proved and
+// connected to with.
 type sendingFlags struct {
 	v1a     bool
 	headers []string
@@ -49,46 +51,46 @@ func (f *sendingFlags) bind(flags *pflag.FlagSet) {
 }
 
 // change takes up the flags that were given.
-func (f *sendingFlags) change(flags *pflag.FlagSet, e *ops.Endpoint) error {
+func (f *sendingFlags) change(flags *pflag.FlagSet, s *ops.Sending) error {
 	if flags.Changed("v1a") {
-		e.V1A = f.v1a
+		s.V1A = f.v1a
 	}
 	for _, text := range f.headers {
-		if err := changeHeader(e, text); err != nil {
+		if err := changeHeader(s, text); err != nil {
 			return err
 		}
 	}
-	if err := f.changeAuth(flags, e); err != nil {
+	if err := f.changeAuth(flags, s); err != nil {
 		return err
 	}
-	return f.changeTLS(flags, e)
+	return f.changeTLS(flags, s)
 }
 
-func changeHeader(e *ops.Endpoint, text string) error {
+func changeHeader(s *ops.Sending, text string) error {
 	name, value, ok := strings.Cut(text, ":")
 	name, value = strings.TrimSpace(name), strings.TrimSpace(value)
 	if !ok || name == "" {
 		return errors.New("--header is NAME:VALUE, such as X-Api-Key:abc")
 	}
-	if e.Headers == nil {
-		e.Headers = map[string]string{}
+	if s.Headers == nil {
+		s.Headers = map[string]string{}
 	}
-	maps.DeleteFunc(e.Headers, func(known, _ string) bool {
+	maps.DeleteFunc(s.Headers, func(known, _ string) bool {
 		return textproto.CanonicalMIMEHeaderKey(known) == textproto.CanonicalMIMEHeaderKey(name)
 	})
 	if value != "" {
-		e.Headers[name] = value
+		s.Headers[name] = value
 	}
 	return nil
 }
 
-func (f *sendingFlags) changeAuth(flags *pflag.FlagSet, e *ops.Endpoint) error {
+func (f *sendingFlags) changeAuth(flags *pflag.FlagSet, s *ops.Sending) error {
 	if flags.Changed("auth") {
 		switch {
 		case f.auth.Kind == "none":
-			e.Auth = nil
-		case e.Auth == nil || e.Auth.Kind != f.auth.Kind:
-			e.Auth = &ops.Auth{Kind: f.auth.Kind}
+			s.Auth = nil
+		case s.Auth == nil || s.Auth.Kind != f.auth.Kind:
+			s.Auth = &ops.Auth{Kind: f.auth.Kind}
 		}
 	}
 	for name, set := range map[string]func(*ops.Auth){
@@ -105,18 +107,18 @@ func (f *sendingFlags) changeAuth(flags *pflag.FlagSet, e *ops.Endpoint) error {
 		if !flags.Changed(name) {
 			continue
 		}
-		if e.Auth == nil {
+		if s.Auth == nil {
 			return fmt.Errorf("--%s needs a kind of authentication: give --auth basic, bearer or oauth2", name)
 		}
-		set(e.Auth)
+		set(s.Auth)
 	}
 	return nil
 }
 
-func (f *sendingFlags) changeTLS(flags *pflag.FlagSet, e *ops.Endpoint) error {
+func (f *sendingFlags) changeTLS(flags *pflag.FlagSet, s *ops.Sending) error {
 	t := ops.TLS{}
-	if e.TLS != nil {
-		t = *e.TLS
+	if s.TLS != nil {
+		t = *s.TLS
 	}
 	for _, file := range []struct {
 		flag, path string
@@ -137,22 +139,24 @@ func (f *sendingFlags) changeTLS(flags *pflag.FlagSet, e *ops.Endpoint) error {
 	if t.ClientCert == "" && !flags.Changed("tls-key") {
 		t.ClientKey = ""
 	}
-	if e.TLS = &t; t == (ops.TLS{}) {
-		e.TLS = nil
+	if s.TLS = &t; t == (ops.TLS{}) {
+		s.TLS = nil
 	}
 	return nil
 }
 
-func newEndpointRotate(c *clientConfig) *cobra.Command {
+// newRotate makes the command that rotates the secret of one of a collection,
+// which is told by to.
+func newRotate[T any](c *clientConfig, to, collection string, write func(io.Writer, T)) *cobra.Command {
 	var in ops.RotateSecret
 	cmd := &cobra.Command{
 		Use: "rotate-secret ID", Short: "Make a new signing secret and show it, this once",
 		Long: "Make a new signing secret and show it, this once. The former one signs beside it for the overlap, in which\n" +
-			"the customer takes up the new one, and then no more. With --overlap 0 only the new one signs from now on:\n" +
+			to + " takes up the new one, and then no more. With --overlap 0 only the new one signs from now on:\n" +
 			"for a secret that leaked. Where --v1a is set the key is rotated too.",
 		Args: cobra.ExactArgs(1),
 		RunE: c.run(func(cmd *cobra.Command, o *opsClient, args []string) error {
-			return call(c, cmd, o, opsCall{method: http.MethodPost, path: endpointPath(args[0]) + "/rotate-secret", body: in}, printEndpoint)
+			return call(c, cmd, o, opsCall{method: http.MethodPost, path: collection + "/" + url.PathEscape(args[0]) + "/rotate-secret", body: in}, write)
 		}),
 	}
 	cmd.Flags().StringVar(&in.Overlap, "overlap", "24h", "`TIME` that the former secret still signs; 0: not at all")
@@ -192,15 +196,22 @@ func printTestResult(w io.Writer, r ops.TestResult) {
 	field(w, "answer", r.Excerpt)
 }
 
-func printSending(w io.Writer, e ops.Endpoint) {
-	field(w, "public key", e.PublicKey)
-	for _, r := range e.Retiring {
+func printSending(w io.Writer, s ops.Sending) {
+	for _, secret := range s.Secrets {
+		note := ""
+		if secret != ops.Redacted {
+			note = "  (keep it: it is not shown again)"
+		}
+		row(w, "signing secret", secret+note)
+	}
+	field(w, "public key", s.PublicKey)
+	for _, r := range s.Retiring {
 		row(w, "retiring", strings.TrimSpace(fmt.Sprintf("%s until %s %s", r.Version, when(r.Until), r.PublicKey)))
 	}
-	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
-		row(w, "header", name+": "+e.Headers[name])
+	for _, name := range slices.Sorted(maps.Keys(s.Headers)) {
+		row(w, "header", name+": "+s.Headers[name])
 	}
-	if a := e.Auth; a != nil {
+	if a := s.Auth; a != nil {
 		field(w, "authentication", a.Kind)
 		field(w, "user name", a.Username)
 		field(w, "token server", a.TokenURL)
@@ -208,7 +219,7 @@ func printSending(w io.Writer, e ops.Endpoint) {
 		field(w, "scopes", strings.Join(a.Scopes, " "))
 		field(w, "audience", a.Audience)
 	}
-	if t := e.TLS; t != nil {
+	if t := s.TLS; t != nil {
 		field(w, "client certificate", certificates(t.ClientCert, 1))
 		field(w, "authorities", certificates(t.CA, 3))
 	}

@@ -97,6 +97,26 @@ func TestEndpointCredentials(t *testing.T) {
 	}
 }
 
+// TestBotSending: the same flags and commands for an http bot.
+func TestBotSending(t *testing.T) {
+	env, _ := opsServer(t)
+	made := goodJSON[ops.Bot](t, env, "bot", "create", "helper", "--kind", "http", "--url", "https://example.com", "--v1a",
+		"--header", "X-Team:bots", "--auth", "basic", "--auth-username", "me", "--auth-password", "the-password")
+	require.Equal(t, &ops.Auth{Kind: "basic", Username: "me", Password: ops.Redacted}, made.Auth)
+	out := good(t, env, "bot", "rotate-secret", "helper")
+	require.Regexp(t, `(?m)^signing secret +whsec_\S+  \(keep it`, out)
+	require.NotContains(t, out, made.Secrets[0])
+	require.Regexp(t, `(?m)^retiring +v1a until .* whpk_`, out)
+	require.Regexp(t, `(?m)^header +X-Team: \[redacted\]$`, out)
+	b := goodJSON[ops.Bot](t, env, "bot", "rotate-secret", "helper", "--overlap", "0")
+	require.Empty(t, b.Retiring)
+	b = goodJSON[ops.Bot](t, env, "bot", "update", "helper", "--auth", "none", "--header", "x-team:")
+	require.Nil(t, b.Auth)
+	require.Empty(t, b.Headers)
+	b = goodJSON[ops.Bot](t, env, "bot", "update", "helper", "--kind", "echo")
+	require.Equal(t, ops.Sending{}, b.Sending)
+}
+
 func TestEndpointTest(t *testing.T) {
 	env := newShop(t)
 	customer := webhooktest.New(t, webhooktest.WithScript(func(n int, _ *webhooktest.Received) webhooktest.Reply {

@@ -72,8 +72,8 @@ func (f *serviceFlags) addWorkerTo(cmd *cobra.Command) {
 // addGuardTo declares what may be sent to.
 func (f *serviceFlags) addGuardTo(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringSliceVar(&f.allowCIDRs, "allow-cidrs", nil, "networks that endpoints may be in though they are not public, such as 127.0.0.0/8")
-	fs.StringVar(&f.allowPorts, "allow-ports", "", "`PORTS` that endpoints may have, separated by commas, or any (default 80,443,8080,8443)")
+	fs.StringSliceVar(&f.allowCIDRs, "allow-cidrs", nil, "networks that endpoints and http bots may be in though they are not public, such as 127.0.0.0/8")
+	fs.StringVar(&f.allowPorts, "allow-ports", "", "`PORTS` that endpoints and http bots may have, separated by commas, or any (default 80,443,8080,8443)")
 }
 
 func (f *serviceFlags) addPublicTo(cmd *cobra.Command) {

@@ -10,14 +10,17 @@ import (
 	"github.com/parleyhq/parley/pkg/bot"
 	"github.com/parleyhq/parley/pkg/bot/echo"
 	"github.com/parleyhq/parley/pkg/bot/flow"
+	"github.com/parleyhq/parley/pkg/bot/httpbot"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/ledger"
 	"github.com/parleyhq/parley/pkg/ledger/idempotency"
 	"github.com/parleyhq/parley/pkg/partition"
+	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/webhook"
 	"github.com/parleyhq/parley/services/botworker"
 	"github.com/parleyhq/parley/services/deliveryworker"
 	"github.com/parleyhq/parley/services/ingest"
@@ -133,10 +136,16 @@ func addBotWorker(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	client, err := webhook.NewClient(webhook.Options{Version: version, Guard: p.guard})
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, client.Close)
+	bots := botMaker{client: client, guard: p.guard}
 	svc, err := botworker.New(botworker.Options{
 		Partitions: p.layout.Partitions, DrainTimeout: p.drainTimeout(),
 		Alone: &p.alone, Owner: owner, Open: p.opener(chat.StageUser), Commands: p.commands(chat.StageUser), Graveyard: letters, Sessions: sessions,
-		Publisher: p.conn, Directory: p.registry, Journal: p.journal, NewBot: newBot,
+		Publisher: p.conn, Directory: p.registry, Journal: p.journal, NewBot: bots.make,
 		Log: p.log.Named("bot-worker"), Metrics: p.metrics,
 	})
 	if err != nil {
@@ -209,17 +218,33 @@ func (p *platform) commands(stage chat.Stage) func(partition int) lane.Commands 
 	return func(partition int) lane.Commands { return lane.NewJetStreamCommands(p.conn, stage, partition) }
 }
 
-// newBot makes the bot of a configuration.
-func newBot(b *chat.Bot) (bot.Bot, error) {
+// botMaker makes bots of their configurations.
+type botMaker struct {
+	client *webhook.Client
+	guard  *webhook.Guard
+}
+
+func (m botMaker) make(b *chat.Bot, former bot.Bot) (bot.Bot, error) {
+	remote, _ := former.(*httpbot.Bot) // no other kind has anything to take over
+	if b.Kind == registry.BotHTTP {
+		made, err := httpbot.New(httpbot.Options{Client: m.client, Guard: m.guard, Config: b, Former: remote})
+		if err != nil {
+			return nil, err
+		}
+		return made, nil
+	}
+	if remote != nil {
+		_ = remote.Close()
+	}
 	switch b.Kind {
-	case "echo":
+	case registry.BotEcho:
 		return echo.New(), nil
-	case "flow":
+	case registry.BotFlow:
 		def, err := flow.Parse(b.ID, []byte(b.Flow))
 		if err != nil {
 			return nil, fmt.Errorf("the flow of bot %s: %w", b.ID, err)
 		}
 		return flow.New(def), nil
 	}
-	return nil, fmt.Errorf("bot %s is of kind %q: there are echo and flow", b.ID, b.Kind)
+	return nil, fmt.Errorf("bot %s is of kind %q: there are echo, flow and http", b.ID, b.Kind)
 }

@@ -45,7 +45,7 @@ func newIngestCommand() *cobra.Command {
 }
 
 func newBotWorkerCommand() *cobra.Command {
-	return newServiceCommand("bot-worker", "Run a bot-worker: run bots on user messages", addBotWorker, (*serviceFlags).addWorkerTo)
+	return newServiceCommand("bot-worker", "Run a bot-worker: run bots on user messages", addBotWorker, (*serviceFlags).addWorkerTo, (*serviceFlags).addGuardTo)
 }
 
 func newDeliveryWorkerCommand() *cobra.Command {

@@ -34,10 +34,10 @@ func TestCheckHeader(t *testing.T) {
 
 func TestRotate(t *testing.T) {
 	at := time.Unix(1000, 0)
-	first := chat.Endpoint{Secrets: []chat.Secret{"whsec_1"}}
+	first := chat.Sending{Secrets: []chat.Secret{"whsec_1"}}
 	e := first
 	e.Rotate("whsec_2", "whsk_unused", at)
-	require.Equal(t, chat.Endpoint{Secrets: []chat.Secret{"whsec_2"}, Retiring: []chat.Retiring{{Key: "whsec_1", Until: at}}}, e)
+	require.Equal(t, chat.Sending{Secrets: []chat.Secret{"whsec_2"}, Retiring: []chat.Retiring{{Key: "whsec_1", Until: at}}}, e)
 	e.SigningKey = "whsk_1"
 	e.Rotate("whsec_3", "whsk_2", at.Add(time.Hour))
 	require.Equal(t, chat.Secret("whsk_2"), e.SigningKey)

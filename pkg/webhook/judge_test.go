@@ -1,4 +1,4 @@
-package deliveryworker
+package webhook
 
 import (
 	"errors"

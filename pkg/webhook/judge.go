@@ -1,4 +1,4 @@
-package deliveryworker
+package webhook
 
 import (
 	"net/http"
@@ -6,20 +6,21 @@ import (
 	"time"
 )
 
-// Class is what an attempt means for the message and its endpoint. The zero
-// class is Failed, which retries.
+// Class is what an attempt means for the message and for whom it was sent to, an
+// endpoint or a bot. The zero class is Failed, which retries.
 type Class uint8
 
 // The classes.
 const (
 	// Failed: try again by the schedule.
 	Failed Class = iota
-	// Delivered: the endpoint confirmed the message.
+	// Delivered: the message was confirmed.
 	Delivered
 	// Throttled: try again by the schedule, no sooner than RetryAfter, and
-	// slow down for the whole endpoint.
+	// slow down for the whole endpoint or bot.
 	Throttled
-	// Gone: the endpoint wants no more. It is disabled and the message parked.
+	// Gone: no more is wanted there. An endpoint is disabled and the message
+	// parked.
 	Gone
 )
 
@@ -42,8 +43,8 @@ type Judgement struct {
 	Class Class
 	// Reason says why it is not Delivered.
 	Reason string
-	// RetryAfter is how long a throttling endpoint asked to be left alone; 0
-	// if it did not say.
+	// RetryAfter is how long who throttles asked to be left alone; 0 if that was
+	// not said.
 	RetryAfter time.Duration
 }
 
@@ -51,8 +52,8 @@ type Judgement struct {
 // there was none, and then transportErr says why; a status stands whatever broke
 // behind it. retryAfter is the answer's Retry-After, already capped.
 //
-// An attempt that this side ended (webhook.KindInterrupted) says nothing of the
-// endpoint: the caller must not have it judged.
+// An attempt that this side ended (KindInterrupted) says nothing of the other:
+// the caller must not have it judged.
 func Judge(status int, transportErr error, retryAfter time.Duration) Judgement {
 	switch {
 	case status == 0 && transportErr != nil:
@@ -62,11 +63,11 @@ func Judge(status int, transportErr error, retryAfter time.Duration) Judgement {
 	case status >= 200 && status <= 299:
 		return Judgement{Class: Delivered}
 	case status == http.StatusGone:
-		return Judgement{Class: Gone, Reason: reason(status) + ": the endpoint wants no more messages"}
+		return Judgement{Class: Gone, Reason: reason(status) + ": no more messages are wanted there"}
 	case throttles(status):
 		return Judgement{Class: Throttled, Reason: reason(status), RetryAfter: max(retryAfter, 0)}
 	case status >= 300 && status <= 399:
-		return Judgement{Class: Failed, Reason: reason(status) + ": redirects are not followed; set the endpoint's URL to where it leads"}
+		return Judgement{Class: Failed, Reason: reason(status) + ": redirects are not followed; set the URL to where it leads"}
 	}
 	return Judgement{Class: Failed, Reason: reason(status)}
 }
