@@ -57,7 +57,9 @@ type Options struct {
 	Commands func(partition int) Commands
 	// Marks is the once-ledger; nil where the handler itself knows what it has
 	// done (the bot stage, by its sessions).
-	Marks     Marks
+	Marks Marks
+	// Rates keeps the rates of policies; nil: none is kept.
+	Rates     Rates
 	Graveyard Graveyard
 	Log       *zap.Logger
 	Metrics   prometheus.Registerer
@@ -96,6 +98,7 @@ func New(o Options, h Handler) *Engine {
 		hands:        newHands(),
 		destinations: map[string]*destination{}, shards: map[*shard]struct{}{},
 	}
+	o.Metrics.MustRegister(newAges(e))
 	e.gate = gate{limit: o.MaxInFlight, pass: func(l *lane) { l.shard.start(l) }}
 	return e
 }
@@ -108,13 +111,30 @@ func (e *Engine) Run(ctx context.Context, owner partition.Owner) error {
 	tidy.Go(func() { e.forgetDestinations(tidying) })
 	defer tidy.Wait()
 	defer stop()
+	defer e.endPaces()
 	return owner.Run(ctx, e.hold)
 }
 
 // Wake makes the lanes of a destination due at once: its policy has changed.
 func (e *Engine) Wake(destination string) {
+	e.mu.Lock()
+	d := e.destinations[destination]
+	e.mu.Unlock()
+	if d != nil { // who waits for its rate would see a new one late
+		policy := e.handler.Policy(destination)
+		d.gate.adapt(policy.inFlight(), policy.rate())
+	}
 	for _, s := range e.running() {
 		s.wakeDestination(destination)
+	}
+}
+
+// endPaces ends the waiting for rates.
+func (e *Engine) endPaces() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, d := range e.destinations {
+		d.gate.end()
 	}
 }
 
@@ -205,10 +225,12 @@ func (e *Engine) destination(name string) *destination {
 	d := e.destinations[name]
 	if d == nil {
 		d = &destination{name: name, known: time.Now()}
-		d.gate = gate{limit: e.handler.Policy(name).inFlight(), pass: func(l *lane) {
+		policy := e.handler.Policy(name)
+		d.gate = gate{limit: policy.inFlight(), pass: func(l *lane) {
 			l.through.Store(true)
 			e.gate.enter(l)
 		}}
+		d.gate.pace = pace{rates: e.Rates, name: string(e.Stage) + "-destination:" + name, rate: policy.rate()}
 		e.destinations[name] = d
 	}
 	return d

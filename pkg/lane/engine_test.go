@@ -32,12 +32,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // handler is a stage for tests: a message's text is "endpoint conversation
 // place"; each endpoint does what its script says.
 type handler struct {
-	mu     sync.Mutex
-	script map[string]func(t *lane.Task) lane.Verdict
-	policy map[string]lane.Policy
-	paused map[string]string
-	age    map[string]time.Duration // endpoint → how old its messages are when they come
-	lasts  map[string]time.Duration // endpoint → how long its messages do, by themselves
+	mu        sync.Mutex
+	allClosed bool
+	shared    string // the destination of all groups; empty: each its own
+	routed    int
+	script    map[string]func(t *lane.Task) lane.Verdict
+	policy    map[string]lane.Policy
+	paused    map[string]string
+	age       map[string]time.Duration // endpoint → how old its messages are when they come
+	lasts     map[string]time.Duration // endpoint → how long its messages do, by themselves
 	// past is where a conversation has come to: what is below is superseded; asked
 	// is how often that was asked.
 	past       map[string]uint64
@@ -66,13 +69,21 @@ var quick = retry.Schedule{time.Millisecond, 2 * time.Millisecond, 300 * time.Mi
 // test on the slowest machine.
 var many = append(slices.Repeat(retry.Schedule{time.Millisecond, 3 * time.Millisecond}, 20), time.Hour)
 
-func (h *handler) Destination(group string) string { return group }
+func (h *handler) Destination(group string) string {
+	if h.shared != "" {
+		return h.shared
+	}
+	return group
+}
 
 func (h *handler) Policy(destination string) lane.Policy {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if p, ok := h.policy[destination]; ok {
 		return p
+	}
+	if h.allClosed {
+		return lane.Policy{Schedule: quick, Closed: "for now"}
 	}
 	return lane.Policy{Schedule: quick}
 }
@@ -84,6 +95,11 @@ func (h *handler) setPolicy(destination string, p lane.Policy) {
 }
 
 func (h *handler) Route(_ context.Context, m *lane.Message) ([]lane.Target, error) {
+	h.mu.Lock()
+	h.routed++
+	close(h.change)
+	h.change = make(chan struct{})
+	h.mu.Unlock()
 	var out []lane.Target
 	groups, rest, _ := strings.Cut(string(m.Data), " ")
 	for group := range strings.SplitSeq(groups, ",") {
@@ -232,6 +248,10 @@ type rig struct {
 	stop    func()
 	engine  *lane.Engine
 	sole    bool
+
+	rates    lane.Rates
+	metrics  *prometheus.Registry // of the engine that was started last
+	inFlight int
 	// refuseDone says that no command can be removed.
 	refuseDone bool
 }
@@ -259,8 +279,9 @@ func (r *rig) start() {
 	log := zaptest.NewLogger(r.t, zaptest.Level(zap.ErrorLevel))
 	owner, err := partition.NewSole(r.t.Context(), r.conn.JS, chat.StageBot, brokertest.Layout.Partitions, "test")
 	require.NoError(r.t, err)
+	r.metrics = prometheus.NewRegistry()
 	r.engine = lane.New(lane.Options{
-		Stage: chat.StageBot, Marks: r.memory, Graveyard: r.memory, ReconcileEvery: 100 * time.Millisecond, Log: log, Metrics: prometheus.NewRegistry(),
+		Stage: chat.StageBot, Rates: r.rates, MaxInFlight: r.inFlight, Marks: r.memory, Graveyard: r.memory, ReconcileEvery: 100 * time.Millisecond, Log: log, Metrics: r.metrics,
 		Commands: func(p int) lane.Commands {
 			commands := lane.NewJetStreamCommands(r.conn, chat.StageBot, p)
 			if r.refuseDone {

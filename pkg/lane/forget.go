@@ -89,5 +89,5 @@ func (e *Engine) dropDestinations(keep int, held map[*shard]bool, needed map[*de
 func (g *gate) unused() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.busy == 0 && len(g.waiting) == 0
+	return g.busy == 0 && g.waiting.n == 0
 }

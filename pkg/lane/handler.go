@@ -93,6 +93,9 @@ type Policy struct {
 	Supersede bool
 	// MaxInFlight is how many lanes may be at work at once.
 	MaxInFlight int
+	// Rate bounds the attempts of all workers; what is over it waits, without an
+	// attempt. Zero is no bound.
+	Rate chat.Rate
 	// Closed is why the destination gets nothing now; empty when it is open.
 	Closed string
 	// LastWord has a message whose attempts led nowhere handled once more, with
@@ -108,6 +111,14 @@ func (p Policy) inFlight() int {
 		return p.MaxInFlight
 	}
 	return DefaultInFlight
+}
+
+// rate is what lanes must wait for: not for being turned away at once.
+func (p Policy) rate() chat.Rate {
+	if p.Closed != "" {
+		return chat.Rate{}
+	}
+	return p.Rate
 }
 
 // Task is one attempt to be made.

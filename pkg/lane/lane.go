@@ -32,7 +32,12 @@ type lane struct {
 	headSeq   uint64
 	tailSeq   uint64
 	tail      chat.Ordinal
+	headTime  time.Time // of the message at its head, at least as old; zero if not known
 	// The head's goroutine only:
+	looked   bool            // the head has been looked at
+	ends     time.Time       // the head's then
+	paced    bool            // its destination has a rate
+	allowed  bool            // by that rate, an attempt that was not made yet; set by who lets it through
 	ahead    []ParkedMessage // what was read behind the head, during one step
 	lagging  int             // settled messages that are not removed yet
 	hasState bool            // a state record is stored
@@ -110,6 +115,21 @@ func (l *lane) idle() bool {
 // drained reports whether everything that stands in the parked stream is
 // settled, as far as it is known.
 func (l *lane) drained() bool { return l.headSeq == 0 || l.headSeq > l.tailSeq }
+
+// emptied reports whether the lane is parked without a message, and nobody is
+// about to append one.
+func (l *lane) emptied() bool {
+	return l.parked && l.loaded && l.drained() && !l.appending && len(l.queue) == 0
+}
+
+// mayEnd reports whether the lane waits with a head whose time is up, or whose
+// time isn't known.
+func (l *lane) mayEnd(now time.Time) bool {
+	if !l.looked {
+		return l.parked
+	}
+	return !l.ends.IsZero() && !now.Before(l.ends)
+}
 
 // isBehind reports whether a message was settled before the head that the stored
 // state is of: it is a copy, left by an append whose answer was lost. The times

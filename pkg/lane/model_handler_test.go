@@ -179,6 +179,7 @@ func (l *life) begin(t *lane.Task) (spell, bool) {
 	if since, ok := w.pausedAt[t.Lane.Group]; ok && time.Since(since) > time.Second {
 		w.violated(t.Lane, "an attempt while it is paused")
 	}
+	w.paced(t)
 	f := w.fateOf(t.Lane, t.Message.Data)
 	w.note(t.Lane, "life %d: attempt %d of %q to %s", l.number, t.Number, t.Message.Data, t.Destination)
 	if t.Message.Replay == "" {

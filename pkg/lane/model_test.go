@@ -13,10 +13,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/lane"
+	"github.com/parleyhq/parley/pkg/ratelimit"
 )
 
 // TestModel plays random stories against the engine, in bubbles whose time is
@@ -59,6 +62,7 @@ func newWorld(seed uint64) *world {
 		parts: []*modelPart{newModelPart(), newModelPart()}, marks: map[string]chat.Ordinal{},
 		lanes: map[lane.ID]*modelLane{}, rubbish: map[string]bool{}, replays: map[string]bool{}, places: map[string]uint64{},
 		target: map[string]string{}, policy: map[string]lane.Policy{}, told: map[given]bool{}, paused: map[string]string{}, pausedAt: map[string]time.Time{}, trouble: map[string]float64{},
+		rates: ratelimit.New(ratelimit.Options{Log: zap.NewNop(), Metrics: prometheus.NewRegistry()}), attempts: map[string][]time.Time{},
 	}
 	for _, g := range modelGroups {
 		w.target[g] = g
@@ -167,7 +171,7 @@ func (w *world) change(l *life) {
 	group := pick(w.rng, modelGroups...)
 	destination := w.target[group]
 	p := w.policy[destination]
-	switch w.rng.IntN(12) {
+	switch w.rng.IntN(13) {
 	case 0:
 		p.Closed = pick(w.rng, "", "paused")
 	case 1:
@@ -192,9 +196,14 @@ func (w *world) change(l *life) {
 		w.commandSome()
 	case 10:
 		w.pause(group, w.rng.IntN(2) == 0)
+	case 12:
+		p.Rate = pick(w.rng, chat.Rate{}, chat.Rate{Count: 5, Per: time.Second, Burst: 1}, chat.Rate{Count: 50, Per: time.Second, Burst: 10})
 	case 9:
 		p.ExpireAfter = pick(w.rng, 0, 0, 300*time.Millisecond, 5*time.Second)
 		p.Supersede = w.rng.IntN(4) == 0
+	}
+	if p.Rate != w.policy[destination].Rate {
+		w.attempts[destination] = nil
 	}
 	w.policy[destination] = p
 	w.mu.Unlock()

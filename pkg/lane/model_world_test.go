@@ -71,6 +71,8 @@ type world struct {
 	paused    map[string]string    // group → why
 	pausedAt  map[string]time.Time // since when
 	trouble   map[string]float64   // destination → share of failures
+	rates     lane.Rates
+	attempts  map[string][]time.Time // by destination, in the last second and since its rate was set
 }
 
 // note adds to a lane's history; the mutex is held.
@@ -143,6 +145,24 @@ func (w *world) inOrder(id lane.ID, f *fate) {
 	}
 }
 
+// paced asserts that a destination's rate is kept, but for the attempts that were
+// allowed and had not begun: they have waited for the worker. The mutex is held.
+func (w *world) paced(t *lane.Task) {
+	rate := w.policy[t.Destination].Rate
+	if !rate.Limits() {
+		return
+	}
+	const allowed = 2 * 8 // by the caps before a change of the rate and after it
+	at := append(w.attempts[t.Destination], time.Now())
+	for time.Since(at[0]) >= rate.Per {
+		at = at[1:]
+	}
+	w.attempts[t.Destination] = at
+	if len(at) > rate.Count+rate.Burst+allowed {
+		w.violated(t.Lane, "%d attempts at %s within a second, of %s", len(at), t.Destination, rate)
+	}
+}
+
 // life is one process: an engine, its handler, its owner and its ledger.
 type life struct {
 	world  *world
@@ -156,7 +176,7 @@ type life struct {
 func (w *world) start(number int) *life {
 	l := &life{world: w, number: number, done: make(chan error, 1)}
 	o := lane.Options{
-		Stage: w.stage, MaxInFlight: 1 + w.roll(30), DrainTimeout: 5 * time.Second, Graveyard: l,
+		Stage: w.stage, MaxInFlight: 1 + w.roll(30), DrainTimeout: 5 * time.Second, Graveyard: l, Rates: w.rates,
 		Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
 		Commands: func(p int) lane.Commands { return &modelCommands{life: l, part: w.parts[p]} },
 		Open:     func(_ context.Context, p int) (lane.Store, error) { return &modelStore{life: l, part: w.parts[p]}, nil },

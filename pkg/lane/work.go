@@ -44,6 +44,7 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 	it := l.hand
 	if it != nil {
 		it.ends = it.span().end(policy)
+		l.looked, l.ends = true, it.ends
 		if !s.storeOrTry(ctx, l, it) {
 			return
 		}
@@ -57,6 +58,7 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 			return
 		}
 		it.ends = it.span().end(policy)
+		l.looked, l.ends = true, it.ends
 	}
 	if s.obey(ctx, l, it) {
 		return
@@ -82,9 +84,19 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 		if l.shut {
 			l.shut, l.opened = false, now
 		}
-		l.dest.gate.resize(policy.inFlight())
-		s.handle(ctx, l, it, policy)
+		if l.mayAttempt() { // else it stands in line again
+			s.handle(ctx, l, it, policy)
+		}
 	}
+}
+
+// mayAttempt reports whether the destination's rate, if it has one, allows an
+// attempt.
+func (l *lane) mayAttempt() bool {
+	if l.paced && !l.allowed {
+		l.allowed = l.dest.gate.again()
+	}
+	return !l.paced || l.allowed
 }
 
 // policyOf is how a lane is to be treated now: as its destination is, and closed
@@ -92,6 +104,9 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 func (s *shard) policyOf(l *lane) Policy {
 	p := s.engine.handler.Policy(l.dest.name)
 	l.dest.setClosed(p.Closed != "", time.Now())
+	rate := p.rate()
+	l.dest.gate.adapt(p.inFlight(), rate)
+	l.paced = rate.Limits() && s.engine.Rates != nil
 	if p.Closed == "" {
 		p.Closed = s.engine.handler.Paused(l.id.Group)
 	}
@@ -163,6 +178,9 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	v, made := s.attemptWithCare(ctx, l, task)
 	if !made || ctx.Err() != nil { // the lease has lapsed: record nothing
 		return
+	}
+	if v.attempted() && !task.over {
+		l.allowed = false
 	}
 	record := v.attempt(now, time.Since(now))
 	switch v.kind {
@@ -386,7 +404,7 @@ func (s *shard) settled(ctx context.Context, l *lane, it *item) {
 	if it.unmarked || it.msg.Replay != "" {
 		s.source.Forget(it.msg.Seq)
 	}
-	l.seen = nil
+	l.seen, l.looked = nil, false
 	s.mu.Lock()
 	if l.hand == it { // settled before its state was stored
 		l.hand, it.pending = nil, nil
@@ -420,6 +438,9 @@ func (s *shard) advance(l *lane, settled uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.headSeq, l.due = settled+1, time.Time{}
+	if len(l.ahead) > 1 {
+		l.headTime = l.ahead[1].Time
+	}
 	l.lagging++
 	return l.drained()
 }

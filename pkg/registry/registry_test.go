@@ -464,6 +464,7 @@ func full(t *testing.T) chat.Endpoint {
 		ID: "crm", ChannelID: "shop", URL: "https://example.com", VerifyToken: "v", Sending: sending(t),
 		Events: []string{chat.EventMessage}, Retry: []chat.Duration{chat.Duration(time.Second)}, Timeout: chat.Duration(time.Second),
 		ExpireAfter: chat.Duration(time.Hour), Supersede: true, OnExhausted: registry.OnExhaustedHold, MaxInFlight: 3, Disabled: "moving", Paused: "counting",
+		RateLimit: &chat.Rate{Count: 10, Per: time.Second, Burst: 20},
 	}
 }
 

@@ -124,6 +124,9 @@ func New(o Options) (*Service, error) {
 	return &Service{handler: h, engine: engine, owner: o.Owner, directory: o.Directory}, nil
 }
 
+// Ages returns what waits at this worker; see lane.Engine.
+func (s *Service) Ages() []lane.Age { return s.engine.Ages() }
+
 // Run works until ctx ends; then it lets the turns under way end.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.handler.bots.close()

@@ -18,6 +18,7 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/event"
 	"github.com/parleyhq/parley/pkg/lane"
+	"github.com/parleyhq/parley/pkg/ratelimit"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/webhook"
@@ -154,6 +155,7 @@ func (r *rig) options() Options {
 			return lane.NewJetStream(ctx, r.conn, chat.StageBot, p)
 		},
 		Directory: r.registry, Sessions: sessions, Journal: r.journal, Events: r.events, Client: r.client, Guard: r.guard, Log: zap.NewNop(), Metrics: r.metrics,
+		Rates: ratelimit.New(ratelimit.Options{Log: zap.NewNop(), Metrics: r.metrics}),
 	}
 }
 

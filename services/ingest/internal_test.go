@@ -16,6 +16,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/ratelimit"
 )
 
 func TestTraceparent(t *testing.T) {
@@ -87,7 +88,9 @@ func (fixed) Revision() uint64 { return 7 }
 
 func (fixed) Authenticate(string) (chat.Token, bool) { return chat.Token{ChannelID: "shop"}, true }
 
-func (fixed) Channel(id string) (*chat.Channel, bool) { return &chat.Channel{ID: id}, true }
+func (fixed) Channel(string) (*chat.Channel, bool) { return &shop, true }
+
+var shop = chat.Channel{ID: "shop"}
 
 func fixedLater(context.Context) (Config, error) { return fixed{}, nil }
 
@@ -95,7 +98,8 @@ type confirms struct{}
 
 func (confirms) Publish(context.Context, broker.Message) (uint64, error) { return 1, nil }
 
-// BenchmarkHandler is the service's own part of a message, without HTTP's.
+// BenchmarkHandler is the service's own part of a message, without HTTP's, where
+// there are no limits.
 func BenchmarkHandler(b *testing.B) {
 	const body = `{"conversationId":"c1","message":{"textMessage":{"text":"A large pizza with mushrooms, please"}}}`
 	benchmarkHandler(b, contentJSON, body, http.StatusAccepted)
@@ -114,6 +118,7 @@ func benchmarkHandler(b *testing.B, content, body string, status int) {
 	b.Helper()
 	d, err := Deps{
 		Publisher: confirms{}, Config: func() Config { return fixed{} }, CatchUp: fixedLater, Metrics: prometheus.NewRegistry(), Log: zap.NewNop(),
+		Limiter: ratelimit.New(ratelimit.Options{Log: zap.NewNop(), Metrics: prometheus.NewRegistry()}),
 	}.withDefaults()
 	require.NoError(b, err)
 	s := &Service{opts: Options{Partitions: 8}.withDefaults(), deps: d, metrics: newMetrics(d.Metrics)}

@@ -47,6 +47,7 @@ func (f *endpointFlags) bind(cmd *cobra.Command) {
 	flags.BoolVar(&f.in.Supersede, "supersede", false, "drop a message that still waits when a later user message has been processed")
 	flags.StringVar(&f.in.OnExhausted, "on-exhausted", "", "what follows the last attempt: skip or hold (default skip)")
 	flags.IntVar(&f.in.MaxInFlight, "max-in-flight", 0, "`NUMBER` of posts under way at once, 0 for the default")
+	flags.StringVar(&f.in.RateLimit, "rate-limit", "", "`RATE` of posts by all workers together, such as 10/s, 30/m, or 10/s:20 with a burst, or off (default off)")
 	markSecret(flags, "verify-token")
 	f.sending.bind(flags)
 }
@@ -63,6 +64,7 @@ func (f *endpointFlags) change(cmd *cobra.Command, e *ops.Endpoint) error {
 		"supersede":     func() { e.Supersede = f.in.Supersede },
 		"on-exhausted":  func() { e.OnExhausted = f.in.OnExhausted },
 		"max-in-flight": func() { e.MaxInFlight = f.in.MaxInFlight },
+		"rate-limit":    func() { e.RateLimit = f.in.RateLimit },
 	} {
 		if cmd.Flags().Changed(name) {
 			set()
@@ -199,5 +201,6 @@ func printEndpoint(w io.Writer, e ops.Endpoint) {
 	}
 	field(w, "on exhausted", e.OnExhausted)
 	field(w, "max in flight", fmt.Sprint(e.MaxInFlight))
+	field(w, "rate limit", e.RateLimit)
 	field(w, "revision", e.Revision)
 }
