@@ -228,7 +228,9 @@ func TestRefusedEventIsPublishedLater(t *testing.T) {
 		p.RaiseEndpoint(chat.EventEndpointDisabled, "shop", "crm", "first")
 		p.RaiseEndpoint(chat.EventEndpointRecovered, "shop", "crm", "then")
 		synctest.Wait()
+		b.mu.Lock()
 		require.Equal(t, 1, b.asked)
+		b.mu.Unlock()
 		cancel() // what is queued has the drain's time
 		require.NoError(t, <-ended)
 		require.Equal(t, 1, logs.Len())

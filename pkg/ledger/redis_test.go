@@ -92,13 +92,17 @@ func TestRedisGone(t *testing.T) {
 			require.NoError(t, ctx.Err())
 
 			outage.end(server)
-			require.Eventually(t, func() bool { return l.Settle(t.Context(), lane, mark(3)) == nil },
-				20*time.Second, 10*time.Millisecond)
-			got, ok, err := l.Load(t.Context(), lane)
-			require.NoError(t, err)
+			// Any call may still be late for its 300 ms on a busy machine.
+			works := func(call func() error) {
+				require.Eventually(t, func() bool { return call() == nil }, 20*time.Second, 10*time.Millisecond)
+			}
+			works(func() error { return l.Settle(t.Context(), lane, mark(3)) })
+			var got chat.Ordinal
+			var ok bool
+			works(func() (err error) { got, ok, err = l.Load(t.Context(), lane); return err })
 			require.True(t, ok)
 			require.Equal(t, mark(3), got)
-			require.NoError(t, l.Ping(t.Context()))
+			works(func() error { return l.Ping(t.Context()) })
 		})
 	}
 }
