@@ -77,7 +77,7 @@ type Circuit struct {
 
 	mu   sync.Mutex
 	open bool
-	at   time.Time // of the last transition
+	at   time.Time // of the last transition; see stamp
 	term uint32    // counts openings and closings: tells a late report
 	// While open: how often a probe has failed, plus one; and when the next
 	// caller gets a probe, be it after the cool-down or after a probe that
@@ -162,7 +162,7 @@ func (c *Circuit) succeeded(now time.Time, p Pass) Change {
 		return Unchanged
 	}
 	// Also one that was given up: it began after the circuit opened.
-	c.close(now)
+	c.close(c.stamp(now))
 	return Reclosed
 }
 
@@ -173,7 +173,7 @@ func (c *Circuit) failed(now time.Time) Change {
 		c.failingSince = now
 	}
 	if c.open {
-		c.mine, c.at = false, now
+		c.mine, c.at = false, c.stamp(now)
 		c.openings++
 		c.next = now.Add(c.coolDown())
 		return Reopened
@@ -182,7 +182,7 @@ func (c *Circuit) failed(now time.Time) Change {
 	if c.failures < c.opts.Failures && !c.tooMany() {
 		return Unchanged
 	}
-	c.trip(now, 1)
+	c.trip(c.stamp(now), 1)
 	c.next = now.Add(c.coolDown())
 	return Opened
 }
@@ -190,6 +190,16 @@ func (c *Circuit) failed(now time.Time) Change {
 func (c *Circuit) tooMany() bool {
 	w := &c.window
 	return int(w.sum) >= c.opts.RateLeast && float64(w.failed) >= c.opts.Rate*float64(w.sum)
+}
+
+// stamp is the time of a transition that is made now: later than the last one,
+// which may be of another machine, whose clock is ahead.
+func (c *Circuit) stamp(now time.Time) time.Time {
+	now = now.Round(0) // as a Board stores it
+	if now.After(c.at) {
+		return now
+	}
+	return c.at.Add(1)
 }
 
 func (c *Circuit) trip(at time.Time, openings int) {
@@ -265,6 +275,10 @@ type Status struct {
 func (c *Circuit) Status(now time.Time) Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.status(now)
+}
+
+func (c *Circuit) status(now time.Time) Status {
 	return Status{
 		State: c.state(now), Since: c.at, Openings: c.openings, NextProbe: c.next,
 		Failures: c.failures, FailingSince: c.failingSince, LastSuccess: c.lastSuccess, LastFailure: c.lastFailure,

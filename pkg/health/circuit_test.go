@@ -188,9 +188,14 @@ func TestProbeCloses(t *testing.T) {
 	require.True(t, ok && p.Probe())
 	require.Equal(t, Reclosed, c.Report(after(2*time.Second), p, Succeeded))
 	require.Equal(t, Status{State: Closed, Since: after(2 * time.Second), LastSuccess: after(2 * time.Second), LastFailure: epoch}, c.Status(after(2*time.Second)))
-	// And it begins anew: neither the row nor the rate remembers.
-	require.Equal(t, Opened, fail(t, c, after(3*time.Second), 10))
-	require.Equal(t, after(4*time.Second), c.NextProbe(), "nor the cool-down")
+	// And it begins anew: neither the rate nor the row remembers.
+	for i := range 19 {
+		p, _ = c.Admit(after(2 * time.Second))
+		require.Equal(t, Unchanged, c.Report(after(2*time.Second), p, []Outcome{Succeeded, Failed}[i%2]))
+	}
+	succeed(t, c, after(40*time.Second))
+	require.Equal(t, Opened, fail(t, c, after(40*time.Second), 10))
+	require.Equal(t, after(41*time.Second), c.NextProbe(), "nor the cool-down")
 }
 
 func TestCoolDownDoubles(t *testing.T) {

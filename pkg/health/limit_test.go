@@ -14,7 +14,7 @@ import (
 // endpoint is a destination in virtual time: so many servers with a queue before
 // them, and a client that always has as much in flight as it may.
 type endpoint struct {
-	servers int
+	servers int // 0: as many as it takes
 	service func(now time.Duration) time.Duration
 	queue   int                          // refuses with 429 beyond; 0: never
 	down    func(now time.Duration) bool // takes everything and answers nothing
@@ -56,26 +56,21 @@ func (e *endpoint) begin() {
 	e.inFlight++
 	e.worst = max(e.worst, e.inFlight)
 	c := call{outcome: Succeeded, inFlight: e.inFlight}
-	first := 0
-	waiting := 0
-	for i, at := range e.free {
-		if at < e.free[first] {
-			first = i
-		}
-	}
-	for _, c := range e.calls {
-		if c.outcome == Succeeded {
-			waiting++
-		}
-	}
 	switch {
 	case e.down != nil && e.down(e.now):
 		c.outcome, c.took = TimedOut, answerWithin
-	case e.queue > 0 && waiting >= e.servers+e.queue:
+	case e.queue > 0 && e.waiting() >= e.servers+e.queue:
 		c.outcome, c.took = Throttled, 5*time.Millisecond
+	case e.servers == 0:
+		c.took = e.service(e.now)
 	default:
-		start := max(e.now, e.free[first])
-		e.free[first] = start + e.service(e.now)
+		first := 0
+		for i, at := range e.free {
+			if at < e.free[first] {
+				first = i
+			}
+		}
+		e.free[first] = max(e.now, e.free[first]) + e.service(e.now)
 		c.took = e.free[first] - e.now
 		if c.took > answerWithin {
 			c.outcome, c.took = TimedOut, answerWithin
@@ -83,6 +78,15 @@ func (e *endpoint) begin() {
 	}
 	c.ends = e.now + c.took
 	heap.Push(&e.calls, c)
+}
+
+func (e *endpoint) waiting() (n int) {
+	for _, c := range e.calls {
+		if c.outcome == Succeeded {
+			n++
+		}
+	}
+	return n
 }
 
 // run goes on until then, and calls seen with each cap.
@@ -107,21 +111,25 @@ func (e *endpoint) run(until time.Duration, seen func(now time.Duration, limit i
 	}
 }
 
-// mean returns a function to see with, and the mean cap over time that it saw.
-func mean() (func(time.Duration, int), func() float64) {
-	var last, total time.Duration
-	var sum float64
-	limit := 0
-	return func(now time.Duration, got int) {
-			if limit > 0 {
-				sum += float64(limit) * float64(now-last)
-				total += now - last
-			}
-			last, limit = now, got
-		}, func() float64 {
-			return sum / float64(total)
-		}
+// caps is what there is to say of a cap over a time.
+type caps struct {
+	last, total time.Duration
+	limit       int
+	sum         float64
+	least       int
 }
+
+func (c *caps) see(now time.Duration, limit int) {
+	if c.limit == 0 {
+		c.least = limit
+	} else {
+		c.sum += float64(c.limit) * float64(now-c.last)
+		c.total += now - c.last
+	}
+	c.last, c.limit, c.least = now, limit, min(c.least, limit)
+}
+
+func (c *caps) mean() float64 { return c.sum / float64(c.total) }
 
 func steady(d time.Duration) func(time.Duration) time.Duration {
 	return func(time.Duration) time.Duration { return d }
@@ -157,10 +165,10 @@ func TestLimitFindsTheCapacity(t *testing.T) {
 				}
 				e.run(20*second, nil)
 				served := e.served
-				see, average := mean()
-				e.run(80*second, see)
-				require.InDelta(t, capacity, average(), capacity/2, "a factor of 1.5 above, seed %d", seed)
-				require.Greater(t, average(), capacity/1.5, "seed %d", seed)
+				var c caps
+				e.run(80*second, c.see)
+				require.InDelta(t, capacity, c.mean(), capacity/2, "a factor of 1.5 above, seed %d", seed)
+				require.Greater(t, c.mean(), capacity/1.5, "seed %d", seed)
 				require.Greater(t, e.served-served, 60*80*3/4, "of what it can take, seed %d", seed)
 			}
 		})
@@ -176,14 +184,12 @@ func TestLimitReachesItsMost(t *testing.T) {
 		"slow but steady": {steady(2 * time.Second), 40 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := endpoint{servers: 1000, service: test.service, limit: NewLimit(LimitOptions{})}
+			e := endpoint{service: test.service, limit: NewLimit(LimitOptions{})}
 			e.run(test.within, nil)
-			see, average := mean()
-			e.run(5*test.within, func(now time.Duration, got int) {
-				require.GreaterOrEqual(t, got, 32, "a trial, at %s", now)
-				see(now, got)
-			})
-			require.Greater(t, average(), 0.95*64)
+			var c caps
+			e.run(5*test.within, c.see)
+			require.GreaterOrEqual(t, c.least, 32, "a trial")
+			require.Greater(t, c.mean(), 0.95*64)
 			require.Equal(t, 64, e.worst)
 		})
 	}
@@ -191,14 +197,12 @@ func TestLimitReachesItsMost(t *testing.T) {
 
 func TestNoiseDoesNotCollapseALimit(t *testing.T) {
 	for seed := range uint64(20) {
-		e := endpoint{servers: 1000, service: noisy(100*time.Millisecond, 1, seed), limit: NewLimit(LimitOptions{})}
+		e := endpoint{service: noisy(100*time.Millisecond, 1, seed), limit: NewLimit(LimitOptions{})}
 		e.run(20*time.Second, nil)
-		see, average := mean()
-		e.run(80*time.Second, func(now time.Duration, got int) {
-			require.GreaterOrEqual(t, got, 8, "seed %d at %s", seed, now)
-			see(now, got)
-		})
-		require.Greater(t, average(), 0.7*64, "seed %d", seed)
+		var c caps
+		e.run(80*time.Second, c.see)
+		require.GreaterOrEqual(t, c.least, 8, "seed %d", seed)
+		require.Greater(t, c.mean(), 0.7*64, "seed %d", seed)
 	}
 }
 
@@ -213,15 +217,15 @@ func TestLimitRecoversFromAnOutage(t *testing.T) {
 	e.run(150*second, nil)
 	require.Equal(t, 1, e.limit.Cap(), "nothing was answered for two minutes")
 	e.run(180*second, nil)
-	see, average := mean()
-	e.run(240*second, see)
-	require.InDelta(t, 8, average(), 4)
+	var c caps
+	e.run(240*second, c.see)
+	require.InDelta(t, 8, c.mean(), 4)
 }
 
 func TestLimitFollowsWhatChanges(t *testing.T) {
 	const second = time.Second
 	t.Run("slower, not because of us", func(t *testing.T) {
-		e := endpoint{servers: 1000, limit: NewLimit(LimitOptions{}), service: func(now time.Duration) time.Duration {
+		e := endpoint{limit: NewLimit(LimitOptions{}), service: func(now time.Duration) time.Duration {
 			if now < 20*second {
 				return 100 * time.Millisecond
 			}
@@ -229,10 +233,21 @@ func TestLimitFollowsWhatChanges(t *testing.T) {
 		}}
 		e.run(20*second, nil)
 		require.Equal(t, 64, e.limit.Cap())
-		e.run(60*second, func(now time.Duration, got int) { require.GreaterOrEqual(t, got, 32, "at %s", now) })
-		see, average := mean()
-		e.run(600*second, see)
-		require.Greater(t, average(), 0.95*64)
+		var during, c caps
+		e.run(60*second, during.see)
+		require.GreaterOrEqual(t, during.least, 32)
+		e.run(600*second, c.see)
+		require.Greater(t, c.mean(), 0.95*64)
+	})
+	t.Run("overloaded after a long time of peace", func(t *testing.T) {
+		limit := NewLimit(LimitOptions{})
+		peace := endpoint{service: noisy(100*time.Millisecond, 0.3, 1), limit: limit}
+		peace.run(60*second, nil)
+		e := endpoint{servers: 8, service: noisy(100*time.Millisecond, 0.3, 1), limit: limit, now: peace.now}
+		var c caps
+		e.run(85*second, nil)
+		e.run(145*second, c.see)
+		require.InDelta(t, 8, c.mean(), 4)
 	})
 	t.Run("smaller, then larger", func(t *testing.T) {
 		limit := NewLimit(LimitOptions{})
@@ -241,18 +256,19 @@ func TestLimitFollowsWhatChanges(t *testing.T) {
 			e := endpoint{servers: servers, service: noisy(50*time.Millisecond, 0.3, 1), limit: limit, now: at}
 			at += 60 * second
 			e.run(at, nil)
-			see, average := mean()
+			var c caps
 			at += 60 * second
-			e.run(at, see)
-			require.Greater(t, average(), float64(servers)/1.5)
-			require.Less(t, average(), float64(servers)*1.5)
+			e.run(at, c.see)
+			require.Greater(t, c.mean(), float64(servers)/1.5)
+			require.Less(t, c.mean(), float64(servers)*1.5)
 		}
 	})
 }
 
 func TestLimitGrowsOnlyWhereItIsUsed(t *testing.T) {
-	e := endpoint{servers: 1000, service: steady(10 * time.Millisecond), limit: NewLimit(LimitOptions{Initial: 8}), demand: 7}
-	e.run(time.Minute, func(_ time.Duration, got int) { require.Equal(t, 8, got) })
+	e := endpoint{service: steady(10 * time.Millisecond), limit: NewLimit(LimitOptions{Initial: 8}), demand: 7}
+	e.run(time.Minute, nil)
+	require.Equal(t, 8, e.limit.Cap())
 	e.demand = 8
 	e.run(2*time.Minute, nil)
 	require.Greater(t, e.limit.Cap(), 8)
@@ -280,6 +296,40 @@ func TestLimitShrinksOncePerTrouble(t *testing.T) {
 		}
 		require.GreaterOrEqual(t, l.Cap(), 1)
 	}
+}
+
+// A trial that meets a refusal is over, and doesn't bring the cap before it back.
+func TestRefusalEndsATrial(t *testing.T) {
+	now, l := epoch, NewLimit(LimitOptions{Initial: 64})
+	success := func() int {
+		now = now.Add(time.Second)
+		return l.Report(now, Succeeded, time.Second/2, 64)
+	}
+	for success() == 64 {
+		require.Less(t, now.Sub(epoch), time.Hour)
+	}
+	require.Equal(t, 32, l.Cap(), "the trial")
+	now = now.Add(time.Second)
+	require.Equal(t, 24, l.Report(now, Throttled, time.Second/2, 32))
+	for range 60 {
+		require.LessOrEqual(t, success(), 25)
+	}
+}
+
+// After an outage the slow start goes to where the trouble began.
+func TestLimitRemembersWhereTheTroubleBegan(t *testing.T) {
+	now, l := epoch, NewLimit(LimitOptions{Initial: 40})
+	for range 10 {
+		now = now.Add(time.Minute)
+		l.Report(now, TimedOut, 15*time.Second, 40)
+	}
+	require.Equal(t, 1, l.Cap())
+	n := 0
+	for ; l.Cap() < 20; n++ {
+		now = now.Add(time.Second)
+		l.Report(now, Succeeded, time.Second/2, l.Cap())
+	}
+	require.Less(t, n, 200)
 }
 
 func TestLimitKeepsItsBounds(t *testing.T) {

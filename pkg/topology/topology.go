@@ -23,6 +23,7 @@ const (
 	BucketLeases   = "LEASES"
 	BucketMembers  = "MEMBERS" // the live workers
 	BucketLedger   = "LEDGER"
+	BucketHealth   = "HEALTH" // destinations that fail
 )
 
 // Headers of stored messages.
@@ -124,7 +125,7 @@ func ConfigSubject(key string) string { return "$KV." + BucketConfig + "." + key
 // Unsynced are the streams that nothing accepted depends on: they may lose their
 // end in a power failure.
 func Unsynced() []string {
-	return []string{StreamJournal, BucketStream(BucketLeases), BucketStream(BucketMembers)}
+	return []string{StreamJournal, BucketStream(BucketLeases), BucketStream(BucketMembers), BucketStream(BucketHealth)}
 }
 
 // BucketStream is the stream behind a bucket, KeySubject where a key of it is
@@ -156,7 +157,13 @@ func MemberKey(stage chat.Stage, instance, incarnation string) string {
 	return string(stage) + "." + keyToken(instance) + "." + incarnation
 }
 
-// KeyFilter matches the keys of a stage, in BucketMembers and in BucketLeases.
+// HealthKey is a destination's one key in BucketHealth.
+func HealthKey(stage chat.Stage, destination string) string {
+	return string(stage) + "." + keyToken(destination)
+}
+
+// KeyFilter matches the keys of a stage, in BucketMembers, BucketLeases and
+// BucketHealth.
 func KeyFilter(stage chat.Stage) string { return string(stage) + ".>" }
 
 // keyToken makes one token of a bucket's key of any name.
