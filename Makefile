@@ -16,6 +16,9 @@ PACKAGES := ./... ./.ci/testreport
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# How long each micro-benchmark runs; all of them take minutes.
+BENCHTIME ?= 200ms
+
 .PHONY: help build demo test test-faults bench lint fmt generate verify clean
 
 help: ## List the targets
@@ -46,7 +49,7 @@ test-faults: ## Run the fault suite: SEEDS=10 LENGTH=75s WORKERS=3, TABLE=bin/fa
 		$(GO) test -count 1 -timeout 2h -v -run '^TestFaults$$' ./services/e2e/faults
 
 bench: ## Run the micro-benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
 
 lint: ## Check the code and the schemas, and their formatting
 	$(TOOL) golangci-lint run $(PACKAGES)

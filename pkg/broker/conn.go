@@ -279,15 +279,20 @@ const (
 )
 
 func publishError(subject string, err error) error {
-	kind := ErrUnavailable
+	return fmt.Errorf("publishing to %s: %w: %w", subject, KindOf(err), err)
+}
+
+// KindOf says which of the errors of Publish a refusal by JetStream amounts to;
+// ErrUnavailable where it says nothing of what is stored.
+func KindOf(err error) error {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch int(api.ErrorCode) {
 		case codeWrongLastSequence:
-			kind = ErrConflict
+			return ErrConflict
 		case codeStreamStoreFailed, codeInsufficientResources:
-			kind = ErrFull
+			return ErrFull
 		case codeConcurrentConditionals:
 		}
 	}
-	return fmt.Errorf("publishing to %s: %w: %w", subject, kind, err)
+	return ErrUnavailable
 }

@@ -74,7 +74,7 @@ func TestPublishAll(t *testing.T) {
 	key := chat.KeyOf("shop", "1")
 	messages := make([]broker.Message, 300)
 	for i := range messages {
-		messages[i] = broker.Message{Subject: topology.JournalSubject("shop", "", key), Data: []byte(strconv.Itoa(i))}
+		messages[i] = broker.Message{Subject: topology.JournalSubject("shop", key), Data: []byte(strconv.Itoa(i))}
 	}
 	seq, err := conn.PublishAll(t.Context(), messages...)
 	require.NoError(t, err)
@@ -102,7 +102,7 @@ func TestPublishAll(t *testing.T) {
 func BenchmarkPublish(b *testing.B) {
 	conn := brokertest.New(b)
 	data := make([]byte, 512)
-	subject := topology.JournalSubject("shop", "", chat.KeyOf("shop", "1"))
+	subject := topology.JournalSubject("shop", chat.KeyOf("shop", "1"))
 	b.Run("own", func(b *testing.B) {
 		b.ReportAllocs()
 		b.SetParallelism(64)

@@ -11,8 +11,8 @@ import (
 const MaxSendMessages = 20
 
 // DecodeActions reads the body of actions on a conversation from outside: any
-// of sendMessages, nextDialogstate, sessionData, pauseBot, resumeBot, and the
-// channel's id where one is given. Unknown fields are ignored. Any error is a
+// of sendMessages, nextDialogstate, sessionData, pauseBot, resumeBot, and where
+// they are given the channel's id and expireAfter. Unknown fields are ignored. Any error is a
 // *ValidationError.
 func DecodeActions(body []byte) (actions *Actions, channelID string, err error) {
 	var p Problems
@@ -34,6 +34,8 @@ func DecodeActions(body []byte) (actions *Actions, channelID string, err error) 
 			actions.PauseBot = v.boolean(at, &p)
 		case "resumeBot":
 			actions.ResumeBot = v.boolean(at, &p)
+		case "expireAfter":
+			actions.ExpireAfter = decodeExpireAfter(v, at, &p)
 		case "channel":
 			channelID = decodeChannel(v, at, &p)
 		}

@@ -3,7 +3,6 @@ package chat
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -12,40 +11,8 @@ type Channel struct {
 	ID    string `json:"id"`
 	BotID string `json:"botId"`
 	Name  string `json:"name,omitempty"`
-}
-
-// Endpoint is a customer's URL for a channel's bot messages.
-type Endpoint struct {
-	ID          string   `json:"id"`
-	ChannelID   string   `json:"channelId"`
-	URL         string   `json:"url"`
-	VerifyToken Secret   `json:"verifyToken,omitempty"`
-	Secrets     []Secret `json:"secrets,omitempty"` // signing secrets, whsec_…; the first is the newest
-	// Events are the events that the endpoint wants; empty means "message".
-	Events []string `json:"events,omitempty"`
-	// Retry is the delays between attempts; empty means the default schedule.
-	Retry []Duration `json:"retry,omitempty"`
-	// Timeout bounds one attempt; 0 means 15 s.
-	Timeout Duration `json:"timeout,omitempty"`
-	// ExpireAfter is how long after its creation a message is worth sending;
-	// 0 means for ever.
-	ExpireAfter Duration `json:"expireAfter,omitempty"`
-	// OnExhausted is "skip" (the default: the message becomes a dead letter
-	// and the lane goes on) or "hold" (the lane waits for an operator).
-	OnExhausted string `json:"onExhausted,omitempty"`
-	// MaxInFlight is how many POSTs may be under way at once; 0 means the
-	// default.
-	MaxInFlight int `json:"maxInFlight,omitempty"`
-	// Disabled is why the endpoint gets nothing; empty when it is enabled.
-	Disabled string `json:"disabled,omitempty"`
-}
-
-// Wants reports whether the endpoint's filter lets an event through.
-func (e *Endpoint) Wants(event string) bool {
-	if len(e.Events) == 0 {
-		return event == EventMessage
-	}
-	return slices.Contains(e.Events, event)
+	// Paused is why the bot gets nothing of it for now; empty when it does.
+	Paused string `json:"paused,omitempty"`
 }
 
 // Bot is a registered bot.
@@ -55,6 +22,8 @@ type Bot struct {
 	// Flow is the YAML of a flow bot.
 	Flow string `json:"flow,omitempty"`
 	Name string `json:"name,omitempty"`
+	// Paused is why it is given nothing for now; empty when it is.
+	Paused string `json:"paused,omitempty"`
 }
 
 // Token is an access token as it is stored: its hash and what it opens.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -22,6 +23,8 @@ const (
 	MaxSessionData      = 16 * 1024 // bytes of compact JSON
 	MaxUser             = 16 * 1024 // bytes of compact JSON
 	MaxLocale           = 35        // characters
+	MinExpireAfter      = time.Second
+	MaxExpireAfter      = 30 * 24 * time.Hour
 )
 
 // Incoming is a valid body of a user message (or of actions).
@@ -31,6 +34,7 @@ type Incoming struct {
 	SessionData    json.RawMessage // a compact JSON object, or nil
 	User           json.RawMessage // a compact JSON object, or nil
 	Locale         string
+	ExpireAfter    time.Duration // 0: never
 }
 
 // DecodeInput reads a user message in the v1 form (DESIGN, section 4). Fields
@@ -57,6 +61,8 @@ func DecodeInput(body []byte) (*Incoming, error) {
 			in.SessionData = boundedObject(v, "/sessionData", MaxSessionData, &p)
 		case "locale":
 			in.Locale = decodeLocale(v, "/locale", &p)
+		case "expireAfter":
+			in.ExpireAfter = decodeExpireAfter(v, "/expireAfter", &p)
 		}
 	})
 	in.ConversationID = decodeConversation(id, user, &p)
@@ -133,6 +139,12 @@ func decodeLocale(v value, pointer string, p *Problems) string {
 		return ""
 	}
 	return s
+}
+
+// decodeExpireAfter reads a time in seconds, exact to the millisecond.
+func decodeExpireAfter(v value, pointer string, p *Problems) time.Duration {
+	seconds := v.number(pointer, MinExpireAfter.Seconds(), MaxExpireAfter.Seconds(), p)
+	return time.Duration(seconds*1000) * time.Millisecond
 }
 
 // ValidLocale reports whether s has the shape of a BCP 47 language tag: two to

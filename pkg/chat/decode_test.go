@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -81,6 +82,9 @@ func TestDecodeInputSaysWhatToChange(t *testing.T) {
 		{"locale", `{"conversationId":"a","locale":"dutch please","message":` + text + `}`, "/locale", "BCP 47"},
 		{"locale with underscore", `{"conversationId":"a","locale":"nl_BE","message":` + text + `}`, "/locale", "BCP 47"},
 		{"locale type", `{"conversationId":"a","locale":true,"message":` + text + `}`, "/locale", "must be a string, not a boolean"},
+		{"expires at once", `{"conversationId":"a","expireAfter":0,"message":` + text + `}`, "/expireAfter", "between 1 and 2.592e+06"},
+		{"expires late", `{"conversationId":"a","expireAfter":2592001,"message":` + text + `}`, "/expireAfter", "between"},
+		{"expiry type", `{"conversationId":"a","expireAfter":"60s","message":` + text + `}`, "/expireAfter", "must be a number, not a string"},
 		{"no message", `{"conversationId":"a"}`, "/message", "is missing"},
 		{"message no object", body(`"hi"`), "/message", "must be an object, not a string"},
 		{"no kind", body(`{}`), "/message", "holds no message"},
@@ -204,15 +208,17 @@ func TestDecodeLegacySaysWhatToChange(t *testing.T) {
 }
 
 func TestDecodeActions(t *testing.T) {
-	a, channel, err := chat.DecodeActions([]byte(`{"sendMessages":[{"text":"hi"}],"nextDialogstate":"d","sessionData":{"a": 1},"pauseBot":true,"channel":"web","x":1}`))
+	a, channel, err := chat.DecodeActions([]byte(`{"sendMessages":[{"text":"hi"}],"nextDialogstate":"d","sessionData":{"a": 1},"pauseBot":true,"channel":"web","expireAfter":1.5,"x":1}`))
 	require.NoError(t, err)
 	require.Equal(t, "web", channel)
-	require.Equal(t, &chat.Actions{SendMessages: []chat.Message{{Text: "hi"}}, NextDialogstate: "d", SessionData: []byte(`{"a":1}`), PauseBot: true}, a)
+	require.Equal(t, &chat.Actions{SendMessages: []chat.Message{{Text: "hi"}}, NextDialogstate: "d", SessionData: []byte(`{"a":1}`), PauseBot: true, ExpireAfter: 1500 * time.Millisecond}, a)
 
 	for _, tc := range []struct{ name, body, pointer, detail string }{
 		{"not JSON", `x`, "", "not JSON"},
 		{"no object", `[]`, "", "must be an object"},
 		{"nothing", `{"pauseBot":false}`, "", "asks for nothing"},
+		{"only expires", `{"expireAfter":60}`, "", "asks for nothing"},
+		{"expiry", `{"pauseBot":true,"expireAfter":-1}`, "/expireAfter", "between"},
 		{"both", `{"pauseBot":true,"resumeBot":true}`, "/resumeBot", "one of the two"},
 		{"type", `{"pauseBot":"yes"}`, "/pauseBot", "must be a boolean"},
 		{"messages type", `{"sendMessages":{}}`, "/sendMessages", "must be an array"},

@@ -26,6 +26,7 @@ type UserMessage struct {
 	ChannelID      string
 	ConversationID string
 	AcceptedAt     time.Time // to the millisecond
+	ExpiresAt      time.Time // to the millisecond; zero: never
 	ConfigRevision uint64
 	Input          Input
 	SessionData    json.RawMessage // JSON object, or nil
@@ -82,4 +83,6 @@ type Actions struct {
 	SessionData     json.RawMessage `json:"sessionData,omitempty"`
 	PauseBot        bool            `json:"pauseBot,omitempty"`
 	ResumeBot       bool            `json:"resumeBot,omitempty"`
+	// ExpireAfter is the message's, not the bot's: 0 means never.
+	ExpireAfter time.Duration `json:"-"`
 }

@@ -8,6 +8,10 @@ import (
 // EventMessage is the event of a bot's message; endpoints filter by event.
 const EventMessage = "message"
 
+// EventEndpointTest is the event of an operator's test message. It goes through
+// no stream, and no filter.
+const EventEndpointTest = "endpoint.test"
+
 // BotMessage is one message of a bot with its place in the conversation.
 type BotMessage struct {
 	ID             string
@@ -17,6 +21,7 @@ type BotMessage struct {
 	Ordinal        Ordinal
 	InputID        string
 	CreatedAt      time.Time
+	ExpiresAt      time.Time // its input's; zero: never
 	ConfigRevision uint64
 	Event          string
 	Message        json.RawMessage // a Message

@@ -50,6 +50,7 @@ type LaneState struct {
 	Attempts     []Attempt
 	Held         bool
 	GivenUp      string // why, where only the dead letter is still to be written
+	Asked        bool   // an operator asked for an attempt, whatever the schedule says
 }
 
 // Session is a conversation's record at the bot stage.

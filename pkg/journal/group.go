@@ -80,11 +80,11 @@ func encode(e entry) (broker.Message, error) {
 	m := broker.Message{Later: true}
 	var err error
 	if t := e.turn; t != nil {
-		m.Subject = topology.JournalSubject(t.Input.ChannelID, "", t.Input.Key())
+		m.Subject = topology.JournalSubject(t.Input.ChannelID, t.Input.Key())
 		m.Data, err = wire.EncodeTurn(t)
 	} else {
 		d := e.delivery
-		m.Subject = topology.JournalSubject(d.ChannelID, d.EndpointID, chat.KeyOf(d.ChannelID, d.ConversationID))
+		m.Subject = topology.JournalSubject(d.ChannelID, chat.KeyOf(d.ChannelID, d.ConversationID))
 		m.Data, err = wire.EncodeDelivery(d)
 	}
 	if err == nil && len(m.Data) > broker.MaxPayload {

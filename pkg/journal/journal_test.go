@@ -101,10 +101,40 @@ func TestWriteAndRead(t *testing.T) {
 	got, err = r.Conversation(t.Context(), "shop", chat.KeyOf("shop", "none"), 3)
 	require.NoError(t, err)
 	require.Empty(t, got)
-	_, err = conn.Publish(t.Context(), broker.Message{Subject: topology.JournalSubject("shop", "", key), Data: []byte("{}")})
+	_, err = conn.Publish(t.Context(), broker.Message{Subject: topology.JournalSubject("shop", key), Data: []byte("{}")})
 	require.NoError(t, err)
 	_, err = r.Conversation(t.Context(), "shop", key, 3)
 	require.ErrorIs(t, err, wire.ErrUndecodable)
+}
+
+// A conversation has one subject, for the broker keeps each in memory; entries
+// that have their endpoint in the subject are read as well.
+func TestOneSubjectAConversation(t *testing.T) {
+	conn := brokertest.New(t)
+	key := chat.KeyOf("shop", "1")
+	former := delivery("1", 1, chat.OutcomeRetry)
+	data, err := wire.EncodeDelivery(former)
+	require.NoError(t, err)
+	_, err = conn.Publish(t.Context(), broker.Message{Subject: "journal.shop.ep." + key.String(), Data: data})
+	require.NoError(t, err)
+
+	w, _, stop := start(t, conn, journal.Options{})
+	want := []journal.Entry{{Delivery: former}}
+	for n := range 3 {
+		e := turn("1", "msg_1")
+		d := delivery("1", 2, chat.OutcomeDelivered)
+		d.EndpointID = string(rune('a' + n))
+		w.Turn(e)
+		w.Delivery(d)
+		want = append(want, journal.Entry{Turn: e}, journal.Entry{Delivery: d})
+	}
+	stop()
+	got, err := journal.NewReader(conn).Conversation(t.Context(), "shop", key, 9)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	stream, err := conn.JS.Stream(t.Context(), topology.StreamJournal)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, stream.CachedInfo().State.NumSubjects, "that of the former entry, and one")
 }
 
 func TestModes(t *testing.T) {

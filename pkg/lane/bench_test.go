@@ -90,7 +90,9 @@ func (*benchStage) Settle(context.Context, string, chat.Ordinal) error     { ret
 func (*benchStage) Ended(*lane.Task, *chat.Attempt, chat.Outcome)          {}
 func (*benchStage) Destination(group string) string                        { return group }
 func (*benchStage) Policy(string) lane.Policy                              { return lane.Policy{MaxInFlight: 256} }
+func (*benchStage) Paused(string) string                                   { return "" }
 func (*benchStage) Handle(context.Context, *lane.Task) lane.Verdict        { return lane.Done() }
+func (*benchStage) Expire(context.Context, *lane.Task) lane.Verdict        { return lane.Expired() }
 func (*benchStage) Restore(*lane.Message, string) (t lane.Target, _ error) { return t, nil }
 
 func (*benchStage) Load(context.Context, string) (mark chat.Ordinal, ok bool, _ error) {

@@ -37,11 +37,11 @@
 //
 // # Failure
 //
-// A crash loses nothing: what was not acknowledged is redelivered to the next
-// owner, marks and ordinals say what was done. A handler that panics makes a
+// A crash loses nothing: what was not removed from the work queue comes to the
+// next owner, marks and ordinals say what was done. A handler that panics makes a
 // dead letter. A broker that refuses an append or a dead letter stalls that
 // lane only, until it takes it; what a verdict came to is kept until it is
-// stored, also through a hand-over. A gap in the consumer's deliveries, or the
-// loss of the consumer, starts the partition anew, from the oldest message that
+// stored, also through a hand-over. A gap in the deliveries, or the loss
+// of their source, starts the partition anew, from the oldest message that
 // remains. docs/lanes.md has all of it.
 package lane

@@ -27,8 +27,9 @@ const (
 	stuckWhenShort = 10
 	// patience is how long a lane waits for its destination before it is parked.
 	patience = time.Second
-	// maxIdle is how many idle lanes a partition remembers the marks of.
-	maxIdle = 16384
+	// maxIdle is how many idle lanes the partitions of a stage together remember
+	// the marks of, about 400 bytes each.
+	maxIdle = 32768
 	// leaseMargin is how long before the lease's end nothing is begun any more.
 	leaseMargin = 500 * time.Millisecond
 	// recordTimeout bounds the record of what was cut off at a hand-over.
@@ -52,6 +53,8 @@ type Options struct {
 	Alone *Alone
 	// Open opens a partition's store.
 	Open func(ctx context.Context, partition int) (Store, error)
+	// Commands opens what operators ask of a partition's lanes; nil: nothing.
+	Commands func(partition int) Commands
 	// Marks is the once-ledger; nil where the handler itself knows what it has
 	// done (the bot stage, by its sessions).
 	Marks     Marks
@@ -181,6 +184,13 @@ func (e *Engine) running() []*shard {
 		out = append(out, s)
 	}
 	return out
+}
+
+// idleShare is how many idle lanes one partition remembers.
+func (e *Engine) idleShare() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return maxIdle / max(1, len(e.shards))
 }
 
 // destination returns the destination of a name, made at first use.

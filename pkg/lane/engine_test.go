@@ -35,7 +35,9 @@ type handler struct {
 	mu     sync.Mutex
 	script map[string]func(t *lane.Task) lane.Verdict
 	policy map[string]lane.Policy
-	seen   map[string][]uint64 // lane → places handled with Done, in order
+	paused map[string]string
+	lasts  map[string]time.Duration // endpoint → how long its messages do, by themselves
+	seen   map[string][]uint64      // lane → places handled with Done, in order
 	tries  map[string]int
 	ended  map[chat.Outcome]int
 	failed []int // status of each attempt that was reported and had one
@@ -44,7 +46,7 @@ type handler struct {
 
 func newHandler() *handler {
 	return &handler{
-		script: map[string]func(*lane.Task) lane.Verdict{}, policy: map[string]lane.Policy{},
+		script: map[string]func(*lane.Task) lane.Verdict{}, policy: map[string]lane.Policy{}, lasts: map[string]time.Duration{}, paused: map[string]string{},
 		seen: map[string][]uint64{}, tries: map[string]int{}, ended: map[chat.Outcome]int{},
 		change: make(chan struct{}),
 	}
@@ -77,7 +79,7 @@ func (h *handler) Route(_ context.Context, m *lane.Message) ([]lane.Target, erro
 	var out []lane.Target
 	groups, rest, _ := strings.Cut(string(m.Data), " ")
 	for group := range strings.SplitSeq(groups, ",") {
-		t, err := h.target(group, rest)
+		t, err := h.target(m, group, rest)
 		if err != nil {
 			return nil, err
 		}
@@ -88,16 +90,21 @@ func (h *handler) Route(_ context.Context, m *lane.Message) ([]lane.Target, erro
 
 func (h *handler) Restore(m *lane.Message, group string) (lane.Target, error) {
 	_, rest, _ := strings.Cut(string(m.Data), " ")
-	return h.target(group, rest)
+	return h.target(m, group, rest)
 }
 
-func (h *handler) target(group, rest string) (lane.Target, error) {
+func (h *handler) target(m *lane.Message, group, rest string) (lane.Target, error) {
 	conv, place, _ := strings.Cut(rest, " ")
 	n, err := strconv.ParseUint(place, 10, 64)
 	if err != nil {
 		return lane.Target{}, fmt.Errorf("no place: %w", err)
 	}
+	var expires time.Time
+	if lasts, ok := h.lasts[group]; ok {
+		expires = m.Time.Add(lasts)
+	}
 	return lane.Target{
+		Created: m.Time, Expires: expires,
 		Lane: lane.ID{Group: group, Key: chat.KeyOf("c", conv)}, Place: chat.Ordinal{Epoch: 1, Counter: n},
 		ChannelID: "c", ConversationID: conv, Counter: n,
 		MessageID: chat.NewMessageID(time.UnixMilli(1), chat.KeyOf("c", conv), n),
@@ -115,6 +122,14 @@ func (h *handler) Handle(_ context.Context, t *lane.Task) lane.Verdict {
 	}
 	return v
 }
+
+func (h *handler) Paused(group string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.paused[group]
+}
+
+func (h *handler) Expire(context.Context, *lane.Task) lane.Verdict { return lane.Expired() }
 
 func (h *handler) Ended(t *lane.Task, a *chat.Attempt, o chat.Outcome) {
 	h.mu.Lock()
@@ -194,6 +209,8 @@ type rig struct {
 	stop    func()
 	engine  *lane.Engine
 	sole    bool
+	// refuseDone says that no command can be removed.
+	refuseDone bool
 }
 
 // withEachSource runs a test with a consumer, and without one where the engine
@@ -221,6 +238,13 @@ func (r *rig) start() {
 	require.NoError(r.t, err)
 	r.engine = lane.New(lane.Options{
 		Stage: chat.StageBot, Marks: r.memory, Graveyard: r.memory, ReconcileEvery: 100 * time.Millisecond, Log: log, Metrics: prometheus.NewRegistry(),
+		Commands: func(p int) lane.Commands {
+			commands := lane.NewJetStreamCommands(r.conn, chat.StageBot, p)
+			if r.refuseDone {
+				return deafCommands{commands}
+			}
+			return commands
+		},
 		Open: func(ctx context.Context, p int) (lane.Store, error) {
 			store, err := lane.NewJetStream(ctx, r.conn, chat.StageBot, p)
 			if err != nil {
@@ -359,6 +383,10 @@ func testHoldKeepsTheLane(r *rig) {
 	r.stop()
 	require.Empty(t, r.memory.letters)
 	require.Equal(t, len(quick)+1, r.handler.tries["e a"])
+	held, all, err := lane.NewWaiting(r.conn, brokertest.Layout.Partitions).Held(t.Context(), chat.StageBot)
+	require.NoError(t, err)
+	require.True(t, all)
+	require.EqualValues(t, 1, held)
 }
 
 func TestPanicAndUndecodableBecomeDeadLetters(t *testing.T) {

@@ -119,7 +119,7 @@ func (d *destination) failing(id ID, now time.Time) bool {
 	return now.Sub(failure) <= evidence
 }
 
-// silentFor reports whether a message that is parked since then has waited for
+// silentFor reports whether a message that waits since then has waited for
 // longer than a time in which no attempt succeeded. The time until the
 // destination was opened again is no evidence, nor is what this process can't
 // know of since it has just started.

@@ -17,6 +17,7 @@ func TestWaitedInVain(t *testing.T) {
 	const hour = time.Hour
 	for name, test := range map[string]struct {
 		parkedAt time.Time
+		opened   time.Time // after its lane was paused
 		hot      bool
 		hold     bool
 		happened func(d *destination)
@@ -31,6 +32,8 @@ func TestWaitedInVain(t *testing.T) {
 		"something got through before":     {parkedAt: at(2), happened: func(d *destination) { d.succeeded(at(1)) }, now: at(2 * hour), want: true},
 		"this process has just started":    {parkedAt: at(-2 * hour), now: at(evidence - 1)},
 		"this process has seen it fail":    {parkedAt: at(-2 * hour), now: at(evidence), want: true},
+		"its lane paused until just now":   {parkedAt: at(0), opened: at(2 * hour), now: at(2*hour + 1)},
+		"paused, then open for too long":   {parkedAt: at(0), opened: at(2 * hour), now: at(3*hour + 1), want: true},
 		"closed until just now":            {parkedAt: at(0), happened: closedBetween(at(1), at(2*hour)), now: at(2*hour + 1)},
 		"closed, then open for too long":   {parkedAt: at(0), happened: closedBetween(at(1), at(2*hour)), now: at(3*hour + 1), want: true},
 		"closed before the message waited": {parkedAt: at(3 * hour), happened: closedBetween(at(1), at(2*hour)), now: at(4*hour + 1), want: true},
@@ -45,7 +48,7 @@ func TestWaitedInVain(t *testing.T) {
 				it = &item{}
 			}
 			policy := Policy{Schedule: retry.Schedule{hour}, Hold: test.hold}
-			require.Equal(t, test.want, it.waitedInVain(policy, d, test.now))
+			require.Equal(t, test.want, it.waitedInVain(policy, &lane{dest: d, opened: test.opened}, test.now))
 		})
 	}
 }

@@ -14,8 +14,8 @@ import (
 const closedByPanic = "its policy panicked"
 
 // guarded is a handler whose panics cost a message, or a while, and never the
-// process. A panic in Route or Restore is their error, in Handle a verdict. A
-// destination whose Policy panics is closed, a group whose Destination panics is
+// process. A panic in Route or Restore is their error, in Handle and Expire a verdict. A
+// destination whose Policy panics is closed, and so is a group whose Paused does; a group whose Destination panics is
 // its own; what Ended would have done is logged.
 type guarded struct {
 	Handler
@@ -70,6 +70,17 @@ func (g guarded) Policy(destination string) (policy Policy) {
 	return g.Handler.Policy(destination)
 }
 
+// Paused implements Handler.
+func (g guarded) Paused(group string) (why string) {
+	defer func() {
+		if p := recover(); p != nil {
+			g.caught("Paused", p)
+			why = closedByPanic
+		}
+	}()
+	return g.Handler.Paused(group)
+}
+
 // Handle implements Handler.
 func (g guarded) Handle(ctx context.Context, t *Task) (v Verdict) {
 	defer func() {
@@ -79,6 +90,17 @@ func (g guarded) Handle(ctx context.Context, t *Task) (v Verdict) {
 		}
 	}()
 	return g.Handler.Handle(ctx, t)
+}
+
+// Expire implements Handler.
+func (g guarded) Expire(ctx context.Context, t *Task) (v Verdict) {
+	defer func() {
+		if p := recover(); p != nil {
+			g.caught("Expire", p)
+			v = Dead(ReasonPanic, fmt.Errorf("the handler panicked: %v", p))
+		}
+	}()
+	return g.Handler.Expire(ctx, t)
 }
 
 // Ended implements Handler.

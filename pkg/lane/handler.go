@@ -23,9 +23,15 @@ type Handler interface {
 	Destination(group string) string
 	// Policy says how a destination is to be treated now.
 	Policy(destination string) Policy
+	// Paused says why a group's lanes get nothing now, whatever their destination
+	// is; empty: they do.
+	Paused(group string) string
 	// Handle makes one attempt. When ctx has ended its verdict does not count,
 	// unless it is Done.
 	Handle(ctx context.Context, t *Task) Verdict
+	// Expire ends a message whose time is up without an attempt, also while its
+	// destination is closed: Expired, Done where it was handled before, or Stall.
+	Expire(ctx context.Context, t *Task) Verdict
 	// Ended is told of every attempt's outcome and of every message's end, once
 	// that is durable. It must not block.
 	Ended(t *Task, a *chat.Attempt, outcome chat.Outcome)
@@ -60,6 +66,10 @@ type Target struct {
 	ConversationID string
 	MessageID      string
 	Counter        uint64
+	// Created is what a policy's ExpireAfter counts from; the message itself is
+	// worth no attempt after Expires, zero: it always is.
+	Created time.Time
+	Expires time.Time
 	// Content is whatever the handler wants to find again in Handle.
 	Content any
 }
@@ -70,6 +80,9 @@ type Policy struct {
 	// Hold keeps a lane at a message that used up the schedule, for an
 	// operator, instead of going on behind it.
 	Hold bool
+	// ExpireAfter is how long after its creation a message is worth an attempt;
+	// 0: for ever.
+	ExpireAfter time.Duration
 	// MaxInFlight is how many lanes may be at work at once.
 	MaxInFlight int
 	// Closed is why the destination gets nothing now; empty when it is open.
@@ -95,5 +108,6 @@ type Task struct {
 	// Number is the attempt's number for this message, from 1.
 	Number int
 
+	over   bool          // its time is up
 	failed *chat.Attempt // once it has failed
 }

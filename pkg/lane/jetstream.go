@@ -59,7 +59,7 @@ func (s *JetStream) Open(ctx context.Context, epoch uint64) (Source, error) {
 		return nil, err
 	}
 	if s.Sole {
-		return newTail(s.conn, stream), nil
+		return newTail(ctx, s.conn, stream), nil
 	}
 	reconnected := s.conn.NATS.StatusChanged(nats.CONNECTED)
 	src, err := s.consume(ctx, stream, topology.ConsumerName(epoch, nuid.Next()))

@@ -38,6 +38,14 @@ type lane struct {
 	hasState bool            // a state record is stored
 	state    *chat.LaneState // that record
 	hand     *item           // a head whose state is not stored yet
+	seen     *span           // the head's, where its destination was found closed
+	shut     bool            // its destination was found closed
+	opened   time.Time       // when it was found open after that
+
+	// command is what an operator asks of it; recalled says that it came while
+	// the lane was active, which is to look at it at once.
+	command  *Command
+	recalled bool
 
 	due    time.Time // not before this; zero: now
 	dueAt  int       // place in the shard's heap, -1 if none
@@ -58,6 +66,9 @@ type item struct {
 	// head's goroutine only.
 	parkedSeq uint64
 	parkedAt  time.Time
+	// ends is when the message's time is up by the policy that it was looked at
+	// with last; zero: never.
+	ends time.Time
 	// appended is made when the lane is parked while this message may be under
 	// way, and closed when it has its place.
 	appended    chan struct{}
@@ -70,10 +81,11 @@ type item struct {
 }
 
 // waitedInVain reports whether the message has been parked for longer than its
-// destination's whole schedule lasts, while nothing got through. A message that
-// has attempts of its own follows the schedule and isn't asked about.
-func (it *item) waitedInVain(p Policy, d *destination, now time.Time) bool {
-	return it.parkedSeq != 0 && !p.Hold && d.silentFor(p.Schedule.Total(), it.parkedAt, now)
+// destination's whole schedule lasts, while nothing got through and its lane was
+// not paused. A message that has attempts of its own follows the schedule and
+// isn't asked about.
+func (it *item) waitedInVain(p Policy, l *lane, now time.Time) bool {
+	return it.parkedSeq != 0 && !p.Hold && l.dest.silentFor(p.Schedule.Total(), later(it.parkedAt, l.opened), now)
 }
 
 // hot is a message of the work queue that is in hand.

@@ -9,6 +9,7 @@ import (
 type metrics struct {
 	outcomes  map[chat.Outcome]prometheus.Counter
 	parked    map[string]prometheus.Counter
+	commands  map[Action]prometheus.Counter
 	covered   prometheus.Counter
 	ledger    prometheus.Counter
 	restarts  prometheus.Counter
@@ -45,6 +46,7 @@ func newMetrics(reg prometheus.Registerer, stage chat.Stage) *metrics {
 	m := &metrics{
 		outcomes:  map[chat.Outcome]prometheus.Counter{},
 		parked:    map[string]prometheus.Counter{},
+		commands:  map[Action]prometheus.Counter{},
 		covered:   counter("parley_lane_redeliveries_covered_total", "Redeliveries that the lane's mark showed to be settled."),
 		ledger:    counter("parley_lane_ledger_errors_total", "Calls of the once-ledger that failed; the pipeline went on without it."),
 		restarts:  counter("parley_lane_partition_restarts_total", "Times that a partition was started anew from its oldest message."),
@@ -59,6 +61,10 @@ func newMetrics(reg prometheus.Registerer, stage chat.Stage) *metrics {
 	parked := vector("parley_lane_parked_total", "Times that a lane was parked, by reason.", "reason")
 	for _, r := range []string{parkedRetry, parkedOverflow, parkedCongested, parkedClosed} {
 		m.parked[r] = parked.WithLabelValues(r)
+	}
+	commands := vector("parley_lane_commands_total", "Operators' commands to lanes that were carried out, by action.", "action")
+	for _, a := range []Action{RetryNow, Skip, Discard} {
+		m.commands[a] = commands.WithLabelValues(string(a))
 	}
 	return m
 }

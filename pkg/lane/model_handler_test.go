@@ -41,7 +41,12 @@ func (l *life) Restore(m *lane.Message, group string) (lane.Target, error) {
 func (l *life) place(m *lane.Message, group string) lane.Target {
 	_, conv, place, _ := modelData(m.Data)
 	n, _ := strconv.ParseUint(place, 10, 64)
+	var expires time.Time
+	if n%16 == 0 {
+		expires = m.Time.Add(2 * time.Second)
+	}
 	return lane.Target{
+		Created: m.Time, Expires: expires,
 		Lane: lane.ID{Group: group, Key: chat.KeyOf("c", conv)}, Place: chat.Ordinal{Epoch: 1, Counter: n},
 		ChannelID: "c", ConversationID: conv, Counter: n, MessageID: conv + "-" + place,
 	}
@@ -63,6 +68,14 @@ func (l *life) Policy(destination string) lane.Policy {
 	return l.world.policy[destination]
 }
 
+// Paused implements lane.Handler.
+func (l *life) Paused(group string) string {
+	l.maybePanic()
+	l.world.mu.Lock()
+	defer l.world.mu.Unlock()
+	return l.world.paused[group]
+}
+
 func (l *life) maybePanic() {
 	l.world.mu.Lock()
 	defer l.world.mu.Unlock()
@@ -80,6 +93,35 @@ func (l *life) Ended(t *lane.Task, _ *chat.Attempt, o chat.Outcome) {
 	}
 	w.mu.Unlock()
 	l.maybePanic()
+}
+
+// Expire implements lane.Handler.
+func (l *life) Expire(_ context.Context, t *lane.Task) lane.Verdict {
+	w := l.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l.dead {
+		return lane.Stall(errCrashed)
+	}
+	w.steps++
+	f := w.fateOf(t.Lane, t.Message.Data)
+	if ml := w.laneOf(t.Lane); ml.busy != nil && !ml.busy.dead {
+		w.violated(t.Lane, "%d expires while another is handled", f.place)
+	}
+	if t.Message.Replay != "" {
+		w.violated(t.Lane, "a replay expires")
+	}
+	w.inOrder(t.Lane, f)
+	f.open = l
+	switch {
+	case w.stage == chat.StageUser && f.delivered > 0: // its session knows
+		return lane.Done()
+	case w.rng.IntN(20) == 0:
+		return pick(w.rng, lane.Stall(errRefused), lane.Retry(0, errRefused))
+	}
+	w.note(t.Lane, "life %d: %d expires", l.number, f.place)
+	f.expired = true
+	return lane.Expired()
 }
 
 // Handle implements lane.Handler: one attempt, with every outcome there is.
@@ -122,6 +164,9 @@ func (l *life) begin(t *lane.Task) (spell, bool) {
 		w.violated(t.Lane, "two handlers at once")
 	}
 	ml.busy = l
+	if since, ok := w.pausedAt[t.Lane.Group]; ok && time.Since(since) > time.Second {
+		w.violated(t.Lane, "an attempt while it is paused")
+	}
 	f := w.fateOf(t.Lane, t.Message.Data)
 	w.note(t.Lane, "life %d: attempt %d of %q to %s", l.number, t.Number, t.Message.Data, t.Destination)
 	if t.Message.Replay == "" {

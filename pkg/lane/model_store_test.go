@@ -26,15 +26,16 @@ type modelPart struct {
 	seq      uint64
 	parked   map[lane.ID][]lane.ParkedMessage
 	states   map[lane.ID]chat.LaneState
+	commands map[lane.ID]*lane.Command
 	consumer *modelSource
 }
 
 func newModelPart() *modelPart {
-	return &modelPart{parked: map[lane.ID][]lane.ParkedMessage{}, states: map[lane.ID]chat.LaneState{}}
+	return &modelPart{parked: map[lane.ID][]lane.ParkedMessage{}, states: map[lane.ID]chat.LaneState{}, commands: map[lane.ID]*lane.Command{}}
 }
 
 func (p *modelPart) empty() bool {
-	return len(p.queue) == 0 && len(p.parked) == 0 && len(p.states) == 0
+	return len(p.queue) == 0 && len(p.parked) == 0 && len(p.states) == 0 && len(p.commands) == 0
 }
 
 // modelStore is a life's way to a partition.

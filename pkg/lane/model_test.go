@@ -58,7 +58,7 @@ func newWorld(seed uint64) *world {
 		faults: pick(rng, 0, 0, .02, .2), panics: pick(rng, 0, 0, .0005),
 		parts: []*modelPart{newModelPart(), newModelPart()}, marks: map[string]chat.Ordinal{},
 		lanes: map[lane.ID]*modelLane{}, rubbish: map[string]bool{}, replays: map[string]bool{}, places: map[string]uint64{},
-		target: map[string]string{}, policy: map[string]lane.Policy{}, trouble: map[string]float64{},
+		target: map[string]string{}, policy: map[string]lane.Policy{}, told: map[given]bool{}, paused: map[string]string{}, pausedAt: map[string]time.Time{}, trouble: map[string]float64{},
 	}
 	for _, g := range modelGroups {
 		w.target[g] = g
@@ -167,7 +167,7 @@ func (w *world) change(l *life) {
 	group := pick(w.rng, modelGroups...)
 	destination := w.target[group]
 	p := w.policy[destination]
-	switch w.rng.IntN(9) {
+	switch w.rng.IntN(12) {
 	case 0:
 		p.Closed = pick(w.rng, "", "paused")
 	case 1:
@@ -188,16 +188,37 @@ func (w *world) change(l *life) {
 		}
 	case 8:
 		w.faults = pick(w.rng, 0, .02, .3)
+	case 11:
+		w.commandSome()
+	case 10:
+		w.pause(group, w.rng.IntN(2) == 0)
+	case 9:
+		p.ExpireAfter = pick(w.rng, 0, 0, 300*time.Millisecond, 5*time.Second)
 	}
 	w.policy[destination] = p
 	w.mu.Unlock()
 	l.engine.Wake(destination)
 }
 
+// pause pauses a group, or resumes it; the mutex is held.
+func (w *world) pause(group string, yes bool) {
+	_, paused := w.pausedAt[group]
+	switch {
+	case yes && !paused:
+		w.paused[group], w.pausedAt[group] = "paused", time.Now()
+	case !yes:
+		delete(w.paused, group)
+		delete(w.pausedAt, group)
+	}
+}
+
 // calm ends all trouble.
 func (w *world) calm(l *life) {
 	w.mu.Lock()
 	w.faults, w.full, w.panics = 0, false, 0
+	for _, group := range modelGroups {
+		w.pause(group, false)
+	}
 	for destination, p := range w.policy {
 		p.Closed, p.Hold = "", false
 		w.policy[destination] = p

@@ -66,7 +66,11 @@ type world struct {
 	places    map[string]uint64 // conversation → last place
 	target    map[string]string // group → destination
 	policy    map[string]lane.Policy
-	trouble   map[string]float64 // destination → share of failures
+	told      map[given]bool       // by operators
+	commands  uint64               // so many were given
+	paused    map[string]string    // group → why
+	pausedAt  map[string]time.Time // since when
+	trouble   map[string]float64   // destination → share of failures
 }
 
 // note adds to a lane's history; the mutex is held.
@@ -123,6 +127,7 @@ func (w *world) buried(l *life, d *chat.DeadLetter) {
 		w.note(id, "life %d: dead letter of %q: %s (%s)", l.number, d.Data, d.Reason, d.Error)
 		f := w.fateOf(id, d.Data)
 		w.inOrder(id, f)
+		w.commandBuried(id, f, d)
 		f.dead, f.open = true, l
 	}
 }
@@ -153,7 +158,8 @@ func (w *world) start(number int) *life {
 	o := lane.Options{
 		Stage: w.stage, MaxInFlight: 1 + w.roll(30), DrainTimeout: 5 * time.Second, Graveyard: l,
 		Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
-		Open: func(_ context.Context, p int) (lane.Store, error) { return &modelStore{life: l, part: w.parts[p]}, nil },
+		Commands: func(p int) lane.Commands { return &modelCommands{life: l, part: w.parts[p]} },
+		Open:     func(_ context.Context, p int) (lane.Store, error) { return &modelStore{life: l, part: w.parts[p]}, nil },
 	}
 	if w.stage == chat.StageBot {
 		o.Marks = l

@@ -45,8 +45,9 @@ func (s *shard) countParked(n int) {
 	}
 }
 
-// shut parks a lane whose destination is closed, and lets it wait.
-func (s *shard) shut(l *lane) {
+// shutLane parks a lane whose destination is closed, and lets it wait.
+func (s *shard) shutLane(l *lane, p Policy) {
+	l.shut = true
 	s.mu.Lock()
 	if !l.parked {
 		if len(l.queue) == 0 {
@@ -57,16 +58,21 @@ func (s *shard) shut(l *lane) {
 		s.startAppending(l)
 	}
 	s.mu.Unlock()
-	s.waitForChange(l, func(p Policy) bool { return p.Closed != "" })
+	var end time.Time
+	if l.seen != nil {
+		end = l.seen.end(p)
+	}
+	s.waitForChange(l, end, func(p Policy) bool { return p.Closed != "" })
 }
 
-// waitForChange lets a lane wait until its destination is woken, unless the
-// policy that it waits for has come before it could be.
-func (s *shard) waitForChange(l *lane, needed func(Policy) bool) {
+// waitForChange lets a lane wait until its destination is woken, or its head's
+// time is up, unless the policy that it waits for has come before it could be
+// woken.
+func (s *shard) waitForChange(l *lane, end time.Time, needed func(Policy) bool) {
 	s.mu.Lock()
-	l.due, l.wakeMe = time.Now().Add(closedPoll), true
+	l.due, l.wakeMe = earlier(time.Now().Add(closedPoll), end), true
 	s.mu.Unlock()
-	if !needed(s.engine.handler.Policy(l.dest.name)) {
+	if !needed(s.policyOf(l)) {
 		s.waitUntil(l, time.Time{})
 	}
 }
@@ -190,7 +196,7 @@ func (s *shard) wait(ctx context.Context, l *lane, it *item, state *chat.LaneSta
 		return
 	}
 	it.pending = nil
-	s.waitUntil(l, state.Due)
+	s.waitUntil(l, it.wakeAt(state))
 }
 
 func (s *shard) storeWaiting(ctx context.Context, l *lane, it *item, state *chat.LaneState) error {
@@ -328,10 +334,6 @@ func (s *shard) readHead(ctx context.Context, l *lane, from, to uint64) (*item, 
 	it.Target, err = s.engine.handler.Restore(&m.Message, l.id.Group)
 	if err != nil {
 		return nil, s.buryParked(ctx, l, it, err)
-	}
-	if state := l.stateOf(it); state != nil && time.Now().Before(state.Due) {
-		s.waitUntil(l, state.Due)
-		return nil, nil //nolint:nilnil // not due yet
 	}
 	return it, nil
 }

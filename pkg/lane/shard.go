@@ -21,6 +21,8 @@ type shard struct {
 	source Source
 	log    *zap.Logger
 
+	commands Commands // nil where none come
+
 	// fetching ends when nothing new is to be started, trying when attempts
 	// under way must stop, working when the record of what they came to must.
 	fetching context.Context //nolint:containedctx // lives exactly as long as the shard
@@ -78,6 +80,10 @@ func (s *shard) run(ctx context.Context) error {
 	g.Go(func() error { return s.runTimers(ctx) })
 	g.Go(func() error { return s.sweep(ctx) })
 	g.Go(func() error { return s.reconcile(ctx) })
+	if s.engine.Commands != nil {
+		s.commands = s.engine.Commands(s.lease.Partition())
+		g.Go(func() error { return s.follow(ctx, s.commands) })
+	}
 	return g.Wait()
 }
 
@@ -274,7 +280,7 @@ func (s *shard) push(it *item) {
 func (s *shard) lane(id ID) *lane {
 	l := s.lanes[id]
 	if l == nil {
-		if len(s.lanes) >= max(maxIdle, s.forgetAt) {
+		if len(s.lanes) >= s.forgetAt {
 			s.forgetIdle()
 		}
 		l = &lane{id: id, name: id.String(), shard: s, dueAt: -1}
@@ -283,20 +289,28 @@ func (s *shard) lane(id ID) *lane {
 	return l
 }
 
-// forgetIdle drops up to an eighth of the lanes that have nothing to do; their
-// marks are read again when they come back. Where most lanes are parked it finds
-// few: it looks again when an eighth has come.
+// forgetIdle drops lanes that have nothing to do, where there are more lanes than
+// the partition's share; their marks are read again when they come back. It drops
+// a quarter of the share at most, so that nobody waits for long.
 func (s *shard) forgetIdle() {
-	defer func() { s.forgetAt = len(s.lanes) + maxIdle/8 }()
-	n := maxIdle / 8
+	share := s.engine.idleShare()
+	left := share / 4
 	for id, l := range s.lanes {
-		if !l.idle() {
-			continue
+		if left == 0 || len(s.lanes) <= share/8*7 {
+			break
 		}
-		delete(s.lanes, id)
-		if n--; n == 0 {
-			return
+		if l.idle() {
+			delete(s.lanes, id)
+			left--
 		}
+	}
+	switch {
+	case len(s.lanes) < share:
+		s.forgetAt = share
+	case left == 0: // fewer come until the next look than it drops
+		s.forgetAt = len(s.lanes) + share/8
+	default: // most are parked, and to look at each takes its time
+		s.forgetAt = len(s.lanes) + len(s.lanes)/8
 	}
 }
 
@@ -361,13 +375,19 @@ func (s *shard) rest(l *lane) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.active, l.atWork = false, false
+	recalled := l.recalled
+	l.recalled = false
 	if len(s.suspects) > 0 {
 		next = s.engine.Alone.pass(l)
 	}
+	s.overtaken(l)
 	switch {
 	case s.closed:
 		s.finish(l)
 	case s.fetching.Err() != nil:
+	case recalled && l.command != nil:
+		l.due = time.Time{}
+		s.activate(l)
 	case l.due.After(time.Now()):
 		s.schedule(l, l.due)
 	case !l.parked:

@@ -42,6 +42,8 @@ type tail struct {
 	since  time.Time   // when that became the first
 	urgent []uint64    // to be removed at once
 
+	rest time.Time // no purge before this; for who removes alone
+
 	hurry   chan struct{}
 	stop    context.CancelFunc
 	stopped chan struct{}
@@ -78,8 +80,8 @@ const (
 	heldUpSome = 64
 )
 
-func newTail(conn *broker.Conn, stream jetstream.Stream) *tail {
-	ctx, stop := context.WithCancel(context.Background())
+func newTail(ctx context.Context, conn *broker.Conn, stream jetstream.Stream) *tail {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	name := stream.CachedInfo().Config.Name
 	t := &tail{
 		conn: conn, stream: stream, name: name, feed: conn.Follow(name), from: 1, behind: true,
@@ -96,15 +98,17 @@ func (t *tail) Next(ctx context.Context) (*Delivery, error) {
 			return nil, err
 		}
 	}
-	m := &t.ready[0]
+	m := t.ready[0]
+	t.ready[0] = broker.Fed{}
 	t.ready = t.ready[1:]
 	t.from = m.Seq + 1
 	t.number++
 	t.deliver(m.Seq)
+	seq := m.Seq // alone, so that nothing keeps the rest
 	return &Delivery{
-		Message: Message{Seq: m.Seq, Time: m.Time, Data: m.Data, Replay: m.Header.Get(topology.HeaderReplay)},
+		Message: Message{Seq: seq, Time: m.Time, Data: m.Data, Replay: m.Header.Get(topology.HeaderReplay)},
 		Number:  t.number,
-		Ack:     func() { t.settle(m.Seq) },
+		Ack:     func() { t.settle(seq) },
 	}, nil
 }
 
@@ -181,13 +185,15 @@ func (t *tail) settle(seq uint64) {
 	if d.forget {
 		t.hasten(seq)
 	}
-	moved := false
+	before := t.open
 	for t.open < len(t.queue) && t.queue[t.open].settled {
 		t.open++
-		moved = true
 	}
-	if moved {
+	if t.open > before {
 		t.since = time.Now()
+	}
+	if before == 0 && t.open > 0 {
+		t.wake()
 	}
 }
 
@@ -208,6 +214,11 @@ func (t *tail) Forget(seq uint64) {
 // hasten has a message removed at once; the mutex is held.
 func (t *tail) hasten(seq uint64) {
 	t.urgent = append(t.urgent, seq)
+	t.wake()
+}
+
+// wake has the remover look.
+func (t *tail) wake() {
 	select {
 	case t.hurry <- struct{}{}:
 	default:
@@ -228,22 +239,23 @@ func (t *tail) HeldUp(now time.Time) (seq uint64, held bool) {
 // refuses; then the partition is opened anew.
 func (t *tail) remover(ctx context.Context) {
 	defer close(t.stopped)
-	tick := time.NewTicker(removeTick)
-	defer tick.Stop()
-	var last, next time.Time
+	var last time.Time
 	for {
+		var tick <-chan time.Time // while there is something to remove
+		if t.removable() > 0 {
+			tick = time.After(removeTick)
+		}
 		select {
-		case <-tick.C:
+		case <-tick:
 		case <-t.hurry:
 		case <-ctx.Done():
 			return
 		}
 		err := t.removeUrgent(ctx)
 		now := time.Now()
-		if n := t.removable(); err == nil && now.After(next) && (n >= removeRun || n > 0 && now.Sub(last) >= removeWithin) {
+		if n := t.removable(); err == nil && now.After(t.rest) && (n >= removeRun || n > 0 && now.Sub(last) >= removeWithin) {
 			err = t.removeSettled(ctx)
 			last = time.Now()
-			next = last.Add(removeRest * last.Sub(now))
 		}
 		if err != nil && ctx.Err() == nil {
 			t.failed <- err
@@ -315,8 +327,10 @@ func (t *tail) removeSettled(ctx context.Context) error {
 	if len(settled) > removeSingly {
 		// Not the last one: to purge all of a stream is dearer.
 		limited, cancel := context.WithTimeout(ctx, removeTimeout)
+		began := time.Now()
 		err := t.stream.Purge(limited, jetstream.WithPurgeSequence(settled[last].seq))
 		cancel()
+		t.rest = time.Now().Add(removeRest * time.Since(began))
 		if err != nil {
 			return fmt.Errorf("removing settled messages of stream %s: %w", t.name, err)
 		}

@@ -221,11 +221,12 @@ func TestTailEndsWhenItCannotRemove(t *testing.T) {
 	r := newSoleRig(t)
 	r.publish(1)
 	r.open()
-	ack(r.take(1, 1)...)
+	ds := r.take(1, 1)
 	config := r.stream.CachedInfo().Config
 	config.DenyDelete, config.DenyPurge = true, true
 	_, err := r.conn.JS.UpdateStream(t.Context(), config)
 	require.NoError(t, err)
+	ack(ds...)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	_, err = r.source.Next(ctx)

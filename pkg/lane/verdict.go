@@ -81,6 +81,8 @@ const (
 	ReasonPanic       = "panic"       // the handler panicked
 	ReasonUndecodable = "undecodable" // the stored envelope can't be read
 	ReasonPoison      = "poison"      // the process ended each time while it was handled
+	ReasonSkipped     = "skipped by an operator"
+	ReasonDiscarded   = "discarded"
 )
 
 // attempt makes the attempt's record.

@@ -39,27 +39,62 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 	if s.fetching.Err() != nil {
 		return
 	}
+	policy := s.policyOf(l)
+	closed := policy.Closed != ""
 	it := l.hand
-	if it != nil && !s.storeOrTry(ctx, l, it) {
+	if it != nil {
+		it.ends = it.span().end(policy)
+		if !s.storeOrTry(ctx, l, it) {
+			return
+		}
+	}
+	if closed && it == nil && s.commanded(l) == nil && s.leftShut(l, policy, time.Now()) {
+		s.shutLane(l, policy)
 		return
 	}
-	policy := s.engine.handler.Policy(l.dest.name)
-	l.dest.setClosed(policy.Closed != "", time.Now())
-	switch {
-	case policy.Closed != "" && it != nil:
-		s.waitUntil(l, time.Now().Add(stallPause))
-		return
-	case policy.Closed != "":
-		s.shut(l)
-		return
-	}
-	l.dest.gate.resize(policy.inFlight())
 	if it == nil {
 		if it = s.next(ctx, l); it == nil {
 			return
 		}
+		it.ends = it.span().end(policy)
 	}
-	s.handle(ctx, l, it, policy)
+	if s.obey(ctx, l, it) {
+		return
+	}
+	now := time.Now()
+	state := l.stateOf(it)
+	switch {
+	case it.ended(state, now):
+		s.handle(ctx, l, it, policy)
+	case state != nil && now.Before(state.Due):
+		s.waitUntil(l, it.wakeAt(state))
+	case closed && it == l.hand:
+		s.waitUntil(l, now.Add(stallPause))
+	case closed:
+		if err := s.removeSettled(ctx, l); err != nil { // what operators see is what waits
+			s.stall(l, err)
+			return
+		}
+		l.seen = new(it.span())
+		s.shutLane(l, policy)
+	default:
+		if l.shut {
+			l.shut, l.opened = false, now
+		}
+		l.dest.gate.resize(policy.inFlight())
+		s.handle(ctx, l, it, policy)
+	}
+}
+
+// policyOf is how a lane is to be treated now: as its destination is, and closed
+// where its group is paused.
+func (s *shard) policyOf(l *lane) Policy {
+	p := s.engine.handler.Policy(l.dest.name)
+	l.dest.setClosed(p.Closed != "", time.Now())
+	if p.Closed == "" {
+		p.Closed = s.engine.handler.Paused(l.id.Group)
+	}
+	return p
 }
 
 // next returns the head that is to be handled now; nil when there is none, or
@@ -89,9 +124,9 @@ func (s *shard) storeOrTry(ctx context.Context, l *lane, it *item) (try bool) {
 	err := s.storeWaiting(ctx, l, it, it.pending)
 	switch {
 	case err == nil:
-		s.waitUntil(l, it.pending.Due)
+		s.waitUntil(l, it.wakeAt(it.pending))
 		it.pending = nil
-	case errors.Is(err, broker.ErrFull) && !time.Now().Before(it.pending.Due):
+	case errors.Is(err, broker.ErrFull) && !time.Now().Before(it.wakeAt(it.pending)):
 		s.stalled(err)
 		return true
 	default:
@@ -104,23 +139,23 @@ func (s *shard) storeOrTry(ctx context.Context, l *lane, it *item) (try bool) {
 func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	now := time.Now()
 	state := l.stateOf(it)
-	task := &Task{Target: it.Target, Message: it.msg, Destination: l.dest.name, Number: 1}
+	task := s.task(l, it)
+	task.over = it.over(now)
 	if state != nil {
-		task.Number = state.AttemptCount + 1
 		if state.GivenUp != "" {
 			s.bury(ctx, l, it, task, state, state.GivenUp)
 			return
 		}
-		if state.Held && policy.Hold {
-			s.waitForChange(l, func(p Policy) bool { return p.Hold })
+		if state.Held && policy.Hold && !task.over {
+			s.waitForChange(l, it.ends, func(p Policy) bool { return p.Hold })
 			return
 		}
-		if _, more := delay(policy, state.AttemptCount); !more { // it was held, or the schedule became shorter
+		if _, more := delay(policy, state.AttemptCount); !more && !task.over && !state.Asked { // it was held, or the schedule became shorter
 			s.bury(ctx, l, it, task, state, ReasonExhausted)
 			return
 		}
 	}
-	if task.Number == 1 && it.waitedInVain(policy, l.dest, now) && l.dest.failing(l.id, now) {
+	if !task.over && task.Number == 1 && it.waitedInVain(policy, l, now) && l.dest.failing(l.id, now) {
 		s.bury(ctx, l, it, task, state, ReasonWaited)
 		return
 	}
@@ -131,7 +166,9 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	record := v.attempt(now, time.Since(now))
 	switch v.kind {
 	case kindDone:
-		l.dest.succeeded(time.Now())
+		if !task.over {
+			l.dest.succeeded(time.Now())
+		}
 		s.settle(ctx, l, it)
 		s.outcome(task, &record, s.success())
 	case kindExpired:
@@ -149,11 +186,27 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	}
 }
 
-// attempt runs the handler, unless the lease may be another's by now. What was
-// cut off has not failed.
+// task is the head's next attempt.
+func (s *shard) task(l *lane, it *item) *Task {
+	t := &Task{Target: it.Target, Message: it.msg, Destination: l.dest.name, Number: 1}
+	if state := l.stateOf(it); state != nil {
+		t.Number = state.AttemptCount + 1
+	}
+	return t
+}
+
+// attempt runs the handler, or has it end a message whose time is up, unless the
+// lease may be another's by now. What was cut off has not failed.
 func (s *shard) attempt(ctx context.Context, t *Task) Verdict {
 	if s.lapsing(time.Now()) {
 		return Stall(partition.ErrLapsed)
+	}
+	if t.over {
+		v := s.engine.handler.Expire(ctx, t)
+		if v.kind == kindRetry { // it made no attempt
+			v = Stall(v.err)
+		}
+		return v
 	}
 	v := s.engine.handler.Handle(ctx, t)
 	if v.kind != kindDone && ctx.Err() != nil {
@@ -182,7 +235,7 @@ func withAttempt(state *chat.LaneState, it *item, a chat.Attempt) *chat.LaneStat
 	}
 	next.HeadSeq = it.msg.Seq
 	next.AttemptCount++
-	next.Held = false
+	next.Held, next.Asked = false, false
 	next.Attempts = append(slices.Clip(next.Attempts), a)
 	if n := len(next.Attempts); n > keptAttempts {
 		next.Attempts = next.Attempts[n-keptAttempts:]
@@ -196,7 +249,7 @@ func (s *shard) retry(ctx context.Context, l *lane, it *item, t *Task, state *ch
 	wait = max(wait, v.after)
 	last := &state.Attempts[len(state.Attempts)-1]
 	switch {
-	case more && state.AttemptCount == 1 && it.waitedInVain(policy, l.dest, last.At):
+	case more && state.AttemptCount == 1 && it.waitedInVain(policy, l, last.At):
 		s.bury(ctx, l, it, t, state, ReasonWaited)
 		return
 	case more:
@@ -301,6 +354,7 @@ func (s *shard) settled(ctx context.Context, l *lane, it *item) {
 	if it.unmarked || it.msg.Replay != "" {
 		s.source.Forget(it.msg.Seq)
 	}
+	l.seen = nil
 	s.mu.Lock()
 	if l.hand == it { // settled before its state was stored
 		l.hand, it.pending = nil, nil

@@ -11,8 +11,9 @@
 //   - A write is judged against the latest revision and stored only if nothing
 //     else was written since, so references hold (a channel's bot exists, an
 //     endpoint's channel exists) with any number of processes writing.
-//   - Verify tokens and signing secrets are stored sealed; of an access token
-//     only its hash is stored.
+//   - Verify tokens, signing secrets and keys, credentials and the values of an
+//     endpoint's own headers are stored sealed; of an access token only its hash
+//     is stored.
 //
 // When the broker fails, the last snapshot stays in use, [Registry.Ready] says
 // why, and the watch goes on from the snapshot's revision as soon as it can. A

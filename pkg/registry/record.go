@@ -26,49 +26,6 @@ func splitKey(key string) (kind Kind, id string, ok bool) {
 	return "", "", false
 }
 
-// storedEndpoint is an endpoint's stored form. Its fields hide the secret ones
-// of chat.Endpoint, which would marshal as "[redacted]".
-type storedEndpoint struct {
-	chat.Endpoint
-	VerifyToken string   `json:"verifyToken,omitempty"`
-	Secrets     []string `json:"secrets,omitempty"`
-}
-
-const (
-	fieldVerifyToken = "verifyToken"
-	fieldSecrets     = "secrets"
-)
-
-func (s *Sealer) encodeEndpoint(e *chat.Endpoint) ([]byte, error) {
-	key := keyOf(KindEndpoint, e.ID)
-	stored := storedEndpoint{Endpoint: *e, VerifyToken: s.seal(e.VerifyToken.Reveal(), key, fieldVerifyToken)}
-	for _, secret := range e.Secrets {
-		stored.Secrets = append(stored.Secrets, s.seal(secret.Reveal(), key, fieldSecrets))
-	}
-	return encode(key, stored)
-}
-
-func (s *Sealer) decodeEndpoint(key string, value []byte) (*chat.Endpoint, error) {
-	var stored storedEndpoint
-	if err := json.Unmarshal(value, &stored); err != nil {
-		return nil, err
-	}
-	e := stored.Endpoint
-	token, err := s.open(stored.VerifyToken, key, fieldVerifyToken)
-	if err != nil {
-		return nil, err
-	}
-	e.VerifyToken = chat.Secret(token)
-	for _, sealed := range stored.Secrets {
-		secret, err := s.open(sealed, key, fieldSecrets)
-		if err != nil {
-			return nil, err
-		}
-		e.Secrets = append(e.Secrets, chat.Secret(secret))
-	}
-	return &e, nil
-}
-
 func encode(key string, v any) ([]byte, error) {
 	value, err := json.Marshal(v)
 	if err != nil {

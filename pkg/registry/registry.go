@@ -145,6 +145,22 @@ func (r *Registry) load(ctx context.Context) error {
 // Snapshot returns the latest configuration that is known here; never nil.
 func (r *Registry) Snapshot() *Snapshot { return r.current.Load() }
 
+// Follow calls changed with each snapshot and the one before, the first time for
+// the one that follows the present, until ctx ends, which is no error.
+func (r *Registry) Follow(ctx context.Context, changed func(last, next *Snapshot)) error {
+	for last := r.Snapshot(); ; {
+		if err := r.WaitRevision(ctx, last.Revision()+1); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("following the configuration: %w", err)
+		}
+		next := r.Snapshot()
+		changed(last, next)
+		last = next
+	}
+}
+
 // WaitRevision waits until the snapshot shows the revision, and returns ctx's
 // cause when that ends first. Run must be running.
 func (r *Registry) WaitRevision(ctx context.Context, revision uint64) error {
@@ -160,17 +176,6 @@ func (r *Registry) WaitRevision(ctx context.Context, revision uint64) error {
 				revision, r.Snapshot().revision, context.Cause(ctx))
 		}
 	}
-}
-
-// ConfirmEndpoint looks an endpoint up as the leader has it: for one that the
-// snapshot doesn't know.
-func (r *Registry) ConfirmEndpoint(ctx context.Context, id string) (*chat.Endpoint, bool, error) {
-	s, err := r.CatchUp(ctx)
-	if err != nil {
-		return nil, false, err
-	}
-	e, ok := s.Endpoint(id)
-	return e, ok, nil
 }
 
 // ConfirmChannel looks a channel up as the leader has it.

@@ -22,6 +22,8 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/webhook"
+	"github.com/parleyhq/parley/pkg/webhook/webhooktest"
 )
 
 func TestMain(m *testing.M) {
@@ -110,8 +112,9 @@ func TestChangesReachAnotherProcess(t *testing.T) {
 	require.NoError(t, one.WaitRevision(t.Context(), revision))
 	require.Empty(t, one.Snapshot().EndpointsOf("shop"))
 	require.Len(t, s.EndpointsOf("shop"), 1, "a snapshot never changes")
-	_, ok, err = one.ConfirmEndpoint(t.Context(), "crm")
+	s, err = one.CatchUp(t.Context())
 	require.NoError(t, err)
+	_, ok = s.Endpoint("crm")
 	require.False(t, ok)
 }
 
@@ -164,7 +167,7 @@ func TestServerComesBack(t *testing.T) {
 
 	require.NoError(t, srv.Close(t.Context()))
 	require.Eventually(t, func() bool { return r.Ready() != nil }, 10*time.Second, 5*time.Millisecond)
-	_, _, err = r.ConfirmEndpoint(t.Context(), "other")
+	_, err = r.CatchUp(t.Context())
 	require.ErrorIs(t, err, broker.ErrUnavailable)
 	_, ok := r.Snapshot().Endpoint("crm")
 	require.True(t, ok, "the last snapshot stays in use")
@@ -288,6 +291,37 @@ func TestReferences(t *testing.T) {
 	require.Equal(t, []chat.Secret{secretTwo}, stored.Secrets)
 }
 
+// Each change is told of with what was before it; the end of the context is no
+// error.
+func TestFollow(t *testing.T) {
+	r, _ := open(t, brokertest.New(t), registry.Options{Sealer: newSealer(t)})
+	fill(t, r)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	written := make(chan error, 1)
+	go func() {
+		for ctx.Err() == nil {
+			if _, err := r.PutChannel(ctx, shopChannel(), registry.Present); err != nil && ctx.Err() == nil {
+				written <- err
+				return
+			}
+		}
+		written <- nil
+	}()
+	var seen []*registry.Snapshot
+	require.NoError(t, r.Follow(ctx, func(last, next *registry.Snapshot) {
+		if len(seen) > 0 {
+			require.Same(t, seen[len(seen)-1], last)
+		}
+		require.Greater(t, next.Revision(), last.Revision())
+		if seen = append(seen, next); len(seen) == 3 {
+			cancel()
+		}
+	}))
+	require.GreaterOrEqual(t, len(seen), 3)
+	require.NoError(t, <-written)
+}
+
 func TestWaitRevisionEndsWithContext(t *testing.T) {
 	conn := brokertest.New(t)
 	r, _ := open(t, conn, registry.Options{Sealer: newSealer(t)})
@@ -349,27 +383,101 @@ func TestSecretsAreSealed(t *testing.T) {
 	require.ErrorIs(t, err, registry.ErrWrongKey)
 }
 
-// TestStoredFormIsComplete fails when a field of chat.Endpoint doesn't survive.
-func TestStoredFormIsComplete(t *testing.T) {
-	e := chat.Endpoint{
+// full is an endpoint with every field set.
+func full(t *testing.T) chat.Endpoint {
+	t.Helper()
+	cert, key := webhooktest.NewAuthority(t).Issue("parley")
+	return chat.Endpoint{
 		ID: "crm", ChannelID: "shop", URL: "https://example.com", VerifyToken: "v", Secrets: []chat.Secret{secretOne},
+		SigningKey: webhook.NewSigningKey(), Retiring: []chat.Retiring{{Key: secretTwo, Until: time.Now().Add(time.Hour).UTC().Round(0)}},
+		Headers: map[string]chat.Secret{"X-Team": "the-team"},
+		Auth: &chat.Auth{
+			Kind: chat.AuthOAuth2, TokenURL: "https://login.example.com/token", ClientID: "parley", ClientSecret: "the-client-secret",
+			Scopes: []string{"hooks"}, Audience: "crm", InBody: true,
+		},
+		TLS:    &chat.TLS{ClientCert: cert, ClientKey: chat.Secret(key), CA: webhooktest.NewAuthority(t).PEM()},
 		Events: []string{chat.EventMessage}, Retry: []chat.Duration{chat.Duration(time.Second)}, Timeout: chat.Duration(time.Second),
-		ExpireAfter: chat.Duration(time.Hour), OnExhausted: registry.OnExhaustedHold, MaxInFlight: 3, Disabled: "moving",
+		ExpireAfter: chat.Duration(time.Hour), OnExhausted: registry.OnExhaustedHold, MaxInFlight: 3, Disabled: "moving", Paused: "counting",
 	}
-	v := reflect.ValueOf(e)
-	for i := range v.NumField() {
-		require.False(t, v.Field(i).IsZero(), "set %s in this test", v.Type().Field(i).Name)
+}
+
+// TestStoredFormIsComplete fails when a field of chat.Endpoint doesn't survive,
+// or a secret is stored in clear.
+func TestStoredFormIsComplete(t *testing.T) {
+	e := full(t)
+	for _, of := range []any{e, e.Retiring[0], *e.TLS} {
+		v := reflect.ValueOf(of)
+		for i := range v.NumField() {
+			require.False(t, v.Field(i).IsZero(), "set %s in this test", v.Type().Field(i).Name)
+		}
 	}
 	conn := brokertest.New(t)
 	o := registry.Options{Sealer: newSealer(t)}
 	r, _ := open(t, conn, o)
 	fill(t, r)
-	_, _, err := r.PutEndpoint(t.Context(), e, registry.Any)
+	kv, err := conn.JS.KeyValue(t.Context(), topology.BucketConfig)
 	require.NoError(t, err)
-	again, err := registry.Open(t.Context(), conn.JS, o)
+	for _, auth := range []*chat.Auth{
+		e.Auth,
+		{Kind: chat.AuthBasic, Username: "parley", Password: "the-password"},
+		{Kind: chat.AuthBearer, Token: "the-token"},
+	} {
+		e.Auth = auth
+		_, _, err := r.PutEndpoint(t.Context(), e, registry.Any)
+		require.NoError(t, err)
+		again, err := registry.Open(t.Context(), conn.JS, o)
+		require.NoError(t, err)
+		got, _ := again.Snapshot().Endpoint("crm")
+		require.Equal(t, e, *got)
+		stored, err := kv.Get(t.Context(), "endpoint.crm")
+		require.NoError(t, err)
+		for _, secret := range []string{"whsec_", "whsk_", "the-", "PRIVATE", "[redacted]"} {
+			require.NotContains(t, string(stored.Value()), secret)
+		}
+	}
+}
+
+func TestRotation(t *testing.T) {
+	conn := brokertest.New(t)
+	r, _ := open(t, conn, registry.Options{Sealer: newSealer(t)})
+	fill(t, r)
+	before, _ := r.Snapshot().Endpoint("crm")
+	e := *before
+	e.SigningKey = webhook.NewSigningKey()
+	oldKey := e.SigningKey
+	third, newKey := webhook.NewSecret(), webhook.NewSigningKey()
+	until := time.Now().Add(time.Hour).UTC().Round(0)
+	e.Rotate(third, newKey, until)
+	stored, _, err := r.PutEndpoint(t.Context(), e, registry.Any)
 	require.NoError(t, err)
-	got, _ := again.Snapshot().Endpoint("crm")
-	require.Equal(t, e, *got)
+	require.Equal(t, []chat.Secret{third}, stored.Secrets)
+	require.Equal(t, newKey, stored.SigningKey)
+	require.Equal(t, []chat.Retiring{{Key: secretOne, Until: until}, {Key: secretTwo, Until: until}, {Key: oldKey, Until: until}}, stored.Retiring)
+	require.Empty(t, before.Retiring, "a snapshot never changes")
+
+	// Whatever is written next, what has ended is not kept.
+	e.Retiring[0].Until = time.Now().Add(-time.Nanosecond)
+	e.Disabled = "moving"
+	stored, _, err = r.PutEndpoint(t.Context(), e, registry.Any)
+	require.NoError(t, err)
+	require.Len(t, stored.Retiring, 2)
+	now, _ := r.Snapshot().Endpoint("crm")
+	require.Len(t, now.Retiring, 2)
+
+	for range 3 {
+		e.Rotate(webhook.NewSecret(), webhook.NewSigningKey(), until)
+	}
+	stored, _, err = r.PutEndpoint(t.Context(), e, registry.Any)
+	require.NoError(t, err, "five of a kind")
+	e = stored
+	e.Rotate(webhook.NewSecret(), webhook.NewSigningKey(), until)
+	_, _, err = r.PutEndpoint(t.Context(), e, registry.Any)
+	require.ErrorContains(t, err, "overlap 0")
+	e.Rotate(third, newKey, time.Time{})
+	stored, _, err = r.PutEndpoint(t.Context(), e, registry.Any)
+	require.NoError(t, err)
+	require.Empty(t, stored.Retiring)
+	require.Equal(t, []chat.Secret{third}, stored.Secrets)
 }
 
 func TestTokens(t *testing.T) {

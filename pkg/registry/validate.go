@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
@@ -48,6 +47,7 @@ func ValidateChannel(c *chat.Channel) error {
 	checkID(&p, "/id", "channel", c.ID)
 	checkID(&p, "/botId", "bot", c.BotID)
 	checkName(&p, c.Name)
+	checkReason(&p, "/paused", c.Paused)
 	return p.Err()
 }
 
@@ -57,6 +57,7 @@ func ValidateBot(b *chat.Bot, check FlowCheck) error {
 	var p chat.Problems
 	checkID(&p, "/id", "bot", b.ID)
 	checkName(&p, b.Name)
+	checkReason(&p, "/paused", b.Paused)
 	switch b.Kind {
 	case BotEcho:
 		if b.Flow != "" {
@@ -101,8 +102,11 @@ func ValidateEndpoint(e *chat.Endpoint, urlCheck func(string) error) error {
 	var p chat.Problems
 	checkID(&p, "/id", "endpoint", e.ID)
 	checkID(&p, "/channelId", "channel", e.ChannelID)
-	checkURL(&p, e.URL, urlCheck)
+	checkURL(&p, "/url", e.URL, urlCheck)
 	checkSecrets(&p, e)
+	checkHeaders(&p, e)
+	checkAuth(&p, e.Auth, urlCheck)
+	checkTLS(&p, e)
 	for i, event := range e.Events {
 		if event != chat.EventMessage {
 			p.Add(fmt.Sprintf("/events/%d", i), fmt.Sprintf("%q is no event: use %q", event, chat.EventMessage))
@@ -123,53 +127,28 @@ func ValidateEndpoint(e *chat.Endpoint, urlCheck func(string) error) error {
 	if e.MaxInFlight < 0 || e.MaxInFlight > MaxInFlight {
 		p.Add("/maxInFlight", fmt.Sprintf("maxInFlight is %d: set it to 0..%d, 0 for the default", e.MaxInFlight, MaxInFlight))
 	}
-	if utf8.RuneCountInString(e.Disabled) > MaxName {
-		p.Add("/disabled", fmt.Sprintf("the reason has more than %d characters: shorten it", MaxName))
-	}
+	checkReason(&p, "/disabled", e.Disabled)
+	checkReason(&p, "/paused", e.Paused)
 	return p.Err()
 }
 
-func checkURL(p *chat.Problems, text string, more func(string) error) {
+func checkURL(p *chat.Problems, at, text string, more func(string) error) {
 	const want = "give an absolute URL such as https://example.com/hook"
 	u, err := url.Parse(text)
 	switch {
 	case text == "":
-		p.Add("/url", "the URL is missing: "+want)
+		p.Add(at, "the URL is missing: "+want)
 	case len(text) > MaxURL:
-		p.Add("/url", fmt.Sprintf("the URL has more than %d characters: shorten it", MaxURL))
+		p.Add(at, fmt.Sprintf("the URL has more than %d characters: shorten it", MaxURL))
 	case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
-		p.Add("/url", "the URL can't be used: "+want)
+		p.Add(at, "the URL can't be used: "+want)
 	case u.User != nil:
-		p.Add("/url", "the URL carries a user name or password: leave them out, the signature proves who sends")
+		p.Add(at, "the URL carries a user name or password: leave them out, and set the authentication instead")
 	case u.Fragment != "":
-		p.Add("/url", "the URL has a fragment (#…), which is never sent: leave it out")
+		p.Add(at, "the URL has a fragment (#…), which is never sent: leave it out")
 	case more != nil:
-		addAll(p, "/url", more(text))
+		addAll(p, at, more(text))
 	}
-}
-
-func checkSecrets(p *chat.Problems, e *chat.Endpoint) {
-	if len(e.VerifyToken) > MaxVerifyToken {
-		p.Add("/verifyToken", fmt.Sprintf("the verify token has more than %d bytes: shorten it", MaxVerifyToken))
-	}
-	if e.VerifyToken == "[redacted]" {
-		p.Add("/verifyToken", "this is the redacted form: give the verify token itself, or leave it out to keep the present one")
-	}
-	if len(e.Secrets) > MaxSecrets {
-		p.Add("/secrets", fmt.Sprintf("there are %d signing secrets: at most %d may be in use", len(e.Secrets), MaxSecrets))
-	}
-	for i, s := range e.Secrets {
-		if !isSigningSecret(s) {
-			p.Add(fmt.Sprintf("/secrets/%d", i), "a signing secret is whsec_ and 24 to 64 bytes in base64: leave secrets out to have one made")
-		}
-	}
-}
-
-// isSigningSecret checks the form that Standard Webhooks gives a secret.
-func isSigningSecret(s chat.Secret) bool {
-	enc, ok := strings.CutPrefix(s.Reveal(), "whsec_")
-	key, err := base64.StdEncoding.DecodeString(enc)
-	return ok && err == nil && len(key) >= 24 && len(key) <= 64
 }
 
 func checkRetry(p *chat.Problems, delays []chat.Duration) {
@@ -187,6 +166,12 @@ func checkRetry(p *chat.Problems, delays []chat.Duration) {
 func checkName(p *chat.Problems, name string) {
 	if utf8.RuneCountInString(name) > MaxName {
 		p.Add("/name", fmt.Sprintf("the name has more than %d characters: shorten it", MaxName))
+	}
+}
+
+func checkReason(p *chat.Problems, pointer, reason string) {
+	if utf8.RuneCountInString(reason) > MaxName {
+		p.Add(pointer, fmt.Sprintf("the reason has more than %d characters: shorten it", MaxName))
 	}
 }
 

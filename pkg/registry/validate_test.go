@@ -56,6 +56,7 @@ func TestValidateEndpoint(t *testing.T) {
 		"timeouts":        {func(e *chat.Endpoint) { e.Timeout = d(time.Minute) }, nil},
 		"short timeout":   {func(e *chat.Endpoint) { e.Timeout = d(999 * time.Millisecond) }, []string{"/timeout"}},
 		"long timeout":    {func(e *chat.Endpoint) { e.Timeout = d(61 * time.Second) }, []string{"/timeout"}},
+		"long pause":      {func(e *chat.Endpoint) { e.Paused = strings.Repeat("x", 201) }, []string{"/paused"}},
 		"short expiry":    {func(e *chat.Endpoint) { e.ExpireAfter = d(time.Millisecond) }, []string{"/expireAfter"}},
 		"hold":            {func(e *chat.Endpoint) { e.OnExhausted = "hold" }, nil},
 		"unknown policy":  {func(e *chat.Endpoint) { e.OnExhausted = "drop" }, []string{"/onExhausted"}},

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -66,12 +67,14 @@ func (r *Registry) PutChannel(ctx context.Context, c chat.Channel, expect Expect
 }
 
 // PutEndpoint writes an endpoint and returns it as it is stored, with the
-// signing secret that was made where none was given, and the new revision. Its
-// channel must exist and can't be changed later.
+// signing secret that was made where none was given and without those that sign
+// no more, and the new revision. Its channel must exist and can't be changed
+// later.
 func (r *Registry) PutEndpoint(ctx context.Context, e chat.Endpoint, expect Expect) (chat.Endpoint, uint64, error) {
 	if len(e.Secrets) == 0 && r.opts.NewSecret != nil {
 		e.Secrets = []chat.Secret{r.opts.NewSecret()}
 	}
+	e.Prune(time.Now())
 	if err := ValidateEndpoint(&e, r.opts.URLCheck); err != nil {
 		return chat.Endpoint{}, 0, err
 	}
@@ -247,19 +250,12 @@ func (r *Registry) publish(ctx context.Context, key string, value []byte, at uin
 	if err == nil {
 		return ack.Sequence, true, nil
 	}
-	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		switch api.ErrorCode {
-		case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
-			return 0, false, nil
-		case codeStreamStoreFailed, codeInsufficientResources:
-			return 0, false, fmt.Errorf("%w: give it a larger store: %w", broker.ErrFull, err)
-		}
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	if ok && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) {
+		return 0, false, nil
+	}
+	if kind := broker.KindOf(err); errors.Is(kind, broker.ErrFull) {
+		return 0, false, fmt.Errorf("%w: give it a larger store: %w", kind, err)
 	}
 	return 0, false, fmt.Errorf("%w: whether it is stored is not known: %w", broker.ErrUnavailable, err)
 }
-
-// JetStream's error codes for a store at its limit.
-const (
-	codeStreamStoreFailed     jetstream.ErrorCode = 10077
-	codeInsufficientResources jetstream.ErrorCode = 10023
-)

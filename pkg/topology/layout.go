@@ -76,7 +76,8 @@ const (
 	shareConfig     = 14
 	shareLeases     = 2
 	shareMembers    = 1
-	shareHealth     = 2
+	shareCommands   = 1
+	shareHealth     = 1
 )
 
 func (l Layout) bytes(share int64) int64 { return l.Store / 1000 * share }
@@ -138,8 +139,8 @@ func (l Layout) ownership(bucket string, share int64) jetstream.StreamConfig {
 	}
 }
 
-// direct says whether messages are read directly, which is cheaper, instead of by a request to the leader: where there are replicas these
-// reads lag.
+// direct says whether messages are read directly, which is cheaper, instead of
+// by a request to the leader: where there are replicas these reads lag.
 func (l Layout) direct() bool { return l.Replicas == 1 }
 
 // parked: a state record replaces the one before by rollup.
@@ -161,6 +162,7 @@ func (l Layout) Buckets() []jetstream.KeyValueConfig {
 	return []jetstream.KeyValueConfig{
 		{Bucket: BucketConfig, History: 10, MaxBytes: l.bytes(shareConfig), Replicas: l.Replicas},
 		{Bucket: BucketLedger, History: 1, MaxBytes: l.bytes(shareLedger), Replicas: l.Replicas, TTL: orDefault(l.LedgerTTL, 7*24*time.Hour)},
+		{Bucket: BucketCommands, History: 1, MaxBytes: l.bytes(shareCommands), Replicas: l.Replicas, LimitMarkerTTL: markerTTL},
 	}
 }
 

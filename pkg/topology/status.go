@@ -44,7 +44,10 @@ type PartitionStatus struct {
 // ParkedStatus is the lanes that wait for their destination.
 type ParkedStatus struct {
 	Usage
-	Lanes  uint64     `json:"lanes"`
+	Lanes uint64 `json:"lanes"`
+	// Held is how many of the lanes wait for an operator: who knows what is in
+	// their state records fills it in.
+	Held   uint64     `json:"held"`
 	Oldest *time.Time `json:"oldestWaitingAt,omitempty"`
 	// Approximate says that the lanes are so many that they were not counted
 	// one by one.

@@ -2,8 +2,9 @@
 // consumer that Parley uses in JetStream, and how each is configured.
 //
 // Nothing else in the tree spells a subject. A partition of a stage is a work
-// queue stream of its own with one consumer and no filter; parked lanes, dead
-// letters, the journal and the sessions are read by subject.
+// queue stream of its own with one consumer and no filter, or with none where
+// one process has the broker to itself; parked lanes, dead letters, the journal
+// and the sessions are read by subject.
 package topology
 
 import (
@@ -23,7 +24,8 @@ const (
 	BucketLeases   = "LEASES"
 	BucketMembers  = "MEMBERS" // the live workers
 	BucketLedger   = "LEDGER"
-	BucketHealth   = "HEALTH" // destinations that fail
+	BucketHealth   = "HEALTH"       // destinations that fail
+	BucketCommands = "LANECOMMANDS" // what operators ask of parked lanes
 )
 
 // Headers of stored messages.
@@ -71,6 +73,37 @@ func LaneFilters(stage chat.Stage, partition int) (messages, states string) {
 	return "parked." + tail, "lane." + tail
 }
 
+// LaneStates matches the state records of a group's parked lanes in every
+// partition; an empty group matches every one. LaneMessages does their messages.
+func LaneStates(stage chat.Stage, group string) string {
+	return "lane." + string(stage) + ".*." + wild(group) + ".*"
+}
+
+// LaneMessages is described at LaneStates.
+func LaneMessages(stage chat.Stage, group string) string {
+	return "parked." + string(stage) + ".*." + wild(group) + ".*"
+}
+
+// CommandKey is a lane's one key in BucketCommands.
+func CommandKey(stage chat.Stage, partition int, group string, key chat.ConversationKey) string {
+	return string(stage) + "." + strconv.Itoa(partition) + "." + group + "." + key.String()
+}
+
+// CommandFilter matches the commands to a partition's lanes.
+func CommandFilter(stage chat.Stage, partition int) string {
+	return string(stage) + "." + strconv.Itoa(partition) + ".>"
+}
+
+// CommandGroupFilter matches the commands to a group's lanes in every partition.
+func CommandGroupFilter(stage chat.Stage, group string) string {
+	return string(stage) + ".*." + group + ".*"
+}
+
+// ParseCommandKey takes the key of a command apart.
+func ParseCommandKey(key string) (group string, conversation chat.ConversationKey, err error) {
+	return ParseLaneSubject("lane." + key)
+}
+
 // ParseLaneSubject takes a lane's message or state subject apart.
 func ParseLaneSubject(subject string) (group string, key chat.ConversationKey, err error) {
 	parts := strings.Split(subject, ".")
@@ -103,12 +136,15 @@ func DeadMessageFilter(key *chat.ConversationKey, messageID string) string {
 	return "dead.*.*.*." + conversation + "." + token(messageID)
 }
 
-// JournalSubject is where turns (endpoint empty) and deliveries are recorded.
-func JournalSubject(channelID, endpointID string, key chat.ConversationKey) string {
-	return strings.Join([]string{"journal", token(channelID), token(endpointID), key.String()}, ".")
+// JournalSubject is where a conversation's turns and deliveries are recorded. The
+// endpoint stands in the entry only: the broker keeps each subject in memory, 110
+// to 235 bytes of it, for as long as the stream has a message of it.
+func JournalSubject(channelID string, key chat.ConversationKey) string {
+	return strings.Join([]string{"journal", token(channelID), token(""), key.String()}, ".")
 }
 
-// JournalFilter matches a conversation's journal at every endpoint.
+// JournalFilter matches a conversation's journal, also where older entries have
+// their endpoint in the subject.
 func JournalFilter(channelID string, key chat.ConversationKey) string {
 	return strings.Join([]string{"journal", token(channelID), "*", key.String()}, ".")
 }

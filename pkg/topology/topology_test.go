@@ -96,12 +96,12 @@ func TestEverySubjectHasOneStream(t *testing.T) {
 			messages: topology.ParkedStream(stage),
 			state:    topology.ParkedStream(stage),
 			topology.DeadSubject(stage, channel, optional, key, id):                      topology.StreamDead,
-			topology.JournalSubject(channel, optional, key):                              topology.StreamJournal,
+			topology.JournalSubject(channel, key):                                        topology.StreamJournal,
 			topology.SessionSubject(p, key):                                              topology.StreamSessions,
 			topology.ConfigSubject("endpoint." + group):                                  "KV_" + topology.BucketConfig,
 			"$KV." + topology.BucketLeases + ".user." + strconv.Itoa(p):                  "KV_" + topology.BucketLeases,
-			topology.KeySubject(topology.BucketHealth, topology.HealthKey(stage, group)): "KV_" + topology.BucketHealth,
 			"$KV." + topology.BucketLedger + "." + group + key.String():                  "KV_" + topology.BucketLedger,
+			topology.KeySubject(topology.BucketHealth, topology.HealthKey(stage, group)): "KV_" + topology.BucketHealth,
 		} {
 			if got := owners(l, subject); len(got) != 1 || got[0] != stream {
 				t.Fatalf("%s is stored by %v, not by %s alone", subject, got, stream)
@@ -135,8 +135,8 @@ func TestFiltersMatchWhatTheyName(t *testing.T) {
 	}
 	unknown := topology.DeadSubject(chat.StageUser, "", "", key, "seq-1")
 	require.True(t, matches(topology.DeadFilter(chat.StageUser, "", ""), unknown), "an empty id has its token")
-	for _, endpoint := range []string{"", "crm"} {
-		require.True(t, matches(topology.JournalFilter("shop", key), topology.JournalSubject("shop", endpoint, key)))
+	for _, entry := range []string{topology.JournalSubject("shop", key), "journal.shop.crm." + key.String()} {
+		require.True(t, matches(topology.JournalFilter("shop", key), entry), entry)
 	}
-	require.False(t, matches(topology.JournalFilter("shop", other), topology.JournalSubject("shop", "", key)))
+	require.False(t, matches(topology.JournalFilter("shop", other), topology.JournalSubject("shop", key)))
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -46,7 +47,8 @@ type Options struct {
 	// IdleTimeout is how long an unused connection is kept; default 30 s.
 	IdleTimeout time.Duration
 	// MaxIdle and MaxIdlePerHost are how many unused connections are kept, in
-	// all and for one host and port; default 1,024 and 128.
+	// all and for one host and port; default 1,024 and 128. They hold for http
+	// and for https each.
 	MaxIdle, MaxIdlePerHost int
 	// RootCAs are the authorities that endpoints' certificates are checked
 	// against; default the system's.
@@ -81,6 +83,10 @@ func (o *Options) setDefaults() {
 
 // Client makes attempts. It is safe for many goroutines.
 //
+// A POST to an http URL is written and read on the caller's goroutine, over
+// connections that the client keeps itself; it is sent again only if a kept
+// connection took not one byte of it. https is net/http's.
+//
 // net/http may send a request a second time by itself when a kept connection
 // turns out to be dead. It does so for a POST in these cases, and the client
 // leaves only those where the endpoint cannot have seen the first:
@@ -96,10 +102,12 @@ func (o *Options) setDefaults() {
 //     last of these says nothing about what the endpoint did, so once the
 //     header fields were written GetBody refuses, and the attempt has failed.
 type Client struct {
-	transport *http.Transport
+	transport *http.Transport // https; dials for both
+	idle      idlePool        // http
 	userAgent string
 	maxBody   int64
 	excerpts  sync.Pool // of *[MaxExcerpt]byte
+	requests  sync.Pool // of *[]byte
 }
 
 // NewClient makes a client. It starts nothing; Close drops its connections.
@@ -120,6 +128,10 @@ func NewClient(o Options) (*Client, error) {
 		userAgent: "Parley/" + o.Version,
 		maxBody:   o.MaxBody,
 		excerpts:  sync.Pool{New: func() any { return new([MaxExcerpt]byte) }},
+		requests:  sync.Pool{New: func() any { b := make([]byte, 0, firstWrite); return &b }},
+		idle: idlePool{
+			timeout: o.IdleTimeout, most: o.MaxIdle, mostPerAddr: o.MaxIdlePerHost, newest: map[string]*plainConn{},
+		},
 		transport: &http.Transport{
 			Proxy:                  nil, // a proxy would dial where the guard cannot see
 			DialContext:            dialer.DialContext,
@@ -132,14 +144,21 @@ func NewClient(o Options) (*Client, error) {
 			DisableCompression:     true, // no accept-encoding, and nothing to inflate
 			Protocols:              protocols,
 			// A connection whose other side is gone would else swallow every
-			// request until the kernel gives it up.
-			HTTP2: &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second, WriteByteTimeout: 10 * time.Second},
+			// request until the kernel gives it up. What a stream may send unread is
+			// kept in memory: the default is 4 MiB.
+			HTTP2: &http.HTTP2Config{
+				SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second, WriteByteTimeout: 10 * time.Second,
+				MaxReceiveBufferPerStream: 64 << 10,
+			},
 		},
 	}, nil
 }
 
 // Close drops the connections that are not in use. Attempts under way go on.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.idle.close()
+	c.transport.CloseIdleConnections()
+}
 
 // Request is one attempt at one message.
 type Request struct {
@@ -153,6 +172,11 @@ type Request struct {
 	Attempt     int    // from 1
 	Replay      string // the replay's id; empty when it is none
 	Traceparent string // W3C Trace Context; empty when there is none
+	// Header are further fields; those that the client sets itself win. It is
+	// only read.
+	Header  http.Header
+	Auth    *Auth    // nil: no Authorization field but that of Header
+	Profile *Profile // nil: the client's own TLS settings
 	// Timeout bounds the attempt from the dialling to the answer's last byte;
 	// 0 means DefaultTimeout.
 	Timeout time.Duration
@@ -200,20 +224,31 @@ func (c *Client) Do(ctx context.Context, r Request) Result {
 }
 
 // post sends the request and fills the result with what comes back; its errors
-// are still those of net/http.
+// are still those of net and net/http.
 func (c *Client) post(ctx context.Context, r *Request, result *Result) {
-	req, err := c.newRequest(ctx, r, result.At)
+	if r.URL == nil {
+		result.Err = &Failure{KindRequest, errors.New("the request has no URL")}
+		return
+	}
+	authorization, err := r.authorization(ctx, c)
 	if err != nil {
 		result.Err = err
 		return
 	}
-	resp, err := c.transport.RoundTrip(req) // not http.Client: no redirects, no cookies
+	fields := c.fields(r, result.At, authorization)
+	if plain(r.URL, &fields, r.Header) {
+		c.postPlain(ctx, r, &fields, result)
+		r.Auth.answered(authorization, result.Status)
+		return
+	}
+	resp, err := c.transportOf(r).RoundTrip(newRequest(ctx, r, fields)) // not http.Client: no redirects, no cookies
 	if err != nil {
 		result.Err = err
 		return
 	}
 	result.Status = resp.StatusCode
 	result.RetryAfter = resp.Header.Get("Retry-After")
+	r.Auth.answered(authorization, resp.StatusCode)
 	// The body of a 101 is the bare connection, which no context bounds.
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		result.Excerpt, result.BodyErr = c.readBody(resp.Body)
@@ -223,25 +258,22 @@ func (c *Client) post(ctx context.Context, r *Request, result *Result) {
 	}
 }
 
-// outgoing is what a request is made of, in one piece.
+// outgoing is what a request of net/http is made of, in one piece.
 type outgoing struct {
 	body   bytes.Reader
-	fields [8]string
+	fields [fieldCount]string
 	sent   h2Sent
 }
 
-func (c *Client) newRequest(ctx context.Context, r *Request, at time.Time) (*http.Request, error) {
-	if r.URL == nil {
-		return nil, &Failure{KindRequest, errors.New("the request has no URL")}
-	}
-	out := &outgoing{}
+func newRequest(ctx context.Context, r *Request, fields [fieldCount]string) *http.Request {
+	out := &outgoing{fields: fields}
 	onceOnly := r.URL.Scheme == "https"
 	if onceOnly {
 		ctx = out.sent.watch(ctx)
 	}
 	// Not http.NewRequest, which parses a URL.
 	req := (&http.Request{
-		Method: http.MethodPost, URL: r.URL, Host: r.URL.Host, Header: c.header(out, r, at), Body: http.NoBody,
+		Method: http.MethodPost, URL: r.URL, Host: r.URL.Host, Header: out.header(r.Header), Body: http.NoBody,
 	}).WithContext(ctx)
 	if body := r.Body; len(body) > 0 {
 		out.body.Reset(body)
@@ -254,22 +286,34 @@ func (c *Client) newRequest(ctx context.Context, r *Request, at time.Time) (*htt
 			return io.NopCloser(bytes.NewReader(body)), nil
 		}
 	}
-	return req, nil
+	return req
 }
 
-// header returns the fields of DESIGN's contract; their values share one array.
-func (c *Client) header(out *outgoing, r *Request, at time.Time) http.Header {
-	out.fields = [8]string{
-		"application/json", c.userAgent, r.MessageID, strconv.FormatInt(at.Unix(), 10),
-		Sign(r.Keys, r.MessageID, at, r.Body), strconv.Itoa(r.Attempt), r.Traceparent, r.Replay,
+const fieldCount = 9
+
+// fieldNames are the fields of DESIGN's contract in the order that net/http
+// sends them in.
+var fieldNames = [fieldCount]string{
+	"User-Agent", "Authorization", "Content-Type", HeaderAttempt, HeaderReplay,
+	"Traceparent", HeaderID, HeaderSignature, HeaderTimestamp,
+}
+
+// fields returns the values of fieldNames; an empty one is not sent.
+func (c *Client) fields(r *Request, at time.Time, authorization string) [fieldCount]string {
+	return [fieldCount]string{
+		c.userAgent, authorization, "application/json", strconv.Itoa(r.Attempt), r.Replay,
+		r.Traceparent, r.MessageID, Sign(r.Keys, r.MessageID, at, r.Body), strconv.FormatInt(at.Unix(), 10),
 	}
-	h := make(http.Header, len(out.fields))
-	for i, name := range [8]string{
-		"Content-Type", "User-Agent", HeaderID, HeaderTimestamp,
-		HeaderSignature, HeaderAttempt, "Traceparent", HeaderReplay,
-	} {
-		if out.fields[i] != "" {
-			h[name] = out.fields[i : i+1 : i+1]
+}
+
+// header returns the fields with the endpoint's own; their values share one
+// array.
+func (o *outgoing) header(own http.Header) http.Header {
+	h := make(http.Header, fieldCount+len(own))
+	maps.Copy(h, own)
+	for i, name := range fieldNames {
+		if o.fields[i] != "" {
+			h[name] = o.fields[i : i+1 : i+1]
 		}
 	}
 	return h
@@ -302,6 +346,7 @@ func (c *Client) readBody(body io.Reader) (excerpt []byte, err error) {
 const (
 	HeaderAttempt = "Parley-Attempt" // the attempt's number, from 1
 	HeaderReplay  = "Parley-Replay"  // the replay's id, on replays only
+	HeaderEvent   = "Parley-Event"   // on what is no bot message: what it is
 )
 
 var errStreamReset = errors.New("the endpoint ended the HTTP/2 stream without an answer")

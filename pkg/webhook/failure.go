@@ -25,6 +25,7 @@ const (
 	KindGuard       Kind = "guard"       // the address is not allowed
 	KindNetwork     Kind = "network"     // no route, or another error of the network
 	KindProtocol    Kind = "protocol"    // what came back is not HTTP, or too large
+	KindAuth        Kind = "auth"        // the token server gave no token
 	KindRequest     Kind = "request"     // the request could not be made
 	KindInterrupted Kind = "interrupted" // our own side ended the attempt: it says nothing of the endpoint
 )
@@ -35,8 +36,18 @@ type Failure struct {
 	Err  error
 }
 
+// maxReason bounds a failure's text, in bytes: what an endpoint sends is quoted
+// in it, and every name of its certificate.
+const maxReason = 300
+
 // Error returns the kind and the reason, without the URL.
-func (f *Failure) Error() string { return string(f.Kind) + ": " + f.Err.Error() }
+func (f *Failure) Error() string {
+	text := string(f.Kind) + ": " + f.Err.Error()
+	if len(text) > maxReason {
+		text = strings.ToValidUTF8(text[:maxReason], "") + "…"
+	}
+	return text
+}
 
 // Unwrap returns the reason.
 func (f *Failure) Unwrap() error { return f.Err }
@@ -69,7 +80,23 @@ func describe(caller, limited context.Context, err error) error {
 			return f
 		}
 	}
-	return &Failure{KindProtocol, err}
+	if strings.HasPrefix(err.Error(), "net/http: invalid header field") {
+		return &Failure{KindRequest, err}
+	}
+	return &Failure{KindProtocol, notHTTP(err)}
+}
+
+// notHTTP says what is wrong with an answer that is none. The second text is
+// all that net/http says of header fields which go on over HTTP/2.
+func notHTTP(err error) error {
+	text := strings.TrimPrefix(err.Error(), "net/http: HTTP/1.x transport connection broken: ")
+	switch {
+	case errors.Is(err, errHeaderTooLarge), strings.Contains(text, "server response headers exceeded"), strings.Contains(text, "response header list larger"):
+		return fmt.Errorf("the answer's header fields are larger than %d KiB", maxResponseHeader>>10)
+	case strings.HasPrefix(text, "connection error: "):
+		return fmt.Errorf("the answer is not HTTP/2, or its header fields are larger than %d KiB: %s", maxResponseHeader>>10, text)
+	}
+	return fmt.Errorf("the answer is not HTTP: %s", text)
 }
 
 func guardFailure(err error) *Failure {
@@ -115,6 +142,9 @@ func timeoutFailure(err error) *Failure {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		return &Failure{KindTimeout, fmt.Errorf("no connection in time: %w", err)}
 	}
+	if strings.Contains(err.Error(), "TLS handshake") {
+		return &Failure{KindTimeout, fmt.Errorf("the endpoint took the connection and did not finish: %w", err)}
+	}
 	return &Failure{KindTimeout, err}
 }
 
@@ -123,24 +153,45 @@ func networkFailure(err error) *Failure {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return &Failure{KindRefused, err}
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, errStreamReset):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return &Failure{KindReset, ended{"the endpoint reset the connection before its answer was complete", err}}
+	case errors.Is(err, errStreamReset):
 		return &Failure{KindReset, err}
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return &Failure{KindReset, fmt.Errorf("the endpoint closed the connection before its answer was complete: %w", err)}
+		return &Failure{KindReset, ended{"the endpoint closed the connection before its answer was complete", err}}
 	case isOp && op.Op != "dial":
 		return &Failure{KindReset, err}
 	case isOp:
 		return &Failure{KindNetwork, err}
-	case endedByText(err.Error()):
-		return &Failure{KindReset, err}
 	}
-	return nil
+	return endedByText(err)
 }
+
+// ended is an error with a text of its own: that of the network has this side's
+// port, which makes every one different.
+type ended struct {
+	text string
+	err  error
+}
+
+func (e ended) Error() string { return e.text }
+
+func (e ended) Unwrap() error { return e.err }
 
 // endedByText knows the ends of a connection or stream for which net/http
 // exports no error.
-func endedByText(text string) bool {
-	return strings.Contains(text, "server closed idle connection") ||
-		strings.HasPrefix(text, "stream error:") ||
-		strings.HasPrefix(text, "http2: ")
+func endedByText(err error) *Failure {
+	text := err.Error()
+	if rest, ok := strings.CutSuffix(text, "; received from peer"); ok && strings.HasPrefix(text, "stream error:") {
+		code := rest[strings.LastIndexByte(rest, ' ')+1:]
+		return &Failure{KindReset, ended{"the endpoint reset the HTTP/2 stream before its answer was complete: " + code, err}}
+	}
+	for _, end := range []string{
+		"server closed idle connection", "GOAWAY", "http2: client conn", "http2: stream closed", "http2: response body closed",
+	} {
+		if strings.Contains(text, end) {
+			return &Failure{KindReset, err}
+		}
+	}
+	return nil
 }

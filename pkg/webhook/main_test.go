@@ -1,4 +1,4 @@
-package webhook
+package webhook_test
 
 import (
 	"testing"
@@ -6,4 +6,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	setProxies()
+	goleak.VerifyTestMain(m)
+}

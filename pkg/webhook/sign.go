@@ -29,7 +29,7 @@ const (
 const DefaultTolerance = 5 * time.Minute
 
 const (
-	secretPrefix     = "whsec_"
+	secretPrefix     = chat.PrefixSecret
 	minSecretBytes   = 24
 	maxSecretBytes   = 64
 	newSecretBytes   = 32
@@ -43,10 +43,12 @@ var (
 	ErrSignature = errors.New("no webhook-signature matches")
 )
 
-// Key is a parsed signing secret, ready for use by many goroutines. It prints
-// as "[redacted]".
+// Key is a parsed signing secret or key, ready for use by many goroutines. It
+// prints as "[redacted]".
 type Key struct {
-	macs sync.Pool // of *mac
+	macs sync.Pool // of *mac; of a secret
+	edKey
+	until time.Time // when it signs no more; zero: never
 }
 
 // mac is a keyed hash with the scratch space that keeps signing free of
@@ -64,12 +66,17 @@ func NewSecret() chat.Secret {
 	return chat.Secret(secretPrefix + base64.StdEncoding.EncodeToString(raw[:]))
 }
 
-// ParseSecret reads a secret in the form "whsec_<base64>" of 24 to 64 bytes.
-// The error never holds a part of the secret.
+// ParseSecret reads a secret in the form "whsec_<base64>" of 24 to 64 bytes, or
+// an ed25519 key in the form "whsk_<base64>" (64 bytes: seed and public key) or
+// "whpk_<base64>" (32 bytes, which verifies only). The error never holds a part
+// of it.
 func ParseSecret(s chat.Secret) (*Key, error) {
+	if k, ok, err := parseEd25519(s.Reveal()); ok {
+		return k, err
+	}
 	enc, ok := strings.CutPrefix(s.Reveal(), secretPrefix)
 	if !ok {
-		return nil, errors.New(`a signing secret begins with "whsec_"`)
+		return nil, errors.New(`a signing secret begins with "whsec_", a key with "whsk_" or "whpk_"`)
 	}
 	raw, err := base64.StdEncoding.Strict().DecodeString(enc)
 	if err != nil {
@@ -106,15 +113,23 @@ func (*Key) String() string { return "[redacted]" }
 // GoString returns "[redacted]".
 func (*Key) GoString() string { return "[redacted]" }
 
-// Sign returns the webhook-signature of a message: for each key in order
-// "v1,<base64 of HMAC-SHA256 over id.timestamp.body>", with a space between.
-// Without keys it returns "".
+// Sign returns the webhook-signature of a message: for each key that has not
+// ended at the time, in order, "v1,<base64 of HMAC-SHA256 over
+// id.timestamp.body>" or, for an ed25519 key, "v1a,<base64 of its signature over
+// the same>", with a space between. Without keys it returns "".
 func Sign(keys []*Key, id string, at time.Time, body []byte) string {
 	var out strings.Builder
 	out.Grow(len(keys) * (signatureChars + 1))
-	for i, k := range keys {
-		if i > 0 {
+	for _, k := range keys {
+		if !k.until.IsZero() && !at.Before(k.until) || k.verifiesOnly() {
+			continue
+		}
+		if out.Len() > 0 {
 			out.WriteByte(' ')
+		}
+		if k.private != nil {
+			out.WriteString(k.sign(id, at.Unix(), body))
+			continue
 		}
 		m := k.macs.Get().(*mac)
 		out.Write(m.sign(id, at.Unix(), body))
@@ -125,7 +140,7 @@ func Sign(keys []*Key, id string, at time.Time, body []byte) string {
 
 // Verify checks a received message as its receiver does: the timestamp lies
 // within the tolerance of now (0 means [DefaultTolerance]) and one of the
-// header's v1 signatures is that of one of the keys; signatures are compared in
+// header's signatures is that of one of the keys; v1 signatures are compared in
 // constant time. It returns an error that wraps [ErrTimestamp] or
 // [ErrSignature].
 func Verify(keys []*Key, h http.Header, body []byte, now time.Time, tolerance time.Duration) error {
@@ -146,6 +161,12 @@ func Verify(keys []*Key, h http.Header, body []byte, now time.Time, tolerance ti
 	}
 	given := strings.Fields(h.Get(HeaderSignature))
 	for _, k := range keys {
+		if k.public != nil {
+			if k.verify(given, id, sec, body) {
+				return nil
+			}
+			continue
+		}
 		m := k.macs.Get().(*mac)
 		want := m.sign(id, sec, body)
 		match := false

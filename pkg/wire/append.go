@@ -104,6 +104,7 @@ func (e *encoder) user(m *chat.UserMessage) {
 	e.bytes(9, m.User)
 	e.text(10, m.Locale)
 	e.text(11, m.Traceparent)
+	e.number(12, uint64(millis(m.ExpiresAt)))
 }
 
 func botSize(m *chat.BotMessage) int {
@@ -130,6 +131,7 @@ func (e *encoder) bot(m *chat.BotMessage) {
 	e.bytes(12, m.Message)
 	e.bytes(13, m.NLP)
 	e.text(14, m.Traceparent)
+	e.number(15, uint64(millis(m.ExpiresAt)))
 }
 
 func outputSize(list []chat.BotMessage) (n int) {

@@ -37,6 +37,7 @@ func userToProto(m *chat.UserMessage) (*parleyv1.UserMessage, error) {
 		User:           m.User,
 		Locale:         m.Locale,
 		Traceparent:    m.Traceparent,
+		ExpiresAtMs:    millis(m.ExpiresAt),
 	}, nil
 }
 
@@ -59,6 +60,7 @@ func botToProto(m *chat.BotMessage) (*parleyv1.BotMessage, error) {
 		Message:        m.Message,
 		Nlp:            m.NLP,
 		Traceparent:    m.Traceparent,
+		ExpiresAtMs:    millis(m.ExpiresAt),
 	}, nil
 }
 
@@ -163,7 +165,7 @@ func sameBytes(t *rapid.T) {
 		return fromMillis(rapid.Int64Range(-1<<50, 1<<50).Draw(t, label))
 	}
 	user := chat.UserMessage{
-		ID: text("id"), ChannelID: text("channel"), ConversationID: text("conversation"), AcceptedAt: instant("at"),
+		ID: text("id"), ChannelID: text("channel"), ConversationID: text("conversation"), AcceptedAt: instant("at"), ExpiresAt: instant("expires"),
 		ConfigRevision: uint64(number.Draw(t, "revision")),
 		Input: chat.Input{
 			Kind: rapid.SampledFrom([]chat.InputKind{chat.InputText, chat.InputActions, "dance"}).Draw(t, "kind"),
@@ -178,7 +180,7 @@ func sameBytes(t *rapid.T) {
 			Ordinal: chat.Ordinal{
 				Epoch: uint64(number.Draw(t, "epoch")), Counter: uint64(number.Draw(t, "counter")), InputAt: number.Draw(t, "inputAt"),
 			},
-			InputID: text("input"), CreatedAt: instant("created"), ConfigRevision: uint64(number.Draw(t, "revision")),
+			InputID: text("input"), CreatedAt: instant("created"), ExpiresAt: instant("expires"), ConfigRevision: uint64(number.Draw(t, "revision")),
 			Event: text("event"), Message: document("message"), NLP: document("nlp"), Traceparent: text("trace"),
 		}
 		same(t, &bots[i], EncodeBotMessage, botToProto)

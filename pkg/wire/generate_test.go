@@ -30,6 +30,7 @@ func userMessage() *rapid.Generator[chat.UserMessage] {
 			User:        document(t, "user"),
 			Locale:      rapid.String().Draw(t, "locale"),
 			Traceparent: rapid.String().Draw(t, "traceparent"),
+			ExpiresAt:   instant(t, "expiresAt"),
 		}
 	})
 }
@@ -49,6 +50,7 @@ func botMessage() *rapid.Generator[chat.BotMessage] {
 			Message:        document(t, "message"),
 			NLP:            document(t, "nlp"),
 			Traceparent:    rapid.String().Draw(t, "traceparent"),
+			ExpiresAt:      instant(t, "expiresAt"),
 		}
 	})
 }
@@ -87,6 +89,7 @@ func laneState() *rapid.Generator[chat.LaneState] {
 			Attempts:     attempts(t),
 			Held:         rapid.Bool().Draw(t, "held"),
 			GivenUp:      rapid.String().Draw(t, "givenUp"),
+			Asked:        rapid.Bool().Draw(t, "asked"),
 		}
 	})
 }

@@ -58,6 +58,7 @@ func userFromProto(m *chat.UserMessage, p *parleyv1.UserMessage) error {
 		User:           raw(p.User),
 		Locale:         p.Locale,
 		Traceparent:    p.Traceparent,
+		ExpiresAt:      fromMillis(p.ExpiresAtMs),
 	}
 	return nil
 }
@@ -79,6 +80,7 @@ func botFromProto(m *chat.BotMessage, p *parleyv1.BotMessage) error {
 		Message:        raw(p.Message),
 		NLP:            raw(p.Nlp),
 		Traceparent:    p.Traceparent,
+		ExpiresAt:      fromMillis(p.ExpiresAtMs),
 	}
 	return nil
 }

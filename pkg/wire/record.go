@@ -80,6 +80,7 @@ func EncodeLaneState(s *chat.LaneState) ([]byte, error) {
 		Attempts:       attemptsToProto(s.Attempts),
 		Held:           s.Held,
 		GivenUp:        s.GivenUp,
+		Asked:          s.Asked,
 	})
 }
 
@@ -98,6 +99,7 @@ func DecodeLaneState(b []byte) (*chat.LaneState, error) {
 		Attempts:     attemptsFromProto(p.Attempts),
 		Held:         p.Held,
 		GivenUp:      p.GivenUp,
+		Asked:        p.Asked,
 	}, nil
 }
 

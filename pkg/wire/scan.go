@@ -87,6 +87,8 @@ func scanUser(b []byte, m *chat.UserMessage) error {
 			m.ConfigRevision = n
 		case 6:
 			kind = n
+		case 12:
+			m.ExpiresAt = fromMillis(int64(n))
 		}
 	}, func(field protowire.Number, b []byte) {
 		switch field {
@@ -128,6 +130,8 @@ func scanBot(b []byte, m *chat.BotMessage) error {
 			m.CreatedAt = fromMillis(int64(n))
 		case 10:
 			m.ConfigRevision = n
+		case 15:
+			m.ExpiresAt = fromMillis(int64(n))
 		}
 	}, func(field protowire.Number, b []byte) {
 		switch field {

@@ -25,6 +25,8 @@ const (
 	reasonSessionFull    = "session_too_large"
 )
 
+var errPaused = errors.New("the channel or its bot is paused")
+
 // handler is the bot stage's lane.Handler. A lane's group is the channel, its
 // destination the channel's bot.
 type handler struct {
@@ -74,6 +76,7 @@ func target(m *lane.Message, um *chat.UserMessage) lane.Target {
 		Lane:      lane.ID{Group: um.ChannelID, Key: um.Key()},
 		Place:     chat.Ordinal{Counter: m.Seq, InputAt: m.Time.UnixMilli()},
 		ChannelID: um.ChannelID, ConversationID: um.ConversationID, MessageID: um.ID,
+		Created: um.AcceptedAt, Expires: um.ExpiresAt,
 		Content: um,
 	}
 }
@@ -89,7 +92,21 @@ func (h *handler) Destination(channelID string) string {
 }
 
 // Policy implements lane.Handler.
-func (h *handler) Policy(string) lane.Policy { return lane.Policy{Schedule: h.Schedule} }
+func (h *handler) Policy(botID string) lane.Policy {
+	p := lane.Policy{Schedule: h.Schedule}
+	if b, ok := h.Directory.Snapshot().Bot(botID); ok {
+		p.Closed = b.Paused
+	}
+	return p
+}
+
+// Paused implements lane.Handler.
+func (h *handler) Paused(channelID string) string {
+	if c, ok := h.Directory.Snapshot().Channel(channelID); ok {
+		return c.Paused
+	}
+	return ""
+}
 
 // Ended implements lane.Handler: it journals what failed. A turn that was
 // processed is journalled when it is saved, with what the bot said.
@@ -104,22 +121,37 @@ func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
 	h.Journal.Turn(turn)
 }
 
-// Handle implements lane.Handler: one turn.
-func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
-	um, key := inputOf(t), t.Lane.Key
-	last, err := h.sessions.load(ctx, key)
+// before is what comes before a turn: the session, and what is still to leave
+// its outbox. The turn is not to be made where over is true: the verdict says why.
+func (h *handler) before(ctx context.Context, t *lane.Task) (last known, v lane.Verdict, over bool) {
+	last, err := h.sessions.load(ctx, t.Lane.Key)
 	if err != nil {
-		return lane.Stall(err)
+		return last, lane.Stall(err), true
 	}
 	handled := last.handled(t)
 	if last.outstanding || handled && last.rec.LastInputID == t.MessageID {
 		// Also the outbox of a turn before: it leaves before this turn's replaces it.
-		if err := h.republish(ctx, key, last.rec); err != nil {
-			return lane.Stall(err)
+		if err := h.republish(ctx, t.Lane.Key, last.rec); err != nil {
+			return last, lane.Stall(err), true
 		}
 	}
-	if handled {
-		return lane.Done()
+	return last, lane.Done(), handled
+}
+
+// Expire implements lane.Handler.
+func (h *handler) Expire(ctx context.Context, t *lane.Task) lane.Verdict {
+	if _, v, over := h.before(ctx, t); over {
+		return v
+	}
+	return lane.Expired()
+}
+
+// Handle implements lane.Handler: one turn.
+func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
+	um, key := inputOf(t), t.Lane.Key
+	last, v, over := h.before(ctx, t)
+	if over {
+		return v
 	}
 	config, b, verdict := h.botOf(ctx, um)
 	if b == nil {
@@ -175,6 +207,9 @@ func (h *handler) botOf(ctx context.Context, um *chat.UserMessage) (*chat.Bot, b
 	if !ok {
 		h.bots.remove(channel.BotID)
 		return nil, nil, lane.Dead(reasonBotRemoved, fmt.Errorf("bot %s does not exist any more", channel.BotID))
+	}
+	if channel.Paused != "" || config.Paused != "" { // since the lane was last looked at
+		return nil, nil, lane.Stall(errPaused)
 	}
 	b, err := h.bots.get(config)
 	if err != nil {

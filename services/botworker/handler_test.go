@@ -76,6 +76,34 @@ func TestRedeliveryRunsNoBot(t *testing.T) {
 	require.Len(t, r.journal.turns, 2)
 }
 
+// TestExpired: a message whose time is up runs no bot, but what it was answered
+// before leaves the outbox.
+func TestExpired(t *testing.T) {
+	r := newRig(t)
+	until := time.UnixMilli(1_800_000_000_000).UTC()
+	late := func(um *chat.UserMessage) { um.ExpiresAt = until }
+	m := r.said("c1", "hello", late)
+	require.Equal(t, until, r.task(m).Expires.UTC())
+	require.Equal(t, "expired", r.h.Expire(t.Context(), r.task(m)).String())
+	require.Zero(t, r.bot.runs())
+	require.Nil(t, r.session("c1"))
+
+	require.Equal(t, "done", r.handle(m))
+	before, messages := r.faults.take(t)
+	require.Equal(t, until, messages[0].ExpiresAt, "what is answered is of no use either")
+	for _, cold := range []bool{false, true} {
+		if cold {
+			r.restart()
+		}
+		require.Equal(t, "done", r.h.Expire(t.Context(), r.task(m)).String())
+		data, _ := r.faults.take(t)
+		require.Equal(t, before, data)
+	}
+	r.faults.publish = func(int) error { return broker.ErrUnavailable }
+	require.Contains(t, r.h.Expire(t.Context(), r.task(m)).String(), "stall")
+	require.Equal(t, 1, r.bot.runs())
+}
+
 func TestRepeatStoredBehindItselfRunsNoBot(t *testing.T) {
 	r := newRig(t)
 	m := r.said("c1", "hello")

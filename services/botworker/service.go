@@ -3,10 +3,12 @@ package botworker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/parleyhq/parley/pkg/bot"
 	"github.com/parleyhq/parley/pkg/broker"
@@ -33,6 +35,8 @@ type Directory interface {
 	Snapshot() *registry.Snapshot
 	// Reach waits for the configuration that a message was accepted under.
 	Reach(ctx context.Context, revision uint64) error
+	// Follow tells of each change of the snapshot until ctx ends.
+	Follow(ctx context.Context, changed func(last, next *registry.Snapshot)) error
 	// CatchUp returns a snapshot no older than what the leader has now.
 	CatchUp(ctx context.Context) (*registry.Snapshot, error)
 }
@@ -42,7 +46,7 @@ type Journal interface {
 	Turn(t *chat.Turn)
 }
 
-// Options are what a Service is made of. All but the bounds and Alone are required.
+// Options are what a Service is made of. All but the bounds, Alone and Commands are required.
 type Options struct {
 	Partitions int
 	// Timeout bounds one run of a bot; 0 means 30 s.
@@ -55,6 +59,8 @@ type Options struct {
 	DrainTimeout time.Duration
 	// Alone is shared with the process's other stage; may be nil.
 	Alone *lane.Alone
+	// Commands opens what operators ask of a partition's lanes; nil: nothing.
+	Commands func(partition int) lane.Commands
 
 	Owner     partition.Owner
 	Open      func(ctx context.Context, partition int) (lane.Store, error)
@@ -85,8 +91,9 @@ func (o *Options) Validate() error {
 
 // Service is the bot stage's worker.
 type Service struct {
-	engine *lane.Engine
-	owner  partition.Owner
+	engine    *lane.Engine
+	owner     partition.Owner
+	directory Directory
 }
 
 // New makes a Service; Run starts it.
@@ -102,11 +109,42 @@ func New(o Options) (*Service, error) {
 	}
 	h := newHandler(o)
 	engine := lane.New(lane.Options{
-		Stage: chat.StageUser, Alone: o.Alone, Open: h.open, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
+		Stage: chat.StageUser, Alone: o.Alone, Open: h.open, Commands: o.Commands, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
 		DrainTimeout: o.DrainTimeout,
 	}, h)
-	return &Service{engine: engine, owner: o.Owner}, nil
+	return &Service{engine: engine, owner: o.Owner, directory: o.Directory}, nil
 }
 
 // Run works until ctx ends; then it lets the turns under way end.
-func (s *Service) Run(ctx context.Context) error { return s.engine.Run(ctx, s.owner) }
+func (s *Service) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.engine.Run(ctx, s.owner) })
+	g.Go(func() error { return s.directory.Follow(ctx, s.wakeChanged) })
+	return g.Wait()
+}
+
+// wakeChanged wakes the lanes that wait because their bot or channel is paused,
+// when a new configuration changes or removes that.
+func (s *Service) wakeChanged(last, next *registry.Snapshot) {
+	for _, botID := range changedBots(last, next) {
+		s.engine.Wake(botID)
+	}
+}
+
+// changedBots are those bots, and the bots of those channels, that were changed
+// or removed.
+func changedBots(last, next *registry.Snapshot) []string {
+	var changed []string
+	for _, old := range last.Bots() {
+		if now, ok := next.Bot(old.ID); !ok || now != old {
+			changed = append(changed, old.ID)
+		}
+	}
+	for _, old := range last.Channels() {
+		if now, ok := next.Channel(old.ID); !ok || now != old {
+			changed = append(changed, old.BotID) // their lanes wait at that one
+		}
+	}
+	slices.Sort(changed)
+	return slices.Compact(changed)
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -18,7 +19,9 @@ import (
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
+	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/retry"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/pkg/wire"
@@ -78,11 +81,7 @@ func TestConversationsInOrder(t *testing.T) {
 
 	for n := range messages {
 		for c := range conversations {
-			m := r.said(fmt.Sprint("c", c), fmt.Sprint(n))
-			key := r.task(m).Lane.Key
-			subject := topology.HotSubject(chat.StageUser, key.Partition(r.h.Partitions), channel, key)
-			_, err := r.conn.Publish(t.Context(), broker.Message{Subject: subject, Data: m.Data})
-			require.NoError(t, err)
+			r.publishUser(r.said(fmt.Sprint("c", c), fmt.Sprint(n)))
 		}
 	}
 
@@ -98,6 +97,67 @@ func TestConversationsInOrder(t *testing.T) {
 	require.Len(t, got, conversations)
 	for _, conversation := range got {
 		checkConversation(t, conversation, messages)
+	}
+}
+
+// TestPause: a paused bot, and the bot of a paused channel, run for nobody until
+// they are resumed; then for all that waits, in order.
+func TestPause(t *testing.T) {
+	for name, pause := range map[string]func(r *rig, why string) error{
+		"bot": func(r *rig, why string) error {
+			_, err := r.registry.PutBot(t.Context(), chat.Bot{ID: botID, Kind: registry.BotEcho, Paused: why}, registry.Present)
+			return err
+		},
+		"channel": func(r *rig, why string) error {
+			_, err := r.registry.PutChannel(t.Context(), chat.Channel{ID: channel, BotID: botID, Paused: why}, registry.Present)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			require.NoError(t, pause(r, "moving"))
+			require.Equal(t, "moving", r.h.Policy(botID).Closed+r.h.Paused(channel))
+			require.Contains(t, r.handle(r.said("late", "hi")), "stall: ", "what was let through just before")
+			require.Zero(t, r.bot.runs())
+
+			const messages = 5
+			for n := range messages {
+				r.publishUser(r.said("c1", fmt.Sprint(n)))
+			}
+			journal := &finished{left: messages, processed: map[string]int{}, done: make(chan struct{})}
+			resumed := make(chan error, 1)
+			runs := 0 // while it was paused
+			go func() {
+				r.awaitParked(messages)
+				runs = r.bot.runs()
+				resumed <- pause(r, "")
+			}()
+			run(t, r, journal, journal.done)
+			require.NoError(t, <-resumed)
+			require.Zero(t, runs)
+			checkConversation(t, published(t, r)["c1"], messages)
+			require.Equal(t, messages, r.bot.runs())
+		})
+	}
+}
+
+// publishUser puts a message into its work queue.
+func (r *rig) publishUser(m *lane.Message) {
+	r.t.Helper()
+	key := r.task(m).Lane.Key
+	subject := topology.HotSubject(chat.StageUser, key.Partition(r.h.Partitions), channel, key)
+	_, err := r.conn.Publish(r.t.Context(), broker.Message{Subject: subject, Data: m.Data})
+	require.NoError(r.t, err)
+}
+
+// awaitParked waits until so many messages are parked.
+func (r *rig) awaitParked(n uint64) {
+	for {
+		stream, err := r.conn.JS.Stream(r.t.Context(), topology.ParkedStream(chat.StageUser))
+		if err != nil || stream.CachedInfo().State.Msgs == n {
+			return
+		}
+		runtime.Gosched()
 	}
 }
 

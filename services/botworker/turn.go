@@ -196,7 +196,7 @@ func stamp(next *chat.Session, key chat.ConversationKey, um *chat.UserMessage, r
 			ID:        chat.BotMessageID(um.AcceptedAt, key, um.ID, i),
 			ChannelID: um.ChannelID, ConversationID: um.ConversationID, BotID: next.BotID,
 			Ordinal: chat.Ordinal{Epoch: next.Epoch, Counter: next.Counter, InputAt: next.LastInputAt},
-			InputID: um.ID, CreatedAt: time.UnixMilli(now.UnixMilli()), ConfigRevision: revision,
+			InputID: um.ID, CreatedAt: time.UnixMilli(now.UnixMilli()), ExpiresAt: um.ExpiresAt, ConfigRevision: revision,
 			Event: chat.EventMessage, Message: messages[i].message, NLP: messages[i].nlp, Traceparent: um.Traceparent,
 		}
 		next.LastOutput = append(next.LastOutput, m)

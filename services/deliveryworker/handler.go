@@ -88,6 +88,7 @@ func target(bm *chat.BotMessage, key chat.ConversationKey, endpoint string) lane
 	return lane.Target{
 		Lane: lane.ID{Group: endpoint, Key: key}, Place: bm.Ordinal,
 		ChannelID: bm.ChannelID, ConversationID: bm.ConversationID, MessageID: bm.ID, Counter: bm.Ordinal.Counter,
+		Created: bm.CreatedAt, Expires: bm.ExpiresAt,
 		Content: bm,
 	}
 }
@@ -106,6 +107,10 @@ func (h *handler) Policy(endpoint string) lane.Policy {
 	return h.routes.of(e).policy
 }
 
+// Paused implements lane.Handler: an endpoint is its own destination, and that
+// is paused.
+func (h *handler) Paused(string) string { return "" }
+
 // Ended implements lane.Handler.
 func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
 	h.ended(messageOf(t), t.Destination, t.Number, a, outcome)
@@ -118,6 +123,9 @@ func (h *handler) ended(bm *chat.BotMessage, endpoint string, number int, a *cha
 		EndpointID: endpoint, Ordinal: bm.Ordinal, AttemptNumber: number, Attempt: a, Outcome: outcome,
 	})
 }
+
+// Expire implements lane.Handler: the marks know what was delivered.
+func (h *handler) Expire(context.Context, *lane.Task) lane.Verdict { return lane.Expired() }
 
 // Handle implements lane.Handler: one POST.
 func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
@@ -133,19 +141,15 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 			return lane.Dead(reasonEndpointRemoved, fmt.Errorf("endpoint %s does not exist any more", t.Destination))
 		}
 	}
-	if limit := e.ExpireAfter.Std(); limit > 0 && time.Since(bm.CreatedAt) > limit {
-		return lane.Expired()
-	}
 	r := h.routes.of(e)
 	if r.err != nil {
 		return lane.Retry(0, r.err) // what this process is told to allow may be at fault
 	}
-	result := h.Client.Do(ctx, webhook.Request{
-		URL:       r.url,
-		Body:      webhook.RenderBody(bm.ConversationID, e.VerifyToken, bm.Message, bm.Ordinal.Counter, bm.NLP),
-		MessageID: bm.ID, Keys: r.keys, Attempt: t.Number, Replay: t.Message.Replay,
-		Traceparent: bm.Traceparent, Timeout: e.Timeout.Std(),
-	})
+	request := r.target.Request()
+	request.Body = webhook.RenderBody(bm.ConversationID, e.VerifyToken, bm.Message, bm.Ordinal.Counter, bm.NLP)
+	request.MessageID, request.Attempt, request.Replay = bm.ID, t.Number, t.Message.Replay
+	request.Traceparent, request.Timeout = bm.Traceparent, e.Timeout.Std()
+	result := h.Client.Do(ctx, request)
 	h.metrics.duration.Observe(result.Duration.Seconds())
 	return h.judge(ctx, e, &result)
 }

@@ -79,7 +79,7 @@ func TestAttempts(t *testing.T) {
 		{Status: http.StatusServiceUnavailable, Header: http.Header{"Retry-After": {"120"}}},
 		{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"86400"}}},
 		{Status: http.StatusFound, Header: http.Header{"Location": {"/elsewhere"}}},
-		{Reset: true},
+		{Fault: webhooktest.Reset},
 		{Status: http.StatusNoContent},
 	}
 	customer := webhooktest.New(t, webhooktest.WithScript(func(n int, _ *webhooktest.Received) webhooktest.Reply { return replies[n-1] }))
@@ -115,14 +115,15 @@ func TestInterruptedAttemptSaysNothing(t *testing.T) {
 	require.Empty(t, r.journal.deliveries)
 }
 
-func TestExpired(t *testing.T) {
+func TestWhatExpiryDependsOn(t *testing.T) {
 	r := newRig(t)
-	customer := webhooktest.New(t)
-	r.endpoint("a", customer.URL(), func(e *chat.Endpoint) { e.ExpireAfter = chat.Duration(time.Minute) })
-	old := r.message("c1", 1, func(m *chat.BotMessage) { m.CreatedAt = time.Now().Add(-2 * time.Minute) })
-	require.Equal(t, "expired", r.h.Handle(t.Context(), r.task(old, "a", 1)).String())
-	require.Empty(t, customer.All())
-	require.Equal(t, "done", r.h.Handle(t.Context(), r.task(r.message("c1", 2), "a", 1)).String())
+	r.endpoint("a", "https://example.com/a", func(e *chat.Endpoint) { e.ExpireAfter = chat.Duration(time.Minute) })
+	require.Equal(t, time.Minute, r.h.Policy("a").ExpireAfter)
+	made, until := time.UnixMilli(5_000).UTC(), time.UnixMilli(9_000).UTC()
+	task := r.task(r.message("c1", 1, func(m *chat.BotMessage) { m.CreatedAt, m.ExpiresAt = made, until }), "a", 1)
+	require.Equal(t, made, task.Created)
+	require.Equal(t, until, task.Expires)
+	require.Equal(t, "expired", r.h.Expire(t.Context(), task).String())
 }
 
 func TestRemovedEndpoint(t *testing.T) {
@@ -161,14 +162,14 @@ func TestRouteFollowsTheConfiguration(t *testing.T) {
 	e := r.endpoint("a", "https://example.com/a")
 	made := r.h.routes.of(e)
 	require.Same(t, made, r.h.routes.of(e))
-	require.Equal(t, "https://example.com/a", made.url.String())
+	require.Equal(t, "https://example.com/a", made.target.Request().URL.String())
 	require.Empty(t, r.h.Policy("a").Closed)
 
 	e = r.endpoint("a", "", func(e *chat.Endpoint) {
 		e.URL, e.Disabled, e.OnExhausted, e.MaxInFlight = "https://example.com/b", "paused", "hold", 3
 		e.Retry = []chat.Duration{chat.Duration(time.Second)}
 	})
-	require.Equal(t, "https://example.com/b", r.h.routes.of(e).url.String())
+	require.Equal(t, "https://example.com/b", r.h.routes.of(e).target.Request().URL.String())
 	p := r.h.Policy("a")
 	require.Equal(t, "paused", p.Closed)
 	require.True(t, p.Hold)

@@ -1,8 +1,8 @@
 package deliveryworker
 
 import (
+	"errors"
 	"fmt"
-	"net/url"
 	"sync"
 
 	"github.com/parleyhq/parley/pkg/chat"
@@ -11,19 +11,19 @@ import (
 	"github.com/parleyhq/parley/pkg/webhook"
 )
 
-// route is what an endpoint's configuration comes to: parsed once, used for
-// every message until the configuration changes.
+// route is what an endpoint's configuration comes to: made once, used for every
+// message until the configuration changes.
 type route struct {
 	config *chat.Endpoint
-	url    *url.URL
-	keys   []*webhook.Key
+	target *webhook.Target // nil where err is set
 	policy lane.Policy
 	err    error // why nothing can be sent
 }
 
 type routes struct {
 	guard *webhook.Guard
-	known sync.Map // endpoint id → *route
+	known sync.Map   // endpoint id → *route
+	mu    sync.Mutex // orders changes of known
 }
 
 func newRoutes(guard *webhook.Guard) *routes { return &routes{guard: guard} }
@@ -31,32 +31,77 @@ func newRoutes(guard *webhook.Guard) *routes { return &routes{guard: guard} }
 // of returns the route of an endpoint; the snapshot keeps the same pointer for
 // as long as the endpoint stays as it is.
 func (r *routes) of(e *chat.Endpoint) *route {
-	if known, ok := r.known.Load(e.ID); ok {
-		if made := known.(*route); made.config == e { // nothing else is stored
-			return made
-		}
+	if made := r.find(e.ID); made != nil && made.config == e {
+		return made
 	}
-	made := r.build(e)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	former := r.find(e.ID)
+	if former != nil && former.config == e {
+		return former
+	}
+	made := r.build(e, former)
 	r.known.Store(e.ID, made)
 	return made
 }
 
-// forget drops the route of an endpoint that is removed, with its keys.
-func (r *routes) forget(endpoint string) { r.known.Delete(endpoint) }
+func (r *routes) find(endpoint string) *route {
+	if known, ok := r.known.Load(endpoint); ok {
+		return known.(*route) // nothing else is stored
+	}
+	return nil
+}
 
-func (r *routes) build(e *chat.Endpoint) *route {
+// change takes up an endpoint's new configuration, nil for one that is removed:
+// what the former one held, connections and keys, is dropped now and not at the
+// next message.
+func (r *routes) change(endpoint string, e *chat.Endpoint) {
+	switch {
+	case e == nil:
+		r.forget(endpoint)
+	case r.find(endpoint) != nil:
+		r.of(e)
+	}
+}
+
+// forget drops the route of an endpoint that is removed.
+func (r *routes) forget(endpoint string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known, ok := r.known.LoadAndDelete(endpoint); ok {
+		known.(*route).close()
+	}
+}
+
+// close drops all routes.
+func (r *routes) close() {
+	r.known.Range(func(id, _ any) bool {
+		r.forget(id.(string))
+		return true
+	})
+}
+
+func (r *route) close() {
+	if r.target != nil {
+		r.target.Close()
+	}
+}
+
+// build makes a route, with the connections and the token of the former one
+// where their settings have not changed; former may be nil.
+func (r *routes) build(e *chat.Endpoint, former *route) *route {
 	made := &route{config: e, policy: lane.Policy{
-		Hold: e.OnExhausted == "hold", MaxInFlight: e.MaxInFlight, Closed: e.Disabled,
+		Hold: e.OnExhausted == "hold", MaxInFlight: e.MaxInFlight, Closed: e.Closed(), ExpireAfter: e.ExpireAfter.Std(),
 	}}
+	var target *webhook.Target
+	if former != nil {
+		target = former.target
+	}
+	made.target, made.err = webhook.NewTarget(e, r.guard, target)
 	var err error
 	if made.policy.Schedule, err = retry.Of(e.Retry); err != nil {
-		made.policy.Schedule, made.err = retry.Default(), fmt.Errorf("the endpoint's retry schedule: %w", err)
-	}
-	if made.keys, err = webhook.ParseSecrets(e.Secrets); err != nil {
-		made.err = fmt.Errorf("the endpoint's signing secrets: %w", err)
-	}
-	if made.url, err = r.guard.ParseURL(e.URL); err != nil {
-		made.err = fmt.Errorf("the endpoint's URL: %w", err)
+		made.policy.Schedule = retry.Default()
+		made.err = errors.Join(made.err, fmt.Errorf("the endpoint's retry schedule: %w", err))
 	}
 	return made
 }

@@ -3,7 +3,6 @@ package deliveryworker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,8 +21,8 @@ type Directory interface {
 	Snapshot() *registry.Snapshot
 	// Reach waits for the configuration that a message was made under.
 	Reach(ctx context.Context, revision uint64) error
-	// WaitRevision waits until the snapshot shows a revision.
-	WaitRevision(ctx context.Context, revision uint64) error
+	// Follow tells of each change of the snapshot until ctx ends.
+	Follow(ctx context.Context, changed func(last, next *registry.Snapshot)) error
 	// CatchUp returns a snapshot no older than what the leader has now.
 	CatchUp(ctx context.Context) (*registry.Snapshot, error)
 	// PutEndpoint stores an endpoint that has changed.
@@ -35,7 +34,7 @@ type Journal interface {
 	Delivery(d *chat.Delivery)
 }
 
-// Options are what a Service is made of. All but the bounds and Alone are required.
+// Options are what a Service is made of. All but the bounds, Alone and Commands are required.
 type Options struct {
 	// DrainTimeout bounds the wait for attempts under way at the end; 0 means
 	// the engine's default.
@@ -44,6 +43,8 @@ type Options struct {
 	MaxRetryAfter time.Duration
 	// Alone is shared with the process's other stage; may be nil.
 	Alone *lane.Alone
+	// Commands opens what operators ask of a partition's lanes; nil: nothing.
+	Commands func(partition int) lane.Commands
 
 	Owner     partition.Owner
 	Open      func(ctx context.Context, partition int) (lane.Store, error)
@@ -74,6 +75,7 @@ type Service struct {
 	engine    *lane.Engine
 	owner     partition.Owner
 	directory Directory
+	routes    *routes
 }
 
 // New makes a Service; Run starts it.
@@ -86,36 +88,28 @@ func New(o Options) (*Service, error) {
 	}
 	h := newHandler(o)
 	engine := lane.New(lane.Options{
-		Stage: chat.StageBot, Alone: o.Alone, Open: h.open, Marks: o.Marks, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
+		Stage: chat.StageBot, Alone: o.Alone, Open: h.open, Commands: o.Commands, Marks: o.Marks, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
 		DrainTimeout: o.DrainTimeout,
 	}, h)
-	return &Service{engine: engine, owner: o.Owner, directory: o.Directory}, nil
+	return &Service{engine: engine, owner: o.Owner, directory: o.Directory, routes: h.routes}, nil
 }
 
 // Run works until ctx ends; then it lets the attempts under way end.
 func (s *Service) Run(ctx context.Context) error {
+	defer s.routes.close()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.engine.Run(ctx, s.owner) })
-	g.Go(func() error { return s.wakeChanged(ctx) })
+	g.Go(func() error { return s.directory.Follow(ctx, s.wakeChanged) })
 	return g.Wait()
 }
 
 // wakeChanged wakes the lanes that wait at an endpoint which is closed, when a
-// new configuration changes or removes it.
-func (s *Service) wakeChanged(ctx context.Context) error {
-	for last := s.directory.Snapshot(); ; {
-		if err := s.directory.WaitRevision(ctx, last.Revision()+1); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("following the configuration: %w", err)
+// new configuration changes or removes it, and drops what the former one held.
+func (s *Service) wakeChanged(last, next *registry.Snapshot) {
+	for _, old := range last.Endpoints() {
+		if now, ok := next.Endpoint(old.ID); !ok || now != old {
+			s.routes.change(old.ID, now)
+			s.engine.Wake(old.ID)
 		}
-		next := s.directory.Snapshot()
-		for _, old := range last.Endpoints() {
-			if now, ok := next.Endpoint(old.ID); !ok || now != old {
-				s.engine.Wake(old.ID)
-			}
-		}
-		last = next
 	}
 }

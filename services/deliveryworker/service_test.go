@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/parleyhq/parley/pkg/broker"
@@ -82,7 +84,7 @@ func TestDeliveredInOrder(t *testing.T) {
 			case 0:
 				return webhooktest.Reply{Status: http.StatusInternalServerError}
 			case 1:
-				return webhooktest.Reply{Reset: true}
+				return webhooktest.Reply{Fault: webhooktest.Reset}
 			}
 			name := id + " " + p.Body.SenderID
 			confirmed[name] = append(confirmed[name], p.Body.MessageCounter)
@@ -156,6 +158,63 @@ func TestGoneParksUntilEnabled(t *testing.T) {
 		c1 = append(c1, p.Body.MessageCounter)
 	}
 	require.Equal(t, []uint64{1, 2}, c1)
+}
+
+// TestExpired: what is too old is not sent, nor is what was parked when it gets
+// too old; each is journalled and counted.
+func TestExpired(t *testing.T) {
+	r := newRig(t)
+	customer := webhooktest.New(t, webhooktest.WithScript(func(int, *webhooktest.Received) webhooktest.Reply {
+		return webhooktest.Reply{Status: http.StatusInternalServerError}
+	}))
+	r.endpoint("a", customer.URL(), func(e *chat.Endpoint) {
+		e.Retry = []chat.Duration{chat.Duration(time.Hour)}
+		e.ExpireAfter = chat.Duration(time.Hour)
+	})
+	r.start()
+	r.publish("c1", r.message("c1", 1, func(m *chat.BotMessage) { m.CreatedAt = time.Now().Add(-2 * time.Hour) }))
+	r.publish("c1", r.message("c1", 2, func(m *chat.BotMessage) { m.ExpiresAt = time.Now().Add(500 * time.Millisecond) }))
+	expired := r.journal.await(t, chat.OutcomeExpired, 2)
+	for i, d := range expired {
+		require.EqualValues(t, i+1, d.Ordinal.Counter)
+		require.Nil(t, d.Attempt)
+	}
+	require.Len(t, customer.All(), 1, "the second, before its time was up")
+	require.NoError(t, testutil.GatherAndCompare(r.metrics, strings.NewReader(`
+# HELP parley_delivery_outcomes_total Attempts and ends of bot messages at endpoints, by outcome.
+# TYPE parley_delivery_outcomes_total counter
+parley_delivery_outcomes_total{outcome="dead"} 0
+parley_delivery_outcomes_total{outcome="delivered"} 0
+parley_delivery_outcomes_total{outcome="expired"} 2
+parley_delivery_outcomes_total{outcome="filtered"} 0
+parley_delivery_outcomes_total{outcome="retry"} 1
+parley_delivery_outcomes_total{outcome="unrouted"} 0
+`), "parley_delivery_outcomes_total"))
+}
+
+func TestPausedEndpointSendsInOrderWhenResumed(t *testing.T) {
+	r := newRig(t)
+	customer := webhooktest.New(t)
+	r.endpoint("a", customer.URL(), func(e *chat.Endpoint) { e.Paused = "moving" })
+	r.endpoint("b", customer.URL())
+	stop := r.start()
+	for n := range uint64(3) {
+		r.publish("c1", r.message("c1", n+1))
+	}
+	r.journal.await(t, chat.OutcomeDelivered, 3)
+	stop() // a pause lasts
+	r.start()
+	r.endpoint("a", "", func(e *chat.Endpoint) { e.Disabled, e.Paused = "too", "" })
+	r.publish("c1", r.message("c1", 4))
+	r.journal.await(t, chat.OutcomeDelivered, 4)
+	r.endpoint("a", "", func(e *chat.Endpoint) { e.Disabled = "" })
+	var sent []uint64
+	for _, d := range r.journal.await(t, chat.OutcomeDelivered, 8)[4:] {
+		require.Equal(t, "a", d.EndpointID)
+		sent = append(sent, d.Ordinal.Counter)
+	}
+	require.Equal(t, []uint64{1, 2, 3, 4}, sent)
+	require.Empty(t, r.journal.with(chat.OutcomeRetry))
 }
 
 func TestRemovedEndpointsMessagesBecomeDeadLetters(t *testing.T) {

@@ -108,7 +108,7 @@ func TestTwoEndpoints(t *testing.T) {
 				if up.Load() {
 					return webhooktest.Reply{Status: http.StatusNoContent}
 				}
-				return webhooktest.Reply{Reset: true}
+				return webhooktest.Reply{Fault: webhooktest.Reset}
 			}))
 			well.Token = s.NewToken("shop") // with it ingest knows the second endpoint
 			refused := s.binaries.Fail(t, s.opsEnv(), "endpoint", "create", "--channel", "shop", "--url", ill.URL(), "--event", "weather")

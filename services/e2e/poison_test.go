@@ -42,7 +42,7 @@ func TestPoison(t *testing.T) {
 					return webhooktest.Reply{}
 				}
 				poison <- struct{}{}
-				return webhooktest.Reply{Until: spilt, Reset: true} // the process is ended before it gets an answer
+				return webhooktest.Reply{Until: spilt, Fault: webhooktest.Reset} // the process is ended before it gets an answer
 			}))
 			t.Cleanup(func() { close(spilt) })
 			if test.process == shared && !test.redis {

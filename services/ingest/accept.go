@@ -85,7 +85,7 @@ func (s *Service) envelope(sub *submission, conversation chat.ConversationKey) *
 	} else {
 		id = chat.KeyedMessageID(conversation, sub.channelID, sub.key)
 	}
-	return &chat.UserMessage{
+	m := &chat.UserMessage{
 		ID:             id,
 		ChannelID:      sub.channelID,
 		ConversationID: sub.in.ConversationID,
@@ -97,6 +97,10 @@ func (s *Service) envelope(sub *submission, conversation chat.ConversationKey) *
 		Locale:         sub.in.Locale,
 		Traceparent:    sub.traceparent,
 	}
+	if after := sub.in.ExpireAfter; after > 0 {
+		m.ExpiresAt = m.AcceptedAt.Add(after)
+	}
+	return m
 }
 
 var errPublishTimeout = errors.New("the broker did not confirm in time")

@@ -28,7 +28,7 @@ func TestEveryKindOfMessageIsStored(t *testing.T) {
 	} {
 		t.Run(string(kind), func(t *testing.T) {
 			id, conversation := h.good(t, call{
-				body: fmt.Sprintf(`{"user":{"id":"c/%[1]s","firstName":"Ada"},"message":{"%[1]s":%[2]s},"sessionData":{"a":1},"locale":"nl-BE"}`, kind, body),
+				body: fmt.Sprintf(`{"user":{"id":"c/%[1]s","firstName":"Ada"},"message":{"%[1]s":%[2]s},"sessionData":{"a":1},"locale":"nl-BE","expireAfter":60}`, kind, body),
 				header: [2]string{
 					"traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 				},
@@ -43,6 +43,7 @@ func TestEveryKindOfMessageIsStored(t *testing.T) {
 			require.NotZero(t, m.ConfigRevision)
 			require.Equal(t, &chat.UserMessage{
 				ID: id, ChannelID: "shop", ConversationID: conversation, AcceptedAt: now.Truncate(time.Millisecond),
+				ExpiresAt:      now.Truncate(time.Millisecond).Add(time.Minute),
 				ConfigRevision: m.ConfigRevision, Input: chat.Input{Kind: kind, Body: []byte(body)},
 				SessionData: []byte(`{"a":1}`), User: []byte(`{"id":"c/` + string(kind) + `","firstName":"Ada"}`),
 				Locale: "nl-BE", Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",

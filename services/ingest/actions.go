@@ -56,7 +56,7 @@ func (s *Service) actions(c echo.Context) error {
 	}
 	a, err := s.accept(r.Context(), &submission{
 		form: formActions, channelID: token.ChannelID, revision: cfg.Revision(),
-		in:          &chat.Incoming{ConversationID: conversationID, Input: chat.Input{Kind: chat.InputActions, Body: encoded}},
+		in:          &chat.Incoming{ConversationID: conversationID, Input: chat.Input{Kind: chat.InputActions, Body: encoded}, ExpireAfter: act.ExpireAfter},
 		traceparent: traceparent(r.Header, s.deps.Random),
 		key:         key, hash: requestHash(key, formActions, body, botID, conversationID),
 	})

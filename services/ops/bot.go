@@ -45,7 +45,7 @@ func (s *Service) createBot(c echo.Context) error {
 }
 
 // putBot takes a bot as JSON, or a flow bot's YAML as it is, which keeps the
-// bot's name.
+// bot's name, and whether it is paused.
 func (s *Service) putBot(c echo.Context) error {
 	in, err := s.botToPut(c)
 	if err != nil {
@@ -71,14 +71,14 @@ func (s *Service) botToPut(c echo.Context) (in Bot, err error) {
 	}
 	in = Bot{Kind: registry.BotFlow, Flow: string(flow)}
 	if old, ok := s.Registry.Snapshot().Bot(c.Param("id")); ok {
-		in.Name = old.Name
+		in.Name, in.Paused = old.Name, old.Paused
 	}
 	return in, nil
 }
 
 func (s *Service) writeBot(c echo.Context, in Bot, expect registry.Expect) error {
 	_, exists := s.Registry.Snapshot().Bot(in.ID)
-	b := chat.Bot{ID: in.ID, Kind: in.Kind, Name: in.Name, Flow: in.Flow}
+	b := chat.Bot{ID: in.ID, Kind: in.Kind, Name: in.Name, Flow: in.Flow, Paused: in.Paused}
 	revision, err := s.Registry.PutBot(c.Request().Context(), b, expect)
 	if err != nil {
 		return refusal(err)
@@ -91,7 +91,7 @@ func (s *Service) deleteBot(c echo.Context) error {
 }
 
 func botOf(b *chat.Bot, revision uint64) Bot {
-	return Bot{ID: b.ID, Kind: b.Kind, Name: b.Name, Flow: b.Flow, Revision: revision}
+	return Bot{ID: b.ID, Kind: b.Kind, Name: b.Name, Flow: b.Flow, Paused: b.Paused, Revision: revision}
 }
 
 // remove deletes the record that the path names.

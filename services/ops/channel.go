@@ -54,7 +54,7 @@ func (s *Service) putChannel(c echo.Context) error {
 
 func (s *Service) writeChannel(c echo.Context, in Channel, expect registry.Expect) error {
 	_, exists := s.Registry.Snapshot().Channel(in.ID)
-	ch := chat.Channel{ID: in.ID, BotID: in.BotID, Name: in.Name}
+	ch := chat.Channel{ID: in.ID, BotID: in.BotID, Name: in.Name, Paused: in.Paused}
 	revision, err := s.Registry.PutChannel(c.Request().Context(), ch, expect)
 	if err != nil {
 		return refusal(err)
@@ -67,5 +67,5 @@ func (s *Service) deleteChannel(c echo.Context) error {
 }
 
 func channelOf(ch *chat.Channel, revision uint64) Channel {
-	return Channel{ID: ch.ID, BotID: ch.BotID, Name: ch.Name, Revision: revision}
+	return Channel{ID: ch.ID, BotID: ch.BotID, Name: ch.Name, Paused: ch.Paused, Revision: revision}
 }

@@ -68,12 +68,7 @@ func deadQuery(c echo.Context) (f deadletter.Filter, at deadletter.Page, err err
 			p.Add("before", `this is no place in the list: give the "next" of an answer`)
 		}
 	}
-	if err := p.Err(); err != nil {
-		bad := problem.New(http.StatusBadRequest, "bad-query", "a query parameter can't be used: see errors")
-		bad.Errors = problem.From(err).Errors
-		return f, at, bad
-	}
-	return f, at, nil
+	return f, at, badQuery(&p)
 }
 
 // getDead answers with all dead letters of a message: one for each endpoint
@@ -93,15 +88,20 @@ func (s *Service) getDead(c echo.Context) error {
 		d := &letters[i].DeadLetter
 		item := deadLetterOf(d)
 		item.Message = messageOf(d)
-		for _, a := range d.Attempts {
-			item.Attempts = append(item.Attempts, Attempt{
-				At: a.At.UTC(), DurationMS: a.Duration.Milliseconds(), Status: a.Status, Error: a.Error,
-				Excerpt: strings.ToValidUTF8(string(a.Excerpt), "\uFFFD"),
-			})
-		}
+		item.Attempts = attemptsOf(d.Attempts)
 		page.Items = append(page.Items, item)
 	}
 	return c.JSON(http.StatusOK, page)
+}
+
+func attemptsOf(attempts []chat.Attempt) (out []Attempt) {
+	for _, a := range attempts {
+		out = append(out, Attempt{
+			At: a.At.UTC(), DurationMS: a.Duration.Milliseconds(), Status: a.Status, Error: a.Error,
+			Excerpt: strings.ToValidUTF8(string(a.Excerpt), "\uFFFD"),
+		})
+	}
+	return out
 }
 
 func deadLetterOf(d *chat.DeadLetter) DeadLetter {

@@ -1,11 +1,9 @@
 package ops
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -140,81 +138,18 @@ func (s *Service) deleteEndpoint(c echo.Context) error {
 	return s.remove(c, s.Registry.DeleteEndpoint)
 }
 
-const disabledByOperator = "disabled by an operator"
-
-func (s *Service) disableEndpoint(c echo.Context) error {
-	var in Disable
-	if c.Request().ContentLength != 0 {
-		if err := decode(c, &in); err != nil {
-			return err
-		}
-	}
-	if in.Reason == "" {
-		in.Reason = disabledByOperator
-	}
-	return s.changeEndpoint(c, func(e *chat.Endpoint) { e.Disabled = in.Reason })
-}
-
-func (s *Service) enableEndpoint(c echo.Context) error {
-	return s.changeEndpoint(c, func(e *chat.Endpoint) { e.Disabled = "" })
-}
-
-// changeEndpoint changes one field, whatever else is changed meanwhile.
-func (s *Service) changeEndpoint(c echo.Context, change func(*chat.Endpoint)) error {
-	expect, err := expectation(c)
-	if err != nil {
-		return err
-	}
-	ctx := c.Request().Context()
-	for {
-		e, revision, err := s.endpointNow(ctx, c.Param("id"))
-		if err != nil {
-			return err
-		}
-		at := registry.Expect(revision)
-		if expect != registry.Any && expect != registry.Present {
-			at = expect
-		}
-		change(&e)
-		stored, revision, err := s.Registry.PutEndpoint(ctx, e, at)
-		if errors.Is(err, registry.ErrConflict) && at != expect {
-			continue
-		}
-		if err != nil {
-			return refusal(err)
-		}
-		return answer(c, http.StatusOK, revision, endpointOf(&stored, revision))
-	}
-}
-
-func (s *Service) endpointNow(ctx context.Context, id string) (chat.Endpoint, uint64, error) {
-	snap, err := s.Registry.CatchUp(ctx)
-	if err != nil {
-		return chat.Endpoint{}, 0, refusal(err)
-	}
-	e, ok := snap.Endpoint(id)
-	if !ok {
-		return chat.Endpoint{}, 0, missing(registry.KindEndpoint, id)
-	}
-	revision, _ := snap.RecordRevision(registry.KindEndpoint, id)
-	return *e, revision, nil
-}
-
 // domain makes the endpoint that the body describes; old, if there is one,
 // gives what the body leaves as it is.
 func (in *Endpoint) domain(old *chat.Endpoint) (chat.Endpoint, error) {
 	var p chat.Problems
 	e := chat.Endpoint{
 		ID: in.ID, ChannelID: in.ChannelID, URL: in.URL, Events: in.Events, OnExhausted: in.OnExhausted,
-		MaxInFlight: in.MaxInFlight, Disabled: in.Disabled,
+		MaxInFlight: in.MaxInFlight, Disabled: in.Disabled, Paused: in.Paused,
 		Timeout:     duration(&p, "/timeout", in.Timeout),
 		ExpireAfter: duration(&p, "/expireAfter", in.ExpireAfter),
 	}
 	for i, d := range in.Retry {
 		e.Retry = append(e.Retry, duration(&p, fmt.Sprintf("/retry/%d", i), d))
-	}
-	for _, secret := range in.Secrets {
-		e.Secrets = append(e.Secrets, chat.Secret(secret))
 	}
 	if in.VerifyToken != nil {
 		e.VerifyToken = chat.Secret(*in.VerifyToken)
@@ -226,10 +161,8 @@ func (in *Endpoint) domain(old *chat.Endpoint) (chat.Endpoint, error) {
 		if in.VerifyToken == nil || *in.VerifyToken == Redacted {
 			e.VerifyToken = old.VerifyToken
 		}
-		if !slices.ContainsFunc(in.Secrets, func(secret string) bool { return secret != Redacted }) {
-			e.Secrets = old.Secrets
-		}
 	}
+	in.sending(&e, old)
 	return e, p.Err()
 }
 
@@ -248,14 +181,12 @@ func duration(p *chat.Problems, pointer, text string) chat.Duration {
 func endpointOf(e *chat.Endpoint, revision uint64) Endpoint {
 	out := Endpoint{
 		ID: e.ID, ChannelID: e.ChannelID, URL: e.URL, Events: e.Events, OnExhausted: e.OnExhausted,
-		MaxInFlight: e.MaxInFlight, Disabled: e.Disabled, Revision: revision,
+		MaxInFlight: e.MaxInFlight, Disabled: e.Disabled, Paused: e.Paused, Revision: revision,
 	}
 	if e.VerifyToken != "" {
 		out.VerifyToken = new(Redacted)
 	}
-	for range e.Secrets {
-		out.Secrets = append(out.Secrets, Redacted)
-	}
+	showSending(&out, e)
 	for _, d := range e.Retry {
 		out.Retry = append(out.Retry, d.Std().String())
 	}

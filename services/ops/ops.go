@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -11,13 +12,16 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"go.uber.org/zap"
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/problem"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/webhook"
 )
 
 // Root is the path that the API stands under.
@@ -31,12 +35,18 @@ type Options struct {
 	// BootstrapToken opens the API besides the tokens of the registry; empty:
 	// only those do.
 	BootstrapToken chat.Secret
+	// CommandWait is how long a command to lanes waits for their owners before it
+	// is answered as queued; 0 means 3 s.
+	CommandWait time.Duration
 }
 
 // Validate reports the first setting that can't work.
 func (o Options) Validate() error {
 	if n := len(o.BootstrapToken); n > 0 && n < minBootstrap {
 		return fmt.Errorf("the ops token has %d characters: give it at least %d random ones", n, minBootstrap)
+	}
+	if o.CommandWait < 0 {
+		return errors.New("the time that a command waits is negative: set it above 0, or to 0 for its default")
 	}
 	return nil
 }
@@ -47,6 +57,18 @@ type DeadLetters interface {
 	// Get returns a message's dead letters, one for each destination that it
 	// was given up at, or an error that wraps deadletter.ErrNotFound.
 	Get(ctx context.Context, messageID string) ([]deadletter.Letter, error)
+}
+
+// Lanes reads which lanes are parked, and takes commands to their owners; a
+// *lane.Waiting does, and says which errors there are.
+type Lanes interface {
+	List(ctx context.Context, f lane.Filter, after string, limit int) (lanes []lane.Parked, next string, err error)
+	Get(ctx context.Context, stage chat.Stage, id lane.ID) (*lane.Parked, error)
+	Command(ctx context.Context, stage chat.Stage, id lane.ID, action lane.Action, by string, wait time.Duration) (lane.Commanded, error)
+	CommandAll(ctx context.Context, f lane.Filter, action lane.Action, by string, wait time.Duration) (lane.Commanded, error)
+	// Held counts a stage's lanes that wait for an operator; all is false where
+	// there were too many to look at.
+	Held(ctx context.Context, stage chat.Stage) (held uint64, all bool, err error)
 }
 
 // HealthCheck is one part that the pipeline needs.
@@ -61,10 +83,16 @@ type Deps struct {
 	DeadLetters DeadLetters
 	// Status reads what waits in the streams.
 	Status func(ctx context.Context) (*topology.Status, error)
+	Lanes  Lanes
 	// Owners reads who works on a stage.
 	Owners func(ctx context.Context, stage chat.Stage) (*partition.Owners, error)
+	// Client and Guard send test messages, as the delivery workers' do.
+	Client *webhook.Client
+	Guard  *webhook.Guard
 	// Health is what status reports beside; may be nil.
 	Health []HealthCheck
+	// Log is told what operators do to lanes; nil: nothing is logged.
+	Log *zap.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -72,8 +100,9 @@ type Deps struct {
 // Service is the API.
 type Service struct {
 	Deps
-	bootstrap [sha256.Size]byte
-	opened    bool // a bootstrap token is set
+	commandWait time.Duration
+	bootstrap   [sha256.Size]byte
+	opened      bool // a bootstrap token is set
 }
 
 // New makes the service; Mount puts it on a server.
@@ -81,15 +110,19 @@ func New(o Options, d Deps) (*Service, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil {
-		return nil, errors.New("ops needs a registry, dead letters, a status and owners")
+	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil || d.Lanes == nil || d.Client == nil || d.Guard == nil {
+		return nil, errors.New("ops needs a registry, dead letters, a status, owners, lanes, a client and a guard")
 	}
 	if d.Now == nil {
 		d.Now = time.Now
 	}
+	if d.Log == nil {
+		d.Log = zap.NewNop()
+	}
 	return &Service{
 		Deps: d, opened: o.BootstrapToken != "",
-		bootstrap: sha256.Sum256([]byte(o.BootstrapToken.Reveal())),
+		commandWait: cmp.Or(o.CommandWait, defaultCommandWait),
+		bootstrap:   sha256.Sum256([]byte(o.BootstrapToken.Reveal())),
 	}, nil
 }
 
@@ -102,6 +135,8 @@ func (s *Service) Mount(e *echo.Echo) {
 	g.GET("/channels/:id", s.getChannel)
 	g.PUT("/channels/:id", s.putChannel)
 	g.DELETE("/channels/:id", s.deleteChannel)
+	g.POST("/channels/:id/pause", s.pauseChannel)
+	g.POST("/channels/:id/resume", s.resumeChannel)
 	g.GET("/channels/:id/endpoints", s.listEndpointsOf)
 	g.POST("/channels/:id/endpoints", s.createEndpoint)
 
@@ -111,16 +146,29 @@ func (s *Service) Mount(e *echo.Echo) {
 	g.DELETE("/endpoints/:id", s.deleteEndpoint)
 	g.POST("/endpoints/:id/disable", s.disableEndpoint)
 	g.POST("/endpoints/:id/enable", s.enableEndpoint)
+	g.POST("/endpoints/:id/rotate-secret", s.rotateSecret)
+	g.POST("/endpoints/:id/test", s.testEndpoint)
+	g.POST("/endpoints/:id/pause", s.pauseEndpoint)
+	g.POST("/endpoints/:id/resume", s.resumeEndpoint)
 
 	g.GET("/bots", s.listBots)
 	g.POST("/bots", s.createBot)
 	g.GET("/bots/:id", s.getBot)
 	g.PUT("/bots/:id", s.putBot)
 	g.DELETE("/bots/:id", s.deleteBot)
+	g.POST("/bots/:id/pause", s.pauseBot)
+	g.POST("/bots/:id/resume", s.resumeBot)
 
 	g.GET("/tokens", s.listTokens)
 	g.POST("/tokens", s.createToken)
 	g.DELETE("/tokens/:id", s.deleteToken)
+
+	g.GET("/lanes", s.listLanes)
+	g.GET("/lanes/:id", s.getLane)
+	for _, action := range []lane.Action{lane.RetryNow, lane.Skip, lane.Discard} {
+		g.POST("/lanes/:id/"+string(action), s.commandLane(action))
+		g.POST("/endpoints/:id/lanes/"+string(action), s.commandLanes(action))
+	}
 
 	g.GET("/status", s.status)
 	g.GET("/dead-letters", s.listDead)
@@ -137,6 +185,7 @@ func (s *Service) authorize(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		sum := sha256.Sum256([]byte(given))
 		if subtle.ConstantTimeCompare(sum[:], s.bootstrap[:]) == 1 && s.opened {
+			c.Set(callerKey, "the bootstrap token")
 			return next(c)
 		}
 		token, ok := s.Registry.Snapshot().Authenticate(given)
@@ -147,8 +196,17 @@ func (s *Service) authorize(next echo.HandlerFunc) echo.HandlerFunc {
 			return problem.New(http.StatusForbidden, "forbidden",
 				"the token opens a channel and not the ops API: use one made with `parley token create --ops`")
 		}
+		c.Set(callerKey, cmp.Or(token.Name, token.ID))
 		return next(c)
 	}
+}
+
+// callerKey is where a request's context has the name of its token.
+const callerKey = "caller"
+
+func caller(c echo.Context) string {
+	name, _ := c.Get(callerKey).(string)
+	return name
 }
 
 func unauthorized(detail string) error {

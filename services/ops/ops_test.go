@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -19,12 +21,14 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/httpserver"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/problem"
 	"github.com/parleyhq/parley/pkg/registry"
@@ -66,6 +70,7 @@ type api struct {
 	registry  *registry.Registry
 	conn      *broker.Conn
 	dead      *chat.DeadLetter
+	logs      *observer.ObservedLogs
 }
 
 func newAPI(t *testing.T) *api {
@@ -93,8 +98,14 @@ func newAPI(t *testing.T) *api {
 	for _, destination := range []string{"crm", "archive"} {
 		require.NoError(t, store.Write(t.Context(), deadLetter(t, destination)))
 	}
-	svc, err := ops.New(ops.Options{BootstrapToken: opsToken}, ops.Deps{
-		Registry: reg, DeadLetters: store,
+	guard := &webhook.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AnyPort: true}
+	client, err := webhook.NewClient(webhook.Options{Guard: guard})
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	core, logs := observer.New(zap.InfoLevel)
+	svc, err := ops.New(ops.Options{BootstrapToken: opsToken, CommandWait: 50 * time.Millisecond}, ops.Deps{
+		Registry: reg, DeadLetters: store, Client: client, Guard: guard,
+		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions), Log: zap.New(core),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},
@@ -111,7 +122,7 @@ func newAPI(t *testing.T) *api {
 	svc.Mount(e)
 	srv := httptest.NewServer(e)
 	t.Cleanup(srv.Close)
-	return &api{t: t, url: srv.URL, validator: openAPI(t), registry: reg, conn: conn, dead: deadLetter(t, "crm")}
+	return &api{t: t, url: srv.URL, validator: openAPI(t), registry: reg, conn: conn, dead: deadLetter(t, "crm"), logs: logs}
 }
 
 func openAPI(t *testing.T) validator.Validator {
@@ -251,6 +262,45 @@ func TestConfiguration(t *testing.T) {
 	}
 }
 
+func TestPause(t *testing.T) {
+	a := newAPI(t)
+	ok[ops.Bot](a, 201, request{method: "POST", path: "/bots", body: `{"id":"pizza","kind":"flow","flow":"bot: 1"}`})
+	ok[ops.Channel](a, 201, request{method: "POST", path: "/channels", body: `{"id":"shop","botId":"pizza"}`})
+	ok[ops.Endpoint](a, 201, request{method: "POST", path: "/channels/shop/endpoints", body: `{"id":"crm","url":"https://example.com/hook"}`})
+	paused := func() []int {
+		s, _ := ok[ops.Status](a, 200, request{method: "GET", path: "/status"})
+		return []int{s.Config.PausedChannels, s.Config.PausedEndpoints, s.Config.PausedBots}
+	}
+	for _, path := range []string{"/channels/shop", "/endpoints/crm", "/bots/pizza"} {
+		type object struct {
+			Paused, Disabled string
+		}
+		o, _ := ok[object](a, 200, request{method: "POST", path: path + "/pause", body: `{"reason":"moving"}`})
+		require.Equal(t, object{Paused: "moving"}, o)
+		o, got := ok[object](a, 200, request{method: "GET", path: path})
+		require.Equal(t, "moving", o.Paused)
+		o, _ = ok[object](a, 200, request{method: "PUT", path: path, body: string(got.body)})
+		require.Equal(t, "moving", o.Paused, "what was read can be put again")
+		a.refused(412, "changed", request{method: "POST", path: path + "/resume", header: map[string]string{"If-Match": `"1"`}})
+		a.refused(422, "invalid", request{method: "POST", path: path + "/pause", body: `{"reason":"` + strings.Repeat("x", 201) + `"}`, offContract: true})
+		a.refused(404, "not-found", request{method: "POST", path: path + "x/pause"})
+	}
+	require.Equal(t, []int{1, 1, 1}, paused())
+	ok[ops.Bot](a, 200, request{method: "PUT", path: "/bots/pizza", body: "bot: 2", header: map[string]string{"Content-Type": "application/yaml"}})
+	require.Equal(t, []int{1, 1, 1}, paused(), "a new flow is no reason to go on")
+
+	e, _ := ok[ops.Endpoint](a, 200, request{method: "POST", path: "/endpoints/crm/disable"})
+	require.NotEmpty(t, e.Disabled)
+	e, _ = ok[ops.Endpoint](a, 200, request{method: "POST", path: "/endpoints/crm/resume"})
+	require.Empty(t, e.Paused)
+	require.NotEmpty(t, e.Disabled, "a pause is apart from that")
+	ok[ops.Channel](a, 200, request{method: "POST", path: "/channels/shop/resume"})
+	ok[ops.Bot](a, 200, request{method: "POST", path: "/bots/pizza/resume"})
+	require.Equal(t, []int{0, 0, 0}, paused())
+	b, _ := ok[ops.Bot](a, 200, request{method: "POST", path: "/bots/pizza/pause"})
+	require.NotEmpty(t, b.Paused, "a reason is given where none is")
+}
+
 func TestFlowBot(t *testing.T) {
 	a := newAPI(t)
 	yaml := map[string]string{"Content-Type": "application/yaml"}
@@ -368,10 +418,117 @@ func TestStatus(t *testing.T) {
 	require.Equal(t, a.registry.Snapshot().Revision(), s.Config.Revision)
 	require.Equal(t, []ops.Health{{Name: "broker", OK: true}, {Name: "ledger", Error: "it is away"}}, s.Health)
 
+	ok[ops.Bot](a, 201, request{method: "POST", path: "/bots", body: `{"id":"pizza","kind":"echo"}`})
+	ok[ops.Channel](a, 201, request{method: "POST", path: "/channels", body: `{"id":"shop","botId":"pizza"}`})
+	ok[ops.Endpoint](a, 201, request{method: "POST", path: "/channels/shop/endpoints", body: `{"id":"crm","url":"https://example.com/hook","onExhausted":"hold"}`})
+	for i, held := range []bool{true, false, true} {
+		a.park("crm", fmt.Sprint("c", i), &chat.LaneState{HeadSeq: 1, Held: held, AttemptCount: 11}, 1)
+	}
+	s, _ = ok[ops.Status](a, 200, request{method: "GET", path: "/status"})
+	require.EqualValues(t, 3, s.Stages[1].Parked.Lanes)
+	require.EqualValues(t, 2, s.Stages[1].Parked.Held)
+
 	a.conn.Close()
 	a.refused(503, "broker-unavailable", request{method: "GET", path: "/status"})
 	a.refused(503, "broker-unavailable", request{method: "GET", path: "/dead-letters"})
 	a.refused(503, "broker-unavailable", request{method: "POST", path: "/bots", body: `{"id":"a","kind":"echo"}`})
+}
+
+func TestLanes(t *testing.T) {
+	a := newAPI(t)
+	ok[ops.Bot](a, 201, request{method: "POST", path: "/bots", body: `{"id":"pizza","kind":"echo"}`})
+	ok[ops.Channel](a, 201, request{method: "POST", path: "/channels", body: `{"id":"shop","botId":"pizza"}`})
+	for _, id := range []string{"crm", "archive"} {
+		ok[ops.Endpoint](a, 201, request{method: "POST", path: "/channels/shop/endpoints", body: `{"id":"` + id + `","url":"https://example.com/hook"}`})
+	}
+	due := time.UnixMilli(1_900_000_000_000)
+	failed := []chat.Attempt{{At: due, Status: 500, Error: "status 500"}}
+	names := map[string]string{}
+	for conversation, state := range map[string]*chat.LaneState{
+		"ben": {HeadSeq: 1, AttemptCount: 3, Due: due, Attempts: failed}, "eve": {HeadSeq: 1, AttemptCount: 11, Held: true, Attempts: failed},
+		"void": {HeadSeq: 7, AttemptCount: 3}, "none": nil,
+	} {
+		names[conversation] = "bot." + a.park("crm", conversation, state, 2).String()
+	}
+	a.park("archive", "ben", nil, 1)
+
+	all, _ := ok[ops.LanePage](a, 200, request{method: "GET", path: "/lanes"})
+	require.Len(t, all.Items, 5)
+	first, _ := ok[ops.LanePage](a, 200, request{method: "GET", path: "/lanes?endpoint=crm&limit=3"})
+	require.Len(t, first.Items, 3)
+	rest, _ := ok[ops.LanePage](a, 200, request{method: "GET", path: "/lanes?endpoint=crm&limit=3&after=" + first.Next})
+	require.Len(t, rest.Items, 1)
+	require.Empty(t, rest.Next)
+	held, _ := ok[ops.LanePage](a, 200, request{method: "GET", path: "/lanes?held=true"})
+	require.Len(t, held.Items, 1)
+	require.Equal(t, "eve", held.Items[0].ConversationID)
+	none, _ := ok[ops.LanePage](a, 200, request{method: "GET", path: "/lanes?channel=shop"})
+	require.Empty(t, none.Items)
+
+	l, _ := ok[ops.Lane](a, 200, request{method: "GET", path: "/lanes/" + names["ben"]})
+	require.Equal(t, "shop", l.ChannelID)
+	require.Equal(t, "crm", l.Destination)
+	require.EqualValues(t, 2, l.Messages)
+	require.Equal(t, due.UTC(), *l.DueAt)
+	require.Equal(t, "status 500", l.LastError)
+	require.Len(t, l.Attempts, 1)
+	l, _ = ok[ops.Lane](a, 200, request{method: "GET", path: "/lanes/" + names["void"]})
+	require.Zero(t, l.AttemptCount, "the state is another message's")
+
+	// Nobody owns the partitions here: what is asked waits.
+	token, _ := ok[ops.Token](a, 201, request{method: "POST", path: "/tokens", body: `{"ops":true,"name":"ada"}`})
+	done, _ := ok[ops.LaneCommanded](a, 202, request{method: "POST", path: "/lanes/" + names["eve"] + "/retry-now", token: token.Token})
+	require.Equal(t, ops.LaneCommanded{Action: lane.RetryNow, Lanes: 1, Queued: 1}, done)
+	l, _ = ok[ops.Lane](a, 200, request{method: "GET", path: "/lanes/" + names["eve"]})
+	require.True(t, l.Held)
+	require.Equal(t, lane.RetryNow, l.Asked.Action)
+	require.Equal(t, "ada", l.Asked.By)
+	a.refused(409, "busy", request{method: "POST", path: "/lanes/" + names["eve"] + "/skip"})
+	done, _ = ok[ops.LaneCommanded](a, 202, request{method: "POST", path: "/endpoints/crm/lanes/discard"})
+	require.Equal(t, ops.LaneCommanded{Action: lane.Discard, Lanes: 3, Queued: 3, Busy: 1}, done)
+	done, _ = ok[ops.LaneCommanded](a, 200, request{method: "POST", path: "/endpoints/crm/lanes/skip?held=true"})
+	require.Equal(t, ops.LaneCommanded{Action: lane.Skip, Busy: 1}, done)
+	logged := a.logs.FilterMessage("an operator's command to lanes").All()
+	require.Len(t, logged, 4)
+	require.Equal(t, "ada", logged[0].ContextMap()["by"])
+	require.Equal(t, names["eve"], logged[0].ContextMap()["lane"])
+	require.Equal(t, "the bootstrap token", logged[2].ContextMap()["by"])
+
+	a.refused(404, "not-found", request{method: "GET", path: "/lanes/bot.crm." + chat.KeyOf("shop", "nobody").String()})
+	a.refused(404, "not-found", request{method: "POST", path: "/lanes/bot.crm." + chat.KeyOf("shop", "nobody").String() + "/skip"})
+	a.refused(404, "not-found", request{method: "GET", path: "/lanes/x"})
+	a.refused(404, "not-found", request{method: "POST", path: "/lanes/x/skip"})
+	a.refused(404, "not-found", request{method: "POST", path: "/endpoints/nobody/lanes/skip"})
+	for _, query := range []string{"stage=x", "held=x", "limit=0", "after=x", "endpoint=A", "endpoint=crm&channel=shop", "endpoint=crm&stage=user"} {
+		a.refused(400, "bad-query", request{method: "GET", path: "/lanes?" + query, offContract: true})
+	}
+	a.refused(400, "bad-query", request{method: "POST", path: "/endpoints/crm/lanes/skip?held=x", offContract: true})
+	a.conn.Close()
+	a.refused(503, "broker-unavailable", request{method: "GET", path: "/lanes"})
+	a.refused(503, "broker-unavailable", request{method: "POST", path: "/lanes/" + names["ben"] + "/skip"})
+}
+
+// park parks messages of a conversation at an endpoint as its owner would, with
+// a state unless it is nil.
+func (a *api) park(endpoint, conversation string, state *chat.LaneState, messages uint64) lane.ID {
+	a.t.Helper()
+	id := lane.ID{Group: endpoint, Key: chat.KeyOf("shop", conversation)}
+	store, err := lane.NewJetStream(a.t.Context(), a.conn, chat.StageBot, id.Key.Partition(brokertest.Layout.Partitions))
+	require.NoError(a.t, err)
+	at := time.UnixMilli(1_700_000_000_000)
+	for n := range messages {
+		data, err := wire.EncodeBotMessage(&chat.BotMessage{
+			ID: chat.BotMessageID(at, id.Key, "msg_x", int(n)), ChannelID: "shop", ConversationID: conversation, CreatedAt: at,
+			Event: chat.EventMessage, Message: json.RawMessage(`{"text":"Hello"}`), Ordinal: chat.Ordinal{Epoch: 1, Counter: n + 1},
+		})
+		require.NoError(a.t, err)
+		_, err = store.Append(a.t.Context(), id, &lane.Message{Seq: n + 1, Time: at, Data: data})
+		require.NoError(a.t, err)
+	}
+	if state != nil {
+		require.NoError(a.t, store.PutState(a.t.Context(), id, state))
+	}
+	return id
 }
 
 func TestDeadLetters(t *testing.T) {

@@ -4,14 +4,17 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/parleyhq/parley/pkg/broker"
+	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/topology"
 )
 
 const (
@@ -36,9 +39,35 @@ func (s *Service) status(c echo.Context) error {
 		}
 		owners = append(owners, o)
 	}
+	snap := s.Registry.Snapshot()
+	if err := s.countHeld(ctx, streams, snap); err != nil {
+		return refusal(err)
+	}
 	return c.JSON(http.StatusOK, Status{
-		Status: *streams, Owners: owners, Config: configOf(s.Registry.Snapshot()), Health: s.health(ctx),
+		Status: *streams, Owners: owners, Config: configOf(snap), Health: s.health(ctx),
 	})
+}
+
+// countHeld counts the lanes that wait for an operator, where an endpoint's
+// policy says so: else there are none, and nothing is read.
+func (s *Service) countHeld(ctx context.Context, status *topology.Status, snap *registry.Snapshot) error {
+	holds := func(e *chat.Endpoint) bool { return e.OnExhausted == registry.OnExhaustedHold }
+	if !slices.ContainsFunc(snap.Endpoints(), holds) {
+		return nil
+	}
+	for i := range status.Stages {
+		stage := &status.Stages[i]
+		if stage.Stage != chat.StageBot {
+			continue
+		}
+		held, all, err := s.Lanes.Held(ctx, stage.Stage)
+		if err != nil {
+			return err
+		}
+		stage.Parked.Held = held
+		stage.Parked.Approximate = stage.Parked.Approximate || !all
+	}
+	return nil
 }
 
 func configOf(snap *registry.Snapshot) Config {
@@ -50,6 +79,19 @@ func configOf(snap *registry.Snapshot) Config {
 	for _, e := range endpoints {
 		if e.Disabled != "" {
 			out.DisabledEndpoints++
+		}
+		if e.Paused != "" {
+			out.PausedEndpoints++
+		}
+	}
+	for _, c := range snap.Channels() {
+		if c.Paused != "" {
+			out.PausedChannels++
+		}
+	}
+	for _, b := range snap.Bots() {
+		if b.Paused != "" {
+			out.PausedBots++
 		}
 	}
 	return out

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/topology"
 )
@@ -15,28 +16,84 @@ type Channel struct {
 	ID       string `json:"id"`
 	BotID    string `json:"botId"`
 	Name     string `json:"name,omitempty"`
+	Paused   string `json:"paused,omitempty"`
 	Revision uint64 `json:"revision,omitempty"`
 }
 
 // Redacted stands where a secret is set and not shown.
 const Redacted = "[redacted]"
 
-// Endpoint is an endpoint as the API reads and writes it. In a PUT, a
-// verifyToken or secrets left out, or given as "[redacted]", stay as they are.
+// Endpoint is an endpoint as the API reads and writes it. In a PUT, a secret
+// that is left out, or given as "[redacted]", stays as it is; but a header that
+// is left out goes.
 type Endpoint struct {
-	ID          string   `json:"id,omitempty"`
-	ChannelID   string   `json:"channelId,omitempty"`
-	URL         string   `json:"url"`
-	VerifyToken *string  `json:"verifyToken,omitempty"`
-	Secrets     []string `json:"secrets,omitempty"`
-	Events      []string `json:"events,omitempty"`
-	Retry       []string `json:"retry,omitempty"` // durations such as "90s"
-	Timeout     string   `json:"timeout,omitempty"`
-	ExpireAfter string   `json:"expireAfter,omitempty"`
-	OnExhausted string   `json:"onExhausted,omitempty"`
-	MaxInFlight int      `json:"maxInFlight,omitempty"`
-	Disabled    string   `json:"disabled,omitempty"`
-	Revision    uint64   `json:"revision,omitempty"`
+	ID          string            `json:"id,omitempty"`
+	ChannelID   string            `json:"channelId,omitempty"`
+	URL         string            `json:"url"`
+	VerifyToken *string           `json:"verifyToken,omitempty"`
+	Secrets     []string          `json:"secrets,omitempty"`
+	V1A         bool              `json:"v1a,omitempty"` // sign with ed25519 too
+	Headers     map[string]string `json:"headers,omitempty"`
+	Auth        *Auth             `json:"auth,omitempty"`
+	TLS         *TLS              `json:"tls,omitempty"`
+	Events      []string          `json:"events,omitempty"`
+	Retry       []string          `json:"retry,omitempty"` // durations such as "90s"
+	Timeout     string            `json:"timeout,omitempty"`
+	ExpireAfter string            `json:"expireAfter,omitempty"`
+	OnExhausted string            `json:"onExhausted,omitempty"`
+	MaxInFlight int               `json:"maxInFlight,omitempty"`
+	Disabled    string            `json:"disabled,omitempty"`
+	Paused      string            `json:"paused,omitempty"`
+	// What follows is ignored in requests, as Revision is.
+	PublicKey string     `json:"publicKey,omitempty"` // whpk_…, with V1A
+	Retiring  []Retiring `json:"retiring,omitempty"`
+	Revision  uint64     `json:"revision,omitempty"`
+}
+
+// Auth is how Parley proves itself to an endpoint beside the signature; the
+// fields are those of chat.Auth.
+type Auth struct {
+	Kind         string   `json:"kind"`
+	Username     string   `json:"username,omitempty"`
+	Password     string   `json:"password,omitempty"`
+	Token        string   `json:"token,omitempty"`
+	TokenURL     string   `json:"tokenUrl,omitempty"`
+	ClientID     string   `json:"clientId,omitempty"`
+	ClientSecret string   `json:"clientSecret,omitempty"`
+	Scopes       []string `json:"scopes,omitempty"`
+	Audience     string   `json:"audience,omitempty"`
+	InBody       bool     `json:"inBody,omitempty"`
+}
+
+// TLS is an endpoint's own TLS settings, in PEM.
+type TLS struct {
+	ClientCert string `json:"clientCert,omitempty"`
+	ClientKey  string `json:"clientKey,omitempty"`
+	CA         string `json:"ca,omitempty"`
+}
+
+// Retiring is a former signing secret or key that still signs.
+type Retiring struct {
+	Version   string    `json:"version"`             // v1 or v1a
+	PublicKey string    `json:"publicKey,omitempty"` // of v1a
+	Until     time.Time `json:"until"`
+}
+
+// RotateSecret asks for a new signing secret.
+type RotateSecret struct {
+	// Overlap is how long the former ones still sign; left out: 24h, "0s":
+	// not at all.
+	Overlap string `json:"overlap,omitempty"`
+}
+
+// TestResult is what became of a test message.
+type TestResult struct {
+	MessageID  string `json:"messageId"`
+	Delivered  bool   `json:"delivered"`
+	Status     int    `json:"status,omitempty"`
+	DurationMS int64  `json:"durationMs"`
+	Error      string `json:"error,omitempty"`
+	Excerpt    string `json:"excerpt,omitempty"`
 }
 
 // Bot is a bot as the API reads and writes it; lists leave the flow out.
@@ -45,6 +102,7 @@ type Bot struct {
 	Kind     string `json:"kind"`
 	Name     string `json:"name,omitempty"`
 	Flow     string `json:"flow,omitempty"`
+	Paused   string `json:"paused,omitempty"`
 	Revision uint64 `json:"revision,omitempty"`
 }
 
@@ -79,8 +137,8 @@ type Deleted struct {
 	Revision uint64 `json:"revision"`
 }
 
-// Disable says why an endpoint gets nothing for now.
-type Disable struct {
+// Reason says why something is disabled or paused.
+type Reason struct {
 	Reason string `json:"reason,omitempty"`
 }
 
@@ -98,6 +156,9 @@ type Config struct {
 	Channels          int    `json:"channels"`
 	Endpoints         int    `json:"endpoints"`
 	DisabledEndpoints int    `json:"disabledEndpoints"`
+	PausedEndpoints   int    `json:"pausedEndpoints"`
+	PausedChannels    int    `json:"pausedChannels"`
+	PausedBots        int    `json:"pausedBots"`
 	Bots              int    `json:"bots"`
 	Tokens            int    `json:"tokens"`
 }
@@ -135,6 +196,51 @@ type DeadLetter struct {
 	AttemptCount   int             `json:"attemptCount"`
 	Attempts       []Attempt       `json:"attempts,omitempty"`
 	Message        json.RawMessage `json:"message,omitempty"`
+}
+
+// LanePage is a part of the list of parked lanes, by id. Next is what "after"
+// takes for the part behind; empty at the end.
+type LanePage struct {
+	Items []Lane `json:"items"`
+	Next  string `json:"next,omitempty"`
+}
+
+// Lane is a parked lane: one conversation's messages that wait for the channel's
+// bot (stage user) or for an endpoint (stage bot). Attempts, of its first
+// message, are left out of lists.
+type Lane struct {
+	ID             string     `json:"id"`
+	Stage          chat.Stage `json:"stage"`
+	ChannelID      string     `json:"channelId,omitempty"`
+	Destination    string     `json:"destination,omitempty"` // endpoint or bot
+	ConversationID string     `json:"conversationId,omitempty"`
+	MessageID      string     `json:"messageId,omitempty"` // of the first message
+	Messages       uint64     `json:"messages"`
+	OldestAt       *time.Time `json:"oldestWaitingAt,omitempty"`
+	AttemptCount   int        `json:"attemptCount"`
+	DueAt          *time.Time `json:"dueAt,omitempty"`
+	Held           bool       `json:"held"`
+	// Closed is why its destination gets nothing now.
+	Closed    string     `json:"closed,omitempty"`
+	LastError string     `json:"lastError,omitempty"`
+	Asked     *LaneAsked `json:"asked,omitempty"`
+	Attempts  []Attempt  `json:"attempts,omitempty"`
+}
+
+// LaneAsked is a command that the lane's owner has not carried out yet.
+type LaneAsked struct {
+	Action lane.Action `json:"action"`
+	By     string      `json:"by"`
+	At     time.Time   `json:"at"`
+}
+
+// LaneCommanded says what became of a command to lanes.
+type LaneCommanded struct {
+	Action lane.Action `json:"action"`
+	Lanes  int         `json:"lanes"`  // that were told
+	Done   int         `json:"done"`   // that have done it
+	Queued int         `json:"queued"` // that will
+	Busy   int         `json:"busy"`   // that have not done yet what they were told before
 }
 
 // Attempt is one try at a message.

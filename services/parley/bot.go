@@ -20,10 +20,12 @@ func newBotCommand(c *clientConfig) *cobra.Command {
 	return c.newGroup("bot", "Manage bots: what answers user messages",
 		newBotCreate(c),
 		newBotUpdate(c),
-		newList(c, "List bots", "/bots", "ID\tKIND\tNAME", func(b ops.Bot) []any {
-			return []any{b.ID, b.Kind, b.Name}
+		newList(c, "List bots", "/bots", "ID\tKIND\tSTATE\tNAME", func(b ops.Bot) []any {
+			return []any{b.ID, b.Kind, pausedState(b.Paused), b.Name}
 		}),
 		newBotShow(c),
+		newPause(c, "Run it for nobody for now; messages wait, in order", "/bots", printBot),
+		newResume(c, "Run it again, for what waited first", "/bots", printBot),
 		c.newDelete("a bot that serves no channel any more", "/bots"),
 		newBotCheck(c),
 	)
@@ -178,5 +180,6 @@ func printBot(w io.Writer, b ops.Bot) {
 	field(w, "id", b.ID)
 	field(w, "kind", b.Kind)
 	field(w, "name", b.Name)
+	field(w, "state", pausedState(b.Paused))
 	field(w, "revision", b.Revision)
 }

@@ -13,10 +13,12 @@ import (
 func newChannelCommand(c *clientConfig) *cobra.Command {
 	return c.newGroup("channel", "Manage channels: what applications post their users' messages to",
 		newChannelCreate(c),
-		newList(c, "List channels", "/channels", "ID\tBOT\tNAME", func(ch ops.Channel) []any {
-			return []any{ch.ID, ch.BotID, ch.Name}
+		newList(c, "List channels", "/channels", "ID\tBOT\tSTATE\tNAME", func(ch ops.Channel) []any {
+			return []any{ch.ID, ch.BotID, pausedState(ch.Paused), ch.Name}
 		}),
 		newChannelShow(c),
+		newPause(c, "Answer nothing for now; what is accepted waits, in order", "/channels", printChannel),
+		newResume(c, "Answer again, what waited first", "/channels", printChannel),
 		c.newDelete("a channel that has no endpoints and tokens any more", "/channels"),
 	)
 }
@@ -49,6 +51,7 @@ func printChannel(w io.Writer, ch ops.Channel) {
 	field(w, "id", ch.ID)
 	field(w, "bot", ch.BotID)
 	field(w, "name", ch.Name)
+	field(w, "state", pausedState(ch.Paused))
 	field(w, "revision", ch.Revision)
 }
 

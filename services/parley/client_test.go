@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,14 +14,17 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
+	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/httpserver"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/pkg/webhook"
+	"github.com/parleyhq/parley/pkg/wire"
 	"github.com/parleyhq/parley/services/ops"
 )
 
@@ -52,11 +56,17 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 	store, err := deadletter.New(t.Context(), conn)
 	require.NoError(t, err)
 	require.NoError(t, store.Write(t.Context(), letter))
+	parkLane(t, conn)
 	newer := *letter
 	newer.Destination = "archive"
 	require.NoError(t, store.Write(t.Context(), &newer))
-	svc, err := ops.New(ops.Options{BootstrapToken: testOpsToken}, ops.Deps{
-		Registry: reg, DeadLetters: store,
+	guard := &webhook.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AnyPort: true}
+	client, err := webhook.NewClient(webhook.Options{Guard: guard})
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	svc, err := ops.New(ops.Options{BootstrapToken: testOpsToken, CommandWait: 50 * time.Millisecond}, ops.Deps{
+		Registry: reg, DeadLetters: store, Client: client, Guard: guard,
+		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},
@@ -94,7 +104,7 @@ func TestConfigure(t *testing.T) {
 	env, _ := opsServer(t)
 	good(t, env, "bot", "create", "pizza")
 	good(t, env, "channel", "create", "shop", "--bot", "pizza", "--name", "The shop")
-	require.Regexp(t, `(?m)^shop +pizza +The shop$`, good(t, env, "channel", "list"))
+	require.Regexp(t, `(?m)^shop +pizza +enabled +The shop$`, good(t, env, "channel", "list"))
 	require.Regexp(t, `(?m)^bot +pizza$`, good(t, env, "channel", "show", "shop"))
 
 	e := goodJSON[ops.Endpoint](t, env, "endpoint", "create", "crm", "--channel", "shop", "--url", "https://example.com/hook",
@@ -112,6 +122,17 @@ func TestConfigure(t *testing.T) {
 	require.Regexp(t, `(?m)^crm +shop +disabled: moving +https://example.com/hook$`, good(t, env, "endpoint", "list"))
 	good(t, env, "endpoint", "enable", "crm")
 	require.Regexp(t, `(?m)^state +enabled$`, good(t, env, "endpoint", "show", "crm"))
+	require.Contains(t, good(t, env, "endpoint", "pause", "crm", "--reason", "counting"), "paused: counting")
+	good(t, env, "endpoint", "disable", "crm", "--reason", "moving")
+	require.Regexp(t, `(?m)^state +disabled: moving; paused: counting$`, good(t, env, "endpoint", "show", "crm"))
+	good(t, env, "endpoint", "enable", "crm")
+	require.Regexp(t, `(?m)^state +enabled$`, good(t, env, "endpoint", "resume", "crm"))
+	require.Regexp(t, `(?m)^state +paused: paused by an operator$`, good(t, env, "channel", "pause", "shop"))
+	require.Regexp(t, `(?m)^shop +pizza +paused: paused by an operator +The shop$`, good(t, env, "channel", "list"))
+	require.Regexp(t, `(?m)^state +paused: night$`, good(t, env, "bot", "pause", "pizza", "--reason", "night"))
+	require.Contains(t, good(t, env, "status"), "1 channels (1 paused), 2 endpoints (0 disabled, 0 paused), 1 bots (1 paused)")
+	require.Regexp(t, `(?m)^state +enabled$`, good(t, env, "channel", "resume", "shop"))
+	require.Regexp(t, `(?m)^state +enabled$`, good(t, env, "bot", "resume", "pizza"))
 	require.Len(t, goodJSON[ops.List[ops.Endpoint]](t, env, "endpoint", "list", "--channel", "shop").Items, 2)
 	require.Contains(t, good(t, env, "endpoint", "delete", "crm"), "deleted crm")
 
@@ -157,7 +178,7 @@ func TestBots(t *testing.T) {
 	require.Contains(t, good(t, env, "bot", "show", "pizza"), b.Flow)
 	b = goodJSON[ops.Bot](t, env, "bot", "update", "pizza", "--kind", "echo")
 	require.Empty(t, b.Flow)
-	require.Regexp(t, `(?m)^pizza +echo +Pizza$`, good(t, env, "bot", "list"))
+	require.Regexp(t, `(?m)^pizza +echo +enabled +Pizza$`, good(t, env, "bot", "list"))
 	good(t, env, "bot", "delete", "pizza")
 }
 
@@ -173,7 +194,7 @@ func TestStatusAndDeadLetters(t *testing.T) {
 	env, letter := opsServer(t)
 	out := good(t, env, "status")
 	require.Regexp(t, `(?m)^user +0 +0 +0 +0\.0 % +- +none$`, out)
-	require.Regexp(t, `(?m)^bot +parked +0 in 0 lanes `, out)
+	require.Regexp(t, `(?m)^bot +parked +2 in 1 lanes `, out)
 	require.Regexp(t, `(?m)^broker +ok$`, out)
 	require.Len(t, goodJSON[ops.Status](t, env, "status").Stages, 2)
 
@@ -185,6 +206,53 @@ func TestStatusAndDeadLetters(t *testing.T) {
 	require.Contains(t, out, "after 1.5s, status 500: server error")
 	require.Contains(t, out, "oops")
 	require.Len(t, goodJSON[ops.DeadLetterPage](t, env, "dead", "list", "--before", "2").Items, 1)
+}
+
+// parkLane parks a lane that is held, of a conversation whose id is awkward.
+func parkLane(t *testing.T, conn *broker.Conn) {
+	t.Helper()
+	const conversation = "ben\x1b[2J"
+	id, at := lane.ID{Group: "crm", Key: chat.KeyOf("shop", conversation)}, time.UnixMilli(1_700_000_000_000)
+	store, err := lane.NewJetStream(t.Context(), conn, chat.StageBot, id.Key.Partition(brokertest.Layout.Partitions))
+	require.NoError(t, err)
+	for seq := range uint64(2) {
+		data, err := wire.EncodeBotMessage(&chat.BotMessage{
+			ID: chat.BotMessageID(at, id.Key, "msg_x", int(seq)), ChannelID: "shop", ConversationID: conversation, Message: []byte(`{}`),
+		})
+		require.NoError(t, err)
+		_, err = store.Append(t.Context(), id, &lane.Message{Seq: seq + 1, Time: at, Data: data})
+		require.NoError(t, err)
+	}
+	require.NoError(t, store.PutState(t.Context(), id, &chat.LaneState{
+		HeadSeq: 1, AttemptCount: 11, Held: true, Attempts: []chat.Attempt{{At: at, Status: 500, Error: "status 500"}},
+	}))
+}
+
+func TestLanes(t *testing.T) {
+	env, _ := opsServer(t)
+	name := "bot.crm." + chat.KeyOf("shop", "ben\x1b[2J").String()
+	out := good(t, env, "lane", "list", "--endpoint", "crm", "--held")
+	require.Regexp(t, `(?m)^`+name+` +crm +ben\?\[2J +2 +\S+ +11 +held +status 500$`, out)
+	require.NotContains(t, out, "\x1b")
+	require.NotContains(t, good(t, env, "lane", "list", "--stage", "user"), name)
+	out = good(t, env, "lane", "show", name)
+	require.Regexp(t, `(?m)^messages +2$`, out)
+	require.Regexp(t, `(?m)^ +11 .*status 500`, out)
+
+	require.Equal(t, "skip: done by 0 of 1 lanes\nqueued for 1: their owner does it as soon as it can\n", good(t, env, "lane", "skip", name))
+	require.Regexp(t, `(?m)^state +held, skip asked by the bootstrap token$`, good(t, env, "lane", "show", name))
+	r := parley(t, env, "", "lane", "retry-now", name)
+	require.Equal(t, exitFailed, r.code)
+	require.Contains(t, r.stderr, "409")
+	good(t, env, "bot", "create", "pizza")
+	good(t, env, "channel", "create", "shop", "--bot", "pizza")
+	good(t, env, "endpoint", "create", "crm", "--channel", "shop", "--url", "https://example.com/hook")
+	require.Contains(t, good(t, env, "lane", "discard", "--endpoint", "crm", "--held"), "not asked of 1: they have not done yet")
+	for _, args := range [][]string{{}, {name, "--endpoint", "crm"}, {name, "--held"}, {"--held"}} {
+		r := parley(t, env, "", append([]string{"lane", "skip"}, args...)...)
+		require.Equal(t, exitFailed, r.code, args)
+		require.Contains(t, r.stderr, "--endpoint", args)
+	}
 }
 
 func TestAge(t *testing.T) {

@@ -78,8 +78,13 @@ func (c *customerEndpoint) read(w http.ResponseWriter, r *http.Request) (*delive
 	if err != nil {
 		return nil, http.StatusBadRequest, fmt.Errorf("reading the body: %w", err)
 	}
+	return c.check(r.Header, body)
+}
+
+// check reads a delivery, as read does.
+func (c *customerEndpoint) check(header http.Header, body []byte) (*delivery, int, error) {
 	if c.verify != nil {
-		if err := c.verify(r.Header, body); err != nil {
+		if err := c.verify(header, body); err != nil {
 			return nil, http.StatusUnauthorized, fmt.Errorf("the signature is wrong: %w", err)
 		}
 	}
@@ -99,13 +104,13 @@ func (c *customerEndpoint) read(w http.ResponseWriter, r *http.Request) (*delive
 		return nil, http.StatusUnauthorized, errors.New("the verify token is not the one that was agreed")
 	}
 	d := &delivery{
-		ID:             r.Header.Get(webhook.HeaderID),
+		ID:             header.Get(webhook.HeaderID),
 		ConversationID: in.Recipient.ID,
 		Counter:        in.MessageCounter,
 		Message:        in.Message,
 		Verified:       c.verify != nil,
-		Attempt:        r.Header.Get("Parley-Attempt"),
-		Replay:         r.Header.Get("Parley-Replay"),
+		Attempt:        header.Get("Parley-Attempt"),
+		Replay:         header.Get("Parley-Replay"),
 	}
 	if in.NLP != nil {
 		d.Intent = in.NLP.Intent.Name

@@ -87,7 +87,12 @@ func printDead(w io.Writer, d ops.DeadLetter) {
 	field(w, "died", when(d.DiedAt))
 	field(w, "body", string(d.Message))
 	field(w, "attempts", d.AttemptCount)
-	for i, a := range d.Attempts { // the latest
+	printAttempts(w, d.Attempts, d.AttemptCount)
+}
+
+// printAttempts prints the latest of so many.
+func printAttempts(w io.Writer, attempts []ops.Attempt, count int) {
+	for i, a := range attempts {
 		line := fmt.Sprintf("%s after %s", when(a.At), time.Duration(a.DurationMS)*time.Millisecond)
 		if a.Status != 0 {
 			line += fmt.Sprintf(", status %d", a.Status)
@@ -95,7 +100,7 @@ func printDead(w io.Writer, d ops.DeadLetter) {
 		if a.Error != "" {
 			line += ": " + a.Error
 		}
-		row(w, fmt.Sprintf("  %d", max(d.AttemptCount-len(d.Attempts), 0)+i+1), line)
+		row(w, fmt.Sprintf("  %d", max(count-len(attempts), 0)+i+1), line)
 		if a.Excerpt != "" {
 			row(w, "    answer", a.Excerpt)
 		}

@@ -20,6 +20,10 @@ func newEndpointCommand(c *clientConfig) *cobra.Command {
 		newEndpointUpdate(c),
 		newEndpointDisable(c),
 		newEndpointEnable(c),
+		newEndpointRotate(c),
+		newEndpointTest(c),
+		newPause(c, "Send nothing for now, apart from whether it is disabled; messages wait, in order", "/endpoints", printEndpoint),
+		newResume(c, "Send again, what waited first, unless it is disabled", "/endpoints", printEndpoint),
 		c.newDelete("an endpoint; messages that wait for it become dead letters", "/endpoints"),
 	)
 }
@@ -28,6 +32,7 @@ func newEndpointCommand(c *clientConfig) *cobra.Command {
 type endpointFlags struct {
 	in          ops.Endpoint
 	verifyToken string
+	sending     sendingFlags
 }
 
 func (f *endpointFlags) bind(cmd *cobra.Command) {
@@ -41,10 +46,11 @@ func (f *endpointFlags) bind(cmd *cobra.Command) {
 	flags.StringVar(&f.in.OnExhausted, "on-exhausted", "", "what follows the last attempt: skip or hold (default skip)")
 	flags.IntVar(&f.in.MaxInFlight, "max-in-flight", 0, "`NUMBER` of posts under way at once, 0 for the default")
 	markSecret(flags, "verify-token")
+	f.sending.bind(flags)
 }
 
 // change takes up the flags that were given.
-func (f *endpointFlags) change(cmd *cobra.Command, e *ops.Endpoint) {
+func (f *endpointFlags) change(cmd *cobra.Command, e *ops.Endpoint) error {
 	for name, set := range map[string]func(){
 		"url":           func() { e.URL = f.in.URL },
 		"verify-token":  func() { e.VerifyToken = &f.verifyToken },
@@ -59,6 +65,7 @@ func (f *endpointFlags) change(cmd *cobra.Command, e *ops.Endpoint) {
 			set()
 		}
 	}
+	return f.sending.change(cmd.Flags(), e)
 }
 
 func newEndpointCreate(c *clientConfig) *cobra.Command {
@@ -71,7 +78,9 @@ func newEndpointCreate(c *clientConfig) *cobra.Command {
 		Args: cobra.MaximumNArgs(1),
 		RunE: c.run(func(cmd *cobra.Command, o *opsClient, args []string) error {
 			var e ops.Endpoint
-			f.change(cmd, &e)
+			if err := f.change(cmd, &e); err != nil {
+				return err
+			}
 			if len(args) > 0 {
 				e.ID = args[0]
 			}
@@ -104,10 +113,15 @@ func newEndpointList(c *clientConfig) *cobra.Command {
 }
 
 func endpointState(e ops.Endpoint) string {
-	if e.Disabled == "" {
+	switch {
+	case e.Disabled == "" && e.Paused == "":
 		return "enabled"
+	case e.Disabled == "":
+		return "paused: " + e.Paused
+	case e.Paused == "":
+		return "disabled: " + e.Disabled
 	}
-	return "disabled: " + e.Disabled
+	return "disabled: " + e.Disabled + "; paused: " + e.Paused
 }
 
 func newEndpointShow(c *clientConfig) *cobra.Command {
@@ -131,7 +145,9 @@ func newEndpointUpdate(c *clientConfig) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			f.change(cmd, &e)
+			if err := f.change(cmd, &e); err != nil {
+				return err
+			}
 			return call(c, cmd, o, opsCall{method: http.MethodPut, path: endpointPath(args[0]), body: e, ifMatch: etag}, printEndpoint)
 		}),
 	}
@@ -140,7 +156,7 @@ func newEndpointUpdate(c *clientConfig) *cobra.Command {
 }
 
 func newEndpointDisable(c *clientConfig) *cobra.Command {
-	var in ops.Disable
+	var in ops.Reason
 	cmd := &cobra.Command{
 		Use: "disable ID", Short: "Send nothing for now; messages wait, in order", Args: cobra.ExactArgs(1),
 		RunE: c.run(func(cmd *cobra.Command, o *opsClient, args []string) error {
@@ -177,6 +193,7 @@ func printEndpoint(w io.Writer, e ops.Endpoint) {
 		}
 		field(w, "signing secret", secret+note)
 	}
+	printSending(w, e)
 	field(w, "events", strings.Join(e.Events, ", "))
 	field(w, "retry", strings.Join(e.Retry, ", "))
 	field(w, "timeout", e.Timeout)

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -159,4 +161,75 @@ func status(t *testing.T, req *http.Request) int {
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	return resp.StatusCode
+}
+
+// script writes a script for listen.
+func script(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "script.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+func TestListenFollowsAScript(t *testing.T) {
+	secret := webhook.NewSecret()
+	path := script(t, "- {status: 503, retry-after: 2s}\n- reset\n- {conversation: bob, status: 410}\n- 204\n")
+	out := make(syncWriter, 32)
+	ctx, cancel := context.WithCancel(t.Context())
+	root := newRoot()
+	root.SetOut(out)
+	root.SetErr(io.Discard)
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, root, &binder{warnings: io.Discard}, []string{
+			"listen", "--addr", "127.0.0.1:0", "--signing-secret", secret.Reveal(), "--script", path,
+		}, io.Discard)
+	}()
+	url := strings.TrimSuffix(strings.TrimPrefix(<-out, "-- listening at "), ", Ctrl-C ends it\n")
+	require.Contains(t, <-out, "answers by the 4 steps of "+path)
+
+	require.Equal(t, 200, status(t, get(t, url+"/livez")))
+	require.Equal(t, 405, status(t, get(t, url)))
+	require.Contains(t, <-out, "!! GET / answered 405")
+	require.Equal(t, 401, status(t, deliver(t, url, webhook.NewSecret(), "msg_1", helloBody)), "takes no step")
+	require.Contains(t, <-out, "!! POST / answered 401: the signature is wrong")
+
+	resp, err := http.DefaultClient.Do(deliver(t, url, secret, "msg_1", helloBody))
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, []any{503, "2"}, []any{resp.StatusCode, resp.Header.Get("Retry-After")})
+	require.Contains(t, <-out, "#3 bot < hello\n")
+	require.Equal(t, "-- answered: 503, retry after 2s\n", <-out)
+
+	_, err = http.DefaultClient.Do(deliver(t, url, secret, "msg_1", helloBody)) //nolint:bodyclose // there is none
+	require.Error(t, err)
+	<-out
+	require.Equal(t, "-- answered: reset\n", <-out)
+	require.Equal(t, 204, status(t, deliver(t, url, secret, "msg_1", helloBody)), "the third step is bob's")
+	require.Equal(t, 200, status(t, deliver(t, url, secret, "msg_1", helloBody)), "after the last")
+
+	cancel()
+	require.Equal(t, exitOK, <-ended)
+}
+
+func TestListenSaysWhatIsWrongWithAScript(t *testing.T) {
+	bad := script(t, "- 200\n- {status: 429, retry-afer: 5s}\n")
+	for says, args := range map[string][]string{
+		bad + `: line 2: step 2: "retry-afer" is unknown: use body,`: {"--script", bad},
+		"--script: open ": {"--script", bad + ".gone"},
+		"--addr: ":        {"--script", script(t, "- 200"), "--addr", "nowhere"},
+		"script status":   {"--script", bad, "--status", "500"},
+		"script":          {"--script", bad, "--fail-rate", "0.5"},
+	} {
+		r := parley(t, nil, "", append([]string{"listen"}, args...)...)
+		require.NotEqual(t, exitOK, r.code, args)
+		require.Contains(t, r.stderr, says)
+	}
+	help := parley(t, nil, "", "listen", "--help").stdout
+	for _, fault := range []string{
+		"hang", "close", "close-in-header", "close-in-body", "reset", "reset-in-body", "endless-header", "endless-body",
+		"not-http", "hold-handshake", "die", "retry-after-date", "trickle", "header-bytes", "each: conversation",
+	} {
+		require.Contains(t, help, fault)
+	}
 }

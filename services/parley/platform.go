@@ -39,6 +39,7 @@ type platform struct {
 	journal  *journal.Writer
 	admin    *telemetry.Admin
 	alone    lane.Alone
+	client   *webhook.Client // made by webhooks
 
 	closers []func() // in the order of opening
 }
@@ -257,6 +258,18 @@ func (p *platform) openAdmin(context.Context) (err error) {
 	p.admin.AddCheck("broker", func(context.Context) error { return p.conn.Ready() })
 	p.admin.AddCheck("configuration", func(context.Context) error { return p.registry.Ready() })
 	return nil
+}
+
+// webhooks returns the client of all who post to endpoints.
+func (p *platform) webhooks() (_ *webhook.Client, err error) {
+	if p.client != nil {
+		return p.client, nil
+	}
+	if p.client, err = webhook.NewClient(webhook.Options{Version: version, Guard: p.guard}); err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, p.client.Close)
+	return p.client, nil
 }
 
 // instance names this process among others.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/services/ops"
@@ -15,8 +16,13 @@ func addOps(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	client, err := p.webhooks()
+	if err != nil {
+		return err
+	}
 	svc, err := ops.New(ops.Options{BootstrapToken: chat.Secret(p.flags.opsToken)}, ops.Deps{
-		Registry: p.registry, DeadLetters: letters,
+		Registry: p.registry, DeadLetters: letters, Client: client, Guard: p.guard,
+		Lanes: lane.NewWaiting(p.conn, p.layout.Partitions), Log: p.log.Named("ops"),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, p.conn.JS, p.layout)
 		},
@@ -36,7 +42,7 @@ func addOps(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
-	svc.Mount(p.admin.Echo())
+	svc.Mount(p.admin.Echo()) //nolint:contextcheck // its handlers have the requests' contexts
 	p.at.OpsToken = p.flags.opsToken
 	return nil
 }

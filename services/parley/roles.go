@@ -18,7 +18,6 @@ import (
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/topology"
-	"github.com/parleyhq/parley/pkg/webhook"
 	"github.com/parleyhq/parley/services/botworker"
 	"github.com/parleyhq/parley/services/deliveryworker"
 	"github.com/parleyhq/parley/services/ingest"
@@ -67,6 +66,7 @@ func runProcess(ctx context.Context, f *serviceFlags, roles []role, whenReady fu
 		{"configuration", p.registry.Run},
 		{"journal", p.journal.Run},
 		{"admin server", p.admin.Run},
+		{"collector", tuneCollector},
 	}
 	if err := runUnits(ctx, p.log, f.shutdownTimeout, proc.front, proc.workers, base); err != nil {
 		return err
@@ -131,7 +131,7 @@ func addBotWorker(ctx context.Context, p *process) error {
 	}
 	svc, err := botworker.New(botworker.Options{
 		Partitions: p.layout.Partitions, DrainTimeout: p.drainTimeout(),
-		Alone: &p.alone, Owner: owner, Open: p.opener(chat.StageUser), Graveyard: letters, Sessions: sessions,
+		Alone: &p.alone, Owner: owner, Open: p.opener(chat.StageUser), Commands: p.commands(chat.StageUser), Graveyard: letters, Sessions: sessions,
 		Publisher: p.conn, Directory: p.registry, Journal: p.journal, NewBot: newBot,
 		Log: p.log.Named("bot-worker"), Metrics: p.metrics,
 	})
@@ -151,15 +151,14 @@ func addDeliveryWorker(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
-	client, err := webhook.NewClient(webhook.Options{Version: version, Guard: p.guard})
+	client, err := p.webhooks()
 	if err != nil {
 		return err
 	}
-	p.closers = append(p.closers, client.Close)
 	p.admin.AddOptionalCheck("ledger", p.marks.Ping)
 	svc, err := deliveryworker.New(deliveryworker.Options{
 		DrainTimeout: p.drainTimeout(),
-		Alone:        &p.alone, Owner: owner, Open: p.opener(chat.StageBot), Marks: p.marks, Graveyard: letters,
+		Alone:        &p.alone, Owner: owner, Open: p.opener(chat.StageBot), Commands: p.commands(chat.StageBot), Marks: p.marks, Graveyard: letters,
 		Directory: p.registry, Journal: p.journal, Client: client, Guard: p.guard,
 		Log: p.log.Named("delivery-worker"), Metrics: p.metrics,
 	})
@@ -193,6 +192,10 @@ func (p *platform) opener(stage chat.Stage) func(ctx context.Context, partition 
 		store.Sole = p.flags.natsURL == ""
 		return store, nil
 	}
+}
+
+func (p *platform) commands(stage chat.Stage) func(partition int) lane.Commands {
+	return func(partition int) lane.Commands { return lane.NewJetStreamCommands(p.conn, stage, partition) }
 }
 
 // newBot makes the bot of a configuration.

@@ -40,6 +40,7 @@ func newRoot() *cobra.Command {
 		}},
 		{"watch", "Watch it:", []*cobra.Command{
 			newStatusCommand(client),
+			newLaneCommand(client),
 			newDeadCommand(client),
 			newHealthCommand(),
 		}},

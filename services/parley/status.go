@@ -37,6 +37,9 @@ func printStatus(w io.Writer, s ops.Status, now time.Time) {
 		if stage.Parked.Approximate {
 			parked = "about " + parked
 		}
+		if stage.Parked.Held > 0 {
+			parked += fmt.Sprintf(", %d held", stage.Parked.Held)
+		}
 		row(w, stage.Stage, "parked", parked, "", full(stage.Parked.Bytes, stage.Parked.MaxBytes), age(stage.Parked.Oldest, now), "")
 	}
 	fmt.Fprintln(w)
@@ -44,8 +47,9 @@ func printStatus(w io.Writer, s ops.Status, now time.Time) {
 		printWorkers(w, o, now)
 	}
 	row(w, "dead letters", fmt.Sprintf("%d (%s full)", s.Dead.Messages, full(s.Dead.Bytes, s.Dead.MaxBytes)))
-	row(w, "configuration", fmt.Sprintf("revision %d: %d channels, %d endpoints (%d disabled), %d bots, %d tokens",
-		s.Config.Revision, s.Config.Channels, s.Config.Endpoints, s.Config.DisabledEndpoints, s.Config.Bots, s.Config.Tokens))
+	row(w, "configuration", fmt.Sprintf("revision %d: %d channels (%d paused), %d endpoints (%d disabled, %d paused), %d bots (%d paused), %d tokens",
+		s.Config.Revision, s.Config.Channels, s.Config.PausedChannels, s.Config.Endpoints, s.Config.DisabledEndpoints, s.Config.PausedEndpoints,
+		s.Config.Bots, s.Config.PausedBots, s.Config.Tokens))
 	for _, h := range s.Health {
 		state := "ok"
 		if !h.OK {

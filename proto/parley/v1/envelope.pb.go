@@ -106,9 +106,12 @@ type UserMessage struct {
 	// session_data is a JSON object merged into the session before the bot runs.
 	SessionData []byte `protobuf:"bytes,8,opt,name=session_data,json=sessionData,proto3" json:"session_data,omitempty"`
 	// user is the JSON object of the user's profile, if the caller sent one.
-	User          []byte `protobuf:"bytes,9,opt,name=user,proto3" json:"user,omitempty"`
-	Locale        string `protobuf:"bytes,10,opt,name=locale,proto3" json:"locale,omitempty"`
-	Traceparent   string `protobuf:"bytes,11,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	User        []byte `protobuf:"bytes,9,opt,name=user,proto3" json:"user,omitempty"`
+	Locale      string `protobuf:"bytes,10,opt,name=locale,proto3" json:"locale,omitempty"`
+	Traceparent string `protobuf:"bytes,11,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// expires_at_ms is when the message, and what the bot answers to it, is of no
+	// use any more; 0: never.
+	ExpiresAtMs   int64 `protobuf:"varint,12,opt,name=expires_at_ms,json=expiresAtMs,proto3" json:"expires_at_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -220,6 +223,13 @@ func (x *UserMessage) GetTraceparent() string {
 	return ""
 }
 
+func (x *UserMessage) GetExpiresAtMs() int64 {
+	if x != nil {
+		return x.ExpiresAtMs
+	}
+	return 0
+}
+
 // BotMessage is one message of a bot on its way to the channel's endpoints
 // (stream BOT_<partition>).
 type BotMessage struct {
@@ -241,8 +251,10 @@ type BotMessage struct {
 	// message is the JSON of the contract's "message" field.
 	Message []byte `protobuf:"bytes,12,opt,name=message,proto3" json:"message,omitempty"`
 	// nlp is the JSON of the contract's "nlp" field; empty when there is none.
-	Nlp           []byte `protobuf:"bytes,13,opt,name=nlp,proto3" json:"nlp,omitempty"`
-	Traceparent   string `protobuf:"bytes,14,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	Nlp         []byte `protobuf:"bytes,13,opt,name=nlp,proto3" json:"nlp,omitempty"`
+	Traceparent string `protobuf:"bytes,14,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// expires_at_ms is that of the user message that it answers; 0: never.
+	ExpiresAtMs   int64 `protobuf:"varint,15,opt,name=expires_at_ms,json=expiresAtMs,proto3" json:"expires_at_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -373,6 +385,13 @@ func (x *BotMessage) GetTraceparent() string {
 		return x.Traceparent
 	}
 	return ""
+}
+
+func (x *BotMessage) GetExpiresAtMs() int64 {
+	if x != nil {
+		return x.ExpiresAtMs
+	}
+	return 0
 }
 
 // Attempt is one try at handling a message: one POST, or one run of a bot.
@@ -910,7 +929,9 @@ type LaneState struct {
 	// held says that the schedule is used up and an operator has to decide.
 	Held bool `protobuf:"varint,6,opt,name=held,proto3" json:"held,omitempty"`
 	// given_up is why the head is given up, while its dead letter is refused.
-	GivenUp       string `protobuf:"bytes,7,opt,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"`
+	GivenUp string `protobuf:"bytes,7,opt,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"`
+	// asked says that an operator asked for an attempt, whatever the schedule says.
+	Asked         bool `protobuf:"varint,8,opt,name=asked,proto3" json:"asked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -992,6 +1013,13 @@ func (x *LaneState) GetGivenUp() string {
 		return x.GivenUp
 	}
 	return ""
+}
+
+func (x *LaneState) GetAsked() bool {
+	if x != nil {
+		return x.Asked
+	}
+	return false
 }
 
 // Session is a conversation's state at the bot stage (stream SESSIONS).
@@ -1155,7 +1183,7 @@ var File_parley_v1_envelope_proto protoreflect.FileDescriptor
 
 const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\n" +
-	"\x18parley/v1/envelope.proto\x12\tparley.v1\"\xe5\x02\n" +
+	"\x18parley/v1/envelope.proto\x12\tparley.v1\"\x89\x03\n" +
 	"\vUserMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -1169,7 +1197,8 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\x04user\x18\t \x01(\fR\x04user\x12\x16\n" +
 	"\x06locale\x18\n" +
 	" \x01(\tR\x06locale\x12 \n" +
-	"\vtraceparent\x18\v \x01(\tR\vtraceparent\"\x97\x03\n" +
+	"\vtraceparent\x18\v \x01(\tR\vtraceparent\x12\"\n" +
+	"\rexpires_at_ms\x18\f \x01(\x03R\vexpiresAtMs\"\xbb\x03\n" +
 	"\n" +
 	"BotMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
@@ -1187,7 +1216,8 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\x05event\x18\v \x01(\tR\x05event\x12\x18\n" +
 	"\amessage\x18\f \x01(\fR\amessage\x12\x10\n" +
 	"\x03nlp\x18\r \x01(\fR\x03nlp\x12 \n" +
-	"\vtraceparent\x18\x0e \x01(\tR\vtraceparent\"\x87\x01\n" +
+	"\vtraceparent\x18\x0e \x01(\tR\vtraceparent\x12\"\n" +
+	"\rexpires_at_ms\x18\x0f \x01(\x03R\vexpiresAtMs\"\x87\x01\n" +
 	"\aAttempt\x12\x13\n" +
 	"\x05at_ms\x18\x01 \x01(\x03R\x04atMs\x12\x1f\n" +
 	"\vduration_us\x18\x02 \x01(\x03R\n" +
@@ -1243,7 +1273,7 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\x0eattempt_number\x18\x05 \x01(\x05R\rattemptNumber\x12,\n" +
 	"\aattempt\x18\x06 \x01(\v2\x12.parley.v1.AttemptR\aattempt\x12\x18\n" +
 	"\aoutcome\x18\a \x01(\tR\aoutcome\x12\x1e\n" +
-	"\vinput_at_ms\x18\b \x01(\x03R\tinputAtMs\"\xeb\x01\n" +
+	"\vinput_at_ms\x18\b \x01(\x03R\tinputAtMs\"\x81\x02\n" +
 	"\tLaneState\x12\x19\n" +
 	"\bhead_seq\x18\x01 \x01(\x04R\aheadSeq\x12\x15\n" +
 	"\x06due_ms\x18\x02 \x01(\x03R\x05dueMs\x12(\n" +
@@ -1251,7 +1281,8 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\rattempt_count\x18\x04 \x01(\x05R\fattemptCount\x12.\n" +
 	"\battempts\x18\x05 \x03(\v2\x12.parley.v1.AttemptR\battempts\x12\x12\n" +
 	"\x04held\x18\x06 \x01(\bR\x04held\x12\x19\n" +
-	"\bgiven_up\x18\a \x01(\tR\agivenUp\"\xb8\x03\n" +
+	"\bgiven_up\x18\a \x01(\tR\agivenUp\x12\x14\n" +
+	"\x05asked\x18\b \x01(\bR\x05asked\"\xb8\x03\n" +
 	"\aSession\x12\x1d\n" +
 	"\n" +
 	"channel_id\x18\x01 \x01(\tR\tchannelId\x12'\n" +

@@ -80,7 +80,7 @@ func (e *endpoint) Answer(_ int, r *webhooktest.Received) webhooktest.Reply {
 		reply.Status, answer = http.StatusTemporaryRedirect, Refused
 		reply.Header = http.Header{"Location": {"http://127.0.0.1:1/nowhere"}}
 	case Hang, Reset:
-		reply.Reset, answer = true, Broken
+		reply.Fault, answer = webhooktest.Reset, Broken
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -1,0 +1,100 @@
+package lane_test
+
+import (
+	"context"
+	"time"
+
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/lane"
+)
+
+// given is a message that an operator has told to be given up.
+type given struct {
+	lane   lane.ID
+	place  uint64
+	reason string
+}
+
+// commandSome asks something of lanes that are parked, as an operator does who
+// looks at the store; the mutex is held.
+func (w *world) commandSome() {
+	for _, part := range w.parts {
+		for id, messages := range part.parked {
+			if part.commands[id] != nil || len(messages) == 0 || w.rng.IntN(4) > 0 {
+				continue
+			}
+			c := &lane.Command{Lane: id, Action: pick(w.rng, lane.RetryNow, lane.Skip, lane.Discard), UpTo: messages[0].ParkedSeq, Attempts: part.states[id].AttemptCount}
+			switch c.Action {
+			case lane.Skip:
+				w.tell(id, &messages[0], lane.ReasonSkipped)
+			case lane.Discard:
+				c.UpTo = messages[len(messages)-1].ParkedSeq
+				for i := range messages {
+					w.tell(id, &messages[i], lane.ReasonDiscarded)
+				}
+			}
+			w.commands++
+			c.Revision = w.commands
+			part.commands[id] = c
+			w.note(id, "an operator says %s up to %d", c.Action, c.UpTo)
+		}
+	}
+}
+
+func (w *world) tell(id lane.ID, m *lane.ParkedMessage, reason string) {
+	f := w.fateOf(id, m.Data)
+	w.told[given{lane: id, place: f.place, reason: reason}] = true
+}
+
+// commandBuried asserts that an operator has asked for that; the mutex is held.
+func (w *world) commandBuried(id lane.ID, f *fate, d *chat.DeadLetter) {
+	if d.Reason == lane.ReasonSkipped || d.Reason == lane.ReasonDiscarded {
+		if !w.told[given{lane: id, place: f.place, reason: d.Reason}] {
+			w.violated(id, "%d is %s and nobody has asked for that", f.place, d.Reason)
+		}
+	}
+}
+
+// modelCommands brings the commands of a partition to a life.
+type modelCommands struct {
+	life *life
+	part *modelPart
+}
+
+// Follow implements lane.Commands.
+func (m *modelCommands) Follow(ctx context.Context, do func(*lane.Command)) error {
+	seen := uint64(0)
+	for {
+		var found []*lane.Command
+		err := m.life.call(ctx, func() {
+			last := seen
+			for _, c := range m.part.commands {
+				if c.Revision > seen {
+					found = append(found, new(*c))
+					last = max(last, c.Revision)
+				}
+			}
+			seen = last
+		})
+		if err != nil {
+			return err
+		}
+		for _, c := range found {
+			do(c)
+		}
+		sleepFor(ctx, 250*time.Millisecond)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// Done implements lane.Commands.
+func (m *modelCommands) Done(ctx context.Context, c *lane.Command) error {
+	return m.life.call(ctx, func() {
+		if now := m.part.commands[c.Lane]; now != nil && now.Revision == c.Revision {
+			m.life.world.note(c.Lane, "life %d: carried out %s", m.life.number, c.Action)
+			delete(m.part.commands, c.Lane)
+		}
+	})
+}
