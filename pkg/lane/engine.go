@@ -96,6 +96,7 @@ func New(o Options, h Handler) *Engine {
 		hands:        newHands(),
 		destinations: map[string]*destination{}, shards: map[*shard]struct{}{},
 	}
+	e.countCircuits(o.Metrics)
 	e.gate = gate{limit: o.MaxInFlight, pass: func(l *lane) { l.shard.start(l) }}
 	return e
 }
@@ -200,10 +201,11 @@ func (e *Engine) destination(name string) *destination {
 	d := e.destinations[name]
 	if d == nil {
 		d = &destination{name: name, known: time.Now()}
-		d.gate = gate{limit: e.handler.Policy(name).inFlight(), pass: func(l *lane) {
+		d.gate = gate{pass: func(l *lane) {
 			l.through.Store(true)
 			e.gate.enter(l)
 		}}
+		d.treat(e.handler.Policy(name), d.known)
 		e.destinations[name] = d
 	}
 	return d

@@ -2,7 +2,10 @@ package lane
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/parleyhq/parley/pkg/health"
 )
 
 // gate lets a bounded number of lanes through at once; the others wait in
@@ -29,6 +32,7 @@ func (g *gate) enter(l *lane) {
 	}
 	g.busy++
 	g.passed++
+	l.inFlight = g.busy
 	g.mu.Unlock()
 	g.pass(l)
 }
@@ -44,6 +48,7 @@ func (g *gate) leave() {
 	g.waiting[0] = nil
 	g.waiting = g.waiting[1:]
 	g.passed++
+	l.inFlight = g.busy
 	g.mu.Unlock()
 	g.pass(l)
 }
@@ -60,6 +65,9 @@ func (g *gate) resize(limit int) {
 	pass := g.waiting[:n:n]
 	g.waiting = g.waiting[n:]
 	g.busy += n
+	for _, l := range pass {
+		l.inFlight = g.busy
+	}
 	g.mu.Unlock()
 	for _, l := range pass {
 		g.pass(l)
@@ -89,6 +97,10 @@ func (g *gate) empty() bool {
 type destination struct {
 	name string
 	gate gate
+	// The gate's limit, and what finds it; nil where the policy does.
+	cap    atomic.Int64
+	limit  atomic.Pointer[health.Limit]
+	barred atomic.Bool // lanes wait at the barrier: new ones are parked at once
 
 	mu          sync.Mutex
 	congested   bool      // its lanes wait for more than a second: new ones are parked at once
@@ -101,6 +113,8 @@ type destination struct {
 	lastFailure  time.Time
 	failedLane   ID
 	otherFailure time.Time
+	least, most  int // the limit's bounds
+	barrier      barrier
 }
 
 // evidence is how long a failed attempt says that a destination is down, and
@@ -133,16 +147,6 @@ func (d *destination) silentFor(wait time.Duration, parkedAt, now time.Time) boo
 	return now.Sub(since) > wait && now.Sub(d.known) >= evidence && !d.lastSuccess.After(parkedAt)
 }
 
-// setClosed notes whether the destination is closed, and when it is opened.
-func (d *destination) setClosed(closed bool, now time.Time) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed && !closed {
-		d.opened = now
-	}
-	d.closed = closed
-}
-
 func (d *destination) succeeded(now time.Time) {
 	d.mu.Lock()
 	d.lastSuccess = now
@@ -151,11 +155,23 @@ func (d *destination) succeeded(now time.Time) {
 
 func (d *destination) failed(id ID, now time.Time) {
 	d.mu.Lock()
-	if d.failedLane != id {
+	d.noteFailure(id, now)
+	d.mu.Unlock()
+}
+
+// noteFailure notes a failed attempt, of another worker's lane if the id is
+// empty; the mutex is held.
+func (d *destination) noteFailure(id ID, at time.Time) {
+	switch {
+	case at.Before(d.lastFailure):
+		if id != d.failedLane {
+			d.otherFailure = later(d.otherFailure, at)
+		}
+		return
+	case d.failedLane != id:
 		d.otherFailure, d.failedLane = d.lastFailure, id
 	}
-	d.lastFailure = now
-	d.mu.Unlock()
+	d.lastFailure = at
 }
 
 func (d *destination) setCongested() {

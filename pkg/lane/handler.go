@@ -85,6 +85,11 @@ type Policy struct {
 	ExpireAfter time.Duration
 	// MaxInFlight is how many lanes may be at work at once.
 	MaxInFlight int
+	// MinInFlight is how few, where the cap is to follow what the destination
+	// can take, see health.Limit; 0: the cap is MaxInFlight.
+	MinInFlight int
+	// Circuit says whether attempts are made; nil: they are.
+	Circuit Circuit
 	// Closed is why the destination gets nothing now; empty when it is open.
 	Closed string
 }
@@ -92,11 +97,16 @@ type Policy struct {
 // DefaultInFlight is a destination's cap when its policy has none.
 const DefaultInFlight = 64
 
-func (p Policy) inFlight() int {
-	if p.MaxInFlight > 0 {
-		return p.MaxInFlight
+// bounds are those of the cap.
+func (p Policy) bounds() (least, most int) {
+	most = p.MaxInFlight
+	if most <= 0 {
+		most = DefaultInFlight
 	}
-	return DefaultInFlight
+	if p.MinInFlight <= 0 {
+		return most, most
+	}
+	return min(p.MinInFlight, most), most
 }
 
 // Task is one attempt to be made.

@@ -71,6 +71,7 @@ type world struct {
 	paused    map[string]string    // group → why
 	pausedAt  map[string]time.Time // since when
 	trouble   map[string]float64   // destination → share of failures
+	circuits  map[string]*modelCircuit
 }
 
 // note adds to a lane's history; the mutex is held.

@@ -271,6 +271,8 @@ func (s *shard) push(it *item) {
 		s.park(l, parkedOverflow)
 	case !l.active && len(l.queue) == 1 && s.destinationOf(l).isCongested() && !s.engine.processor.isShort():
 		s.park(l, parkedCongested)
+	case !l.active && len(l.queue) == 1 && l.dest.barred.Load():
+		s.park(l, parkedCircuit)
 	case l.dueAt < 0: // else its head has stalled
 		s.activate(l)
 	}
@@ -329,6 +331,7 @@ func (s *shard) activate(l *lane) {
 	}
 	l.active, l.since, l.wakeMe = true, time.Now(), false
 	s.unschedule(l)
+	s.leaveBarrier(l)
 	dest := s.destinationOf(l)
 	l.through.Store(false)
 	dest.gate.enter(l)
@@ -359,6 +362,7 @@ func (s *shard) begin(l *lane) bool {
 		return false
 	}
 	l.since, l.atWork = time.Now(), true
+	l.brought, l.early = l.early, false
 	s.workers.Add(1)
 	return true
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/health"
 )
 
 type verdictKind uint8
@@ -25,6 +26,8 @@ type Verdict struct {
 	reason string
 	err    error
 	detail Detail
+	said   bool
+	says   health.Outcome
 }
 
 // Detail is what an attempt's record holds of it beside its time and error.
@@ -57,6 +60,26 @@ func Expired() Verdict { return Verdict{kind: kindExpired} }
 func (v Verdict) With(d Detail) Verdict {
 	v.detail = d
 	return v
+}
+
+// Saying is what the attempt says of its destination, where that is not what the
+// verdict does: that it did what it was asked to if Done, that it failed if Retry,
+// else nothing.
+func (v Verdict) Saying(o health.Outcome) Verdict {
+	v.said, v.says = true, o
+	return v
+}
+
+func (v Verdict) outcome() health.Outcome {
+	switch {
+	case v.said:
+		return v.says
+	case v.kind == kindDone:
+		return health.Succeeded
+	case v.kind == kindRetry:
+		return health.Failed
+	}
+	return health.Interrupted
 }
 
 // String says what the verdict is, for logs and tests.

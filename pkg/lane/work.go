@@ -11,6 +11,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/health"
 	"github.com/parleyhq/parley/pkg/partition"
 )
 
@@ -41,7 +42,8 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 	}
 	policy := s.policyOf(l)
 	closed := policy.Closed != ""
-	it := l.hand
+	it, brought := l.hand, l.brought
+	l.brought = false
 	if it != nil {
 		it.ends = it.span().end(policy)
 		if !s.storeOrTry(ctx, l, it) {
@@ -66,8 +68,8 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 	switch {
 	case it.ended(state, now):
 		s.handle(ctx, l, it, policy)
-	case state != nil && now.Before(state.Due):
-		s.waitUntil(l, it.wakeAt(state))
+	case state != nil && now.Before(state.Due) && (!brought || closed):
+		s.backOff(l, it.wakeAt(state), policy)
 	case closed && it == l.hand:
 		s.waitUntil(l, now.Add(stallPause))
 	case closed:
@@ -81,7 +83,6 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 		if l.shut {
 			l.shut, l.opened = false, now
 		}
-		l.dest.gate.resize(policy.inFlight())
 		s.handle(ctx, l, it, policy)
 	}
 }
@@ -90,7 +91,7 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 // where its group is paused.
 func (s *shard) policyOf(l *lane) Policy {
 	p := s.engine.handler.Policy(l.dest.name)
-	l.dest.setClosed(p.Closed != "", time.Now())
+	l.dest.treat(p, time.Now())
 	if p.Closed == "" {
 		p.Closed = s.engine.handler.Paused(l.id.Group)
 	}
@@ -150,7 +151,7 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 			s.waitForChange(l, it.ends, func(p Policy) bool { return p.Hold })
 			return
 		}
-		if _, more := delay(policy, state.AttemptCount); !more && !task.over && !state.Asked { // it was held, or the schedule became shorter
+		if _, more := delay(policy, scheduled(state)); !more && !task.over && !state.Asked { // it was held, or the schedule became shorter
 			s.bury(ctx, l, it, task, state, ReasonExhausted)
 			return
 		}
@@ -159,16 +160,12 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 		s.bury(ctx, l, it, task, state, ReasonWaited)
 		return
 	}
-	v, made := s.attemptWithCare(ctx, l, task)
-	if !made || ctx.Err() != nil { // the lease has lapsed: record nothing
+	v, record, ok := s.try(ctx, l, it, task, policy, now)
+	if !ok {
 		return
 	}
-	record := v.attempt(now, time.Since(now))
 	switch v.kind {
 	case kindDone:
-		if !task.over {
-			l.dest.succeeded(time.Now())
-		}
 		s.settle(ctx, l, it)
 		s.outcome(task, &record, s.success())
 	case kindExpired:
@@ -181,9 +178,39 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 		s.bury(ctx, l, it, task, withAttempt(state, it, record), v.reason)
 	case kindRetry:
 		task.failed = &record
-		l.dest.failed(l.id, time.Now())
 		s.retry(ctx, l, it, task, withAttempt(state, it, record), v, policy)
 	}
+}
+
+// try makes an attempt, if the destination's circuit lets it, and tells the
+// destination what came of it. False: the lane waits, or the lease has lapsed and
+// nothing is to be recorded.
+func (s *shard) try(ctx context.Context, l *lane, it *item, t *Task, p Policy, now time.Time) (Verdict, chat.Attempt, bool) {
+	c := p.Circuit
+	if t.over { // that is no attempt
+		c = nil
+	}
+	pass, admitted := admit(ctx, c, now)
+	if !admitted {
+		if state := l.stateOf(it); state != nil && now.Before(state.Due) {
+			s.backOff(l, it.wakeAt(state), p)
+		} else {
+			s.bar(ctx, l, it)
+		}
+		return Verdict{}, chat.Attempt{}, false
+	}
+	if pass.Probe() { // others were asked
+		now = time.Now()
+	}
+	v, made := s.attemptWithCare(ctx, l, t)
+	counts := made && ctx.Err() == nil
+	ended := time.Now()
+	says := v.outcome()
+	if !counts || t.over {
+		says = health.Interrupted
+	}
+	s.report(l, c, pass, says, now, ended)
+	return v, v.attempt(now, ended.Sub(now)), counts
 }
 
 // task is the head's next attempt.
@@ -236,6 +263,9 @@ func withAttempt(state *chat.LaneState, it *item, a chat.Attempt) *chat.LaneStat
 	next.HeadSeq = it.msg.Seq
 	next.AttemptCount++
 	next.Held, next.Asked = false, false
+	if a.At.Before(next.Due) {
+		next.EarlyCount++
+	}
 	next.Attempts = append(slices.Clip(next.Attempts), a)
 	if n := len(next.Attempts); n > keptAttempts {
 		next.Attempts = next.Attempts[n-keptAttempts:]
@@ -245,10 +275,13 @@ func withAttempt(state *chat.LaneState, it *item, a chat.Attempt) *chat.LaneStat
 
 // retry makes the lane wait, or gives up when the schedule is used up.
 func (s *shard) retry(ctx context.Context, l *lane, it *item, t *Task, state *chat.LaneState, v Verdict, policy Policy) {
-	wait, more := delay(policy, state.AttemptCount)
-	wait = max(wait, v.after)
 	last := &state.Attempts[len(state.Attempts)-1]
+	wait, more := delay(policy, scheduled(state))
+	wait = max(wait, v.after)
+	early := last.At.Before(state.Due) // then the schedule stands
 	switch {
+	case early:
+		state.Due = later(state.Due, time.Now().Add(v.after))
 	case more && state.AttemptCount == 1 && it.waitedInVain(policy, l, last.At):
 		s.bury(ctx, l, it, t, state, ReasonWaited)
 		return
@@ -261,8 +294,14 @@ func (s *shard) retry(ctx context.Context, l *lane, it *item, t *Task, state *ch
 		return
 	}
 	s.wait(ctx, l, it, state)
+	if l.hand == nil && !state.Held {
+		s.backOff(l, it.wakeAt(state), policy)
+	}
 	s.outcome(t, last, chat.OutcomeRetry)
 }
+
+// scheduled is how many attempts the schedule counts.
+func scheduled(state *chat.LaneState) int { return state.AttemptCount - state.EarlyCount }
 
 // bury writes the dead letter, then settles. Where the letter is refused the
 // lane waits and the same is tried again; what is given up stays given up.
