@@ -11,6 +11,11 @@ type Channel struct {
 	ID    string `json:"id"`
 	BotID string `json:"botId"`
 	Name  string `json:"name,omitempty"`
+	// Limit and ConversationLimit are the rates at which ingest takes the
+	// channel's messages, and those of each of its conversations; nil: the
+	// service's.
+	Limit             *Rate `json:"limit,omitempty"`
+	ConversationLimit *Rate `json:"conversationLimit,omitempty"`
 	// Paused is why the bot gets nothing of it for now; empty when it does.
 	Paused string `json:"paused,omitempty"`
 }
@@ -36,6 +41,9 @@ type Token struct {
 	Ops       bool      `json:"ops,omitempty"`
 	Name      string    `json:"name,omitempty"`
 	CreatedAt time.Time `json:"createdAt"`
+	// Limit is the rate at which ingest takes messages with it; nil: the
+	// service's.
+	Limit *Rate `json:"limit,omitempty"`
 }
 
 // Secret is a string that prints, logs and marshals as "[redacted]"; who needs

@@ -43,6 +43,8 @@ type Endpoint struct {
 	// MaxInFlight is how many POSTs may be under way at once; 0 means the
 	// default.
 	MaxInFlight int `json:"maxInFlight,omitempty"`
+	// RateLimit bounds the POSTs of all workers; nil means no bound.
+	RateLimit *Rate `json:"rateLimit,omitempty"`
 	// Disabled is why the endpoint gets nothing; empty when it is enabled.
 	Disabled string `json:"disabled,omitempty"`
 	// Paused is why an operator wants it to get nothing for now, which is apart

@@ -326,24 +326,27 @@ func (d *destination) isLowered() bool {
 
 // treat takes up a policy.
 func (d *destination) treat(p Policy, now time.Time) {
+	least, most := p.bounds()
+	rate := p.rate()
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.closed && p.Closed == "" {
 		d.opened = now
 	}
 	d.closed, d.barrier.circuit = p.Closed != "", p.Circuit
-	least, most := p.bounds()
-	if least == d.least && most == d.most {
-		d.mu.Unlock()
+	same := least == d.least && most == d.most
+	if same && rate == d.rate {
 		return
 	}
-	d.least, d.most = least, most
-	n := d.fit()
-	d.mu.Unlock()
-	d.gate.resize(n)
+	d.least, d.most, d.rate = least, most, rate
+	if !same {
+		d.fit()
+	}
+	d.gate.adapt(int(d.cap.Load()), rate)
 }
 
 // fit makes the cap move between new bounds, from where it is; the mutex is held.
-func (d *destination) fit() int {
+func (d *destination) fit() {
 	n := d.most
 	if d.least == d.most {
 		d.limit.Store(nil)
@@ -357,5 +360,4 @@ func (d *destination) fit() int {
 		n = limit.Cap()
 	}
 	d.cap.Store(int64(n))
-	return n
 }

@@ -15,6 +15,7 @@ func (s *shard) drain(ctx context.Context) {
 	defer stop()
 	s.mu.Lock()
 	s.closed = true
+	s.gone.Store(true)
 	for _, l := range s.lanes {
 		if l.parked {
 			s.engine.metrics.parkedNow.Dec()

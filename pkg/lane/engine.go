@@ -57,7 +57,9 @@ type Options struct {
 	Commands func(partition int) Commands
 	// Marks is the once-ledger; nil where the handler itself knows what it has
 	// done (the bot stage, by its sessions).
-	Marks     Marks
+	Marks Marks
+	// Rates keeps the rates of policies; nil: none is kept.
+	Rates     Rates
 	Graveyard Graveyard
 	Log       *zap.Logger
 	Metrics   prometheus.Registerer
@@ -97,6 +99,7 @@ func New(o Options, h Handler) *Engine {
 		destinations: map[string]*destination{}, shards: map[*shard]struct{}{},
 	}
 	e.countCircuits(o.Metrics)
+	o.Metrics.MustRegister(newAges(e))
 	e.gate = gate{limit: o.MaxInFlight, pass: func(l *lane) { l.shard.start(l) }}
 	return e
 }
@@ -104,13 +107,29 @@ func New(o Options, h Handler) *Engine {
 // Run works on the partitions that the owner hands out, until ctx ends.
 func (e *Engine) Run(ctx context.Context, owner partition.Owner) error {
 	defer e.hands.close()
+	defer e.endPaces()
 	return owner.Run(ctx, e.hold)
 }
 
 // Wake makes the lanes of a destination due at once: its policy has changed.
 func (e *Engine) Wake(destination string) {
+	e.mu.Lock()
+	d := e.destinations[destination]
+	e.mu.Unlock()
+	if d != nil { // who waits for its rate would see a new one late
+		d.treat(e.handler.Policy(destination), time.Now())
+	}
 	for _, s := range e.running() {
 		s.wakeDestination(destination)
+	}
+}
+
+// endPaces ends the waiting for rates.
+func (e *Engine) endPaces() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, d := range e.destinations {
+		d.gate.end()
 	}
 }
 
@@ -205,6 +224,7 @@ func (e *Engine) destination(name string) *destination {
 			l.through.Store(true)
 			e.gate.enter(l)
 		}}
+		d.gate.pace = pace{rates: e.Rates, name: string(e.Stage) + "-destination:" + name}
 		d.treat(e.handler.Policy(name), d.known)
 		e.destinations[name] = d
 	}

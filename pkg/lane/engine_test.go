@@ -32,16 +32,19 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // handler is a stage for tests: a message's text is "endpoint conversation
 // place"; each endpoint does what its script says.
 type handler struct {
-	mu     sync.Mutex
-	script map[string]func(t *lane.Task) lane.Verdict
-	policy map[string]lane.Policy
-	paused map[string]string
-	lasts  map[string]time.Duration // endpoint → how long its messages do, by themselves
-	seen   map[string][]uint64      // lane → places handled with Done, in order
-	tries  map[string]int
-	ended  map[chat.Outcome]int
-	failed []int // status of each attempt that was reported and had one
-	change chan struct{}
+	mu        sync.Mutex
+	allClosed bool
+	shared    string // the destination of all groups; empty: each its own
+	routed    int
+	script    map[string]func(t *lane.Task) lane.Verdict
+	policy    map[string]lane.Policy
+	paused    map[string]string
+	lasts     map[string]time.Duration // endpoint → how long its messages do, by themselves
+	seen      map[string][]uint64      // lane → places handled with Done, in order
+	tries     map[string]int
+	ended     map[chat.Outcome]int
+	failed    []int // status of each attempt that was reported and had one
+	change    chan struct{}
 }
 
 func newHandler() *handler {
@@ -58,13 +61,21 @@ var quick = retry.Schedule{time.Millisecond, 2 * time.Millisecond, 300 * time.Mi
 // test on the slowest machine.
 var many = append(slices.Repeat(retry.Schedule{time.Millisecond, 3 * time.Millisecond}, 20), time.Hour)
 
-func (h *handler) Destination(group string) string { return group }
+func (h *handler) Destination(group string) string {
+	if h.shared != "" {
+		return h.shared
+	}
+	return group
+}
 
 func (h *handler) Policy(destination string) lane.Policy {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if p, ok := h.policy[destination]; ok {
 		return p
+	}
+	if h.allClosed {
+		return lane.Policy{Schedule: quick, Closed: "for now"}
 	}
 	return lane.Policy{Schedule: quick}
 }
@@ -76,6 +87,11 @@ func (h *handler) setPolicy(destination string, p lane.Policy) {
 }
 
 func (h *handler) Route(_ context.Context, m *lane.Message) ([]lane.Target, error) {
+	h.mu.Lock()
+	h.routed++
+	close(h.change)
+	h.change = make(chan struct{})
+	h.mu.Unlock()
 	var out []lane.Target
 	groups, rest, _ := strings.Cut(string(m.Data), " ")
 	for group := range strings.SplitSeq(groups, ",") {
@@ -209,6 +225,10 @@ type rig struct {
 	stop    func()
 	engine  *lane.Engine
 	sole    bool
+
+	rates    lane.Rates
+	metrics  *prometheus.Registry // of the engine that was started last
+	inFlight int
 	// refuseDone says that no command can be removed.
 	refuseDone bool
 }
@@ -236,8 +256,9 @@ func (r *rig) start() {
 	log := zaptest.NewLogger(r.t, zaptest.Level(zap.ErrorLevel))
 	owner, err := partition.NewSole(r.t.Context(), r.conn.JS, chat.StageBot, brokertest.Layout.Partitions, "test")
 	require.NoError(r.t, err)
+	r.metrics = prometheus.NewRegistry()
 	r.engine = lane.New(lane.Options{
-		Stage: chat.StageBot, Marks: r.memory, Graveyard: r.memory, ReconcileEvery: 100 * time.Millisecond, Log: log, Metrics: prometheus.NewRegistry(),
+		Stage: chat.StageBot, Rates: r.rates, MaxInFlight: r.inFlight, Marks: r.memory, Graveyard: r.memory, ReconcileEvery: 100 * time.Millisecond, Log: log, Metrics: r.metrics,
 		Commands: func(p int) lane.Commands {
 			commands := lane.NewJetStreamCommands(r.conn, chat.StageBot, p)
 			if r.refuseDone {

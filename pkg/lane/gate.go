@@ -5,17 +5,19 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/health"
 )
 
-// gate lets a bounded number of lanes through at once; the others wait in
-// order of arrival, as entries in a list and not as goroutines.
+// gate lets a bounded number of lanes through at once; the others wait in a
+// line, as entries and not as goroutines.
 type gate struct {
 	mu      sync.Mutex
 	limit   int
 	busy    int
-	waiting []*lane
+	waiting line
 	pass    func(*lane)
+	pace    pace
 
 	// How many have passed since when, and whether they took long before that.
 	passed int
@@ -25,8 +27,9 @@ type gate struct {
 
 func (g *gate) enter(l *lane) {
 	g.mu.Lock()
-	if g.busy >= g.limit {
-		g.waiting = append(g.waiting, l)
+	if g.busy >= g.limit || g.pace.keeps() {
+		g.waiting.push(l)
+		g.askForMore()
 		g.mu.Unlock()
 		return
 	}
@@ -39,37 +42,75 @@ func (g *gate) enter(l *lane) {
 
 func (g *gate) leave() {
 	g.mu.Lock()
-	if len(g.waiting) == 0 || g.busy > g.limit {
-		g.busy--
-		g.mu.Unlock()
-		return
+	g.busy--
+	var next *lane
+	if g.pace.keeps() {
+		g.askForMore()
+	} else {
+		next = g.next()
 	}
-	l := g.waiting[0]
-	g.waiting[0] = nil
-	g.waiting = g.waiting[1:]
-	g.passed++
-	l.inFlight = g.busy
 	g.mu.Unlock()
-	g.pass(l)
+	if next != nil {
+		g.pass(next)
+	}
 }
 
-// resize changes the limit and lets through whom it now has room for.
-func (g *gate) resize(limit int) {
+// next takes the lane whose turn it is out of the line; nil where none waits or
+// has room. The mutex is held.
+func (g *gate) next() *lane {
+	if g.waiting.n == 0 || g.busy >= g.limit {
+		return nil
+	}
+	g.busy++
+	g.passed++
+	l := g.waiting.pop()
+	l.inFlight = g.busy
+	return l
+}
+
+// take is next, for who doesn't hold the mutex.
+func (g *gate) take() *lane {
 	g.mu.Lock()
-	if g.limit == limit {
+	defer g.mu.Unlock()
+	return g.next()
+}
+
+// adapt changes limit and rate, and lets through whom there is room for now; who
+// waits for the old rate waits for the new one.
+func (g *gate) adapt(limit int, rate chat.Rate) {
+	g.mu.Lock()
+	if g.limit == limit && g.pace.rate == rate {
 		g.mu.Unlock()
 		return
 	}
 	g.limit = limit
-	n := min(len(g.waiting), max(0, g.limit-g.busy))
-	pass := g.waiting[:n:n]
-	g.waiting = g.waiting[n:]
-	g.busy += n
-	for _, l := range pass {
-		l.inFlight = g.busy
+	if g.pace.rate != rate {
+		g.pace.rate = rate
+		g.pace.stop()
 	}
+	g.askForMore()
+	keeps := g.pace.keeps()
 	g.mu.Unlock()
-	for _, l := range pass {
+	if !keeps {
+		g.letIn()
+	}
+}
+
+// resize changes the limit.
+func (g *gate) resize(limit int) {
+	g.mu.Lock()
+	g.limit = limit
+	g.askForMore()
+	keeps := g.pace.keeps()
+	g.mu.Unlock()
+	if !keeps {
+		g.letIn()
+	}
+}
+
+// letIn lets through whom there is room for.
+func (g *gate) letIn() {
+	for l := g.take(); l != nil; l = g.take() {
 		g.pass(l)
 	}
 }
@@ -86,10 +127,11 @@ func (g *gate) isSlow(now time.Time) bool {
 	return g.slow
 }
 
-func (g *gate) empty() bool {
+// holds reports whether a lane of the group waits.
+func (g *gate) holds(group string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.waiting) == 0
+	return g.waiting.has(group)
 }
 
 // destination is where lanes send to: its bulkhead, and what is known of how
@@ -103,8 +145,8 @@ type destination struct {
 	barred atomic.Bool // lanes wait at the barrier: new ones are parked at once
 
 	mu          sync.Mutex
-	congested   bool      // its lanes wait for more than a second: new ones are parked at once
-	known       time.Time // since when this process knows it
+	congested   map[string]bool // groups whose lanes wait for more than a second: new ones are parked at once
+	known       time.Time       // since when this process knows it
 	closed      bool
 	opened      time.Time // when it was opened again; zero if it never was closed
 	lastSuccess time.Time
@@ -113,7 +155,8 @@ type destination struct {
 	lastFailure  time.Time
 	failedLane   ID
 	otherFailure time.Time
-	least, most  int // the limit's bounds
+	least, most  int       // the limit's bounds
+	rate         chat.Rate // the gate's
 	barrier      barrier
 }
 
@@ -174,18 +217,21 @@ func (d *destination) noteFailure(id ID, at time.Time) {
 	d.lastFailure = at
 }
 
-func (d *destination) setCongested() {
-	d.mu.Lock()
-	d.congested = true
-	d.mu.Unlock()
-}
-
-// isCongested clears itself once no lane waits any more.
-func (d *destination) isCongested() bool {
+func (d *destination) setCongested(group string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.congested && d.gate.empty() {
-		d.congested = false
+	if d.congested == nil {
+		d.congested = map[string]bool{}
 	}
-	return d.congested
+	d.congested[group] = true
+}
+
+// isCongested clears itself once no lane of the group waits any more.
+func (d *destination) isCongested(group string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.congested[group] && !d.gate.holds(group) {
+		delete(d.congested, group)
+	}
+	return d.congested[group]
 }

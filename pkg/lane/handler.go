@@ -90,6 +90,9 @@ type Policy struct {
 	MinInFlight int
 	// Circuit says whether attempts are made; nil: they are.
 	Circuit Circuit
+	// Rate bounds the attempts of all workers; what is over it waits, without an
+	// attempt. Zero is no bound.
+	Rate chat.Rate
 	// Closed is why the destination gets nothing now; empty when it is open.
 	Closed string
 }
@@ -107,6 +110,14 @@ func (p Policy) bounds() (least, most int) {
 		return most, most
 	}
 	return min(p.MinInFlight, most), most
+}
+
+// rate is what lanes must wait for: not for being turned away at once.
+func (p Policy) rate() chat.Rate {
+	if p.Closed != "" {
+		return chat.Rate{}
+	}
+	return p.Rate
 }
 
 // Task is one attempt to be made.

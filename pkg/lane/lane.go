@@ -35,7 +35,10 @@ type lane struct {
 	headSeq   uint64
 	tailSeq   uint64
 	tail      chat.Ordinal
+	headTime  time.Time // of the message at its head, at least as old; zero if not known
 	// The head's goroutine only:
+	paced    bool            // its destination has a rate
+	allowed  bool            // by that rate, an attempt that was not made yet
 	ahead    []ParkedMessage // what was read behind the head, during one step
 	lagging  int             // settled messages that are not removed yet
 	hasState bool            // a state record is stored
@@ -123,6 +126,12 @@ func (l *lane) idle() bool {
 // drained reports whether everything that stands in the parked stream is
 // settled, as far as it is known.
 func (l *lane) drained() bool { return l.headSeq == 0 || l.headSeq > l.tailSeq }
+
+// emptied reports whether the lane is parked without a message, and nobody is
+// about to append one.
+func (l *lane) emptied() bool {
+	return l.parked && l.loaded && l.drained() && !l.appending && len(l.queue) == 0
+}
 
 // isBehind reports whether a message was settled before the head that the stored
 // state is of: it is a copy, left by an append whose answer was lost. The times

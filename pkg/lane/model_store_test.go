@@ -146,6 +146,17 @@ func (s *modelStore) Last(ctx context.Context, id lane.ID) (found *lane.ParkedMe
 	return found, err
 }
 
+func (s *modelStore) Oldest(ctx context.Context, group string) (at time.Time, err error) {
+	err = s.life.call(ctx, func() {
+		for id, all := range s.part.parked {
+			if id.Group == group && (at.IsZero() || all[0].Time.Before(at)) {
+				at = all[0].Time
+			}
+		}
+	})
+	return at, err
+}
+
 func (s *modelStore) Remove(ctx context.Context, id lane.ID, upTo uint64) error {
 	return s.life.call(ctx, func() {
 		s.life.world.note(id, "remove up to %d", upTo)

@@ -33,6 +33,9 @@ func (s *shard) park(l *lane, reason string) {
 func (s *shard) setParked(l *lane, reason string) {
 	l.parked, l.loaded = true, true
 	l.headSeq, l.tailSeq, l.tail = 0, 0, chat.Ordinal{}
+	if len(l.queue) > 0 {
+		l.headTime = l.queue[0].msg.Time
+	}
 	s.engine.metrics.parked[reason].Inc()
 	s.countParked(1)
 }
@@ -157,6 +160,9 @@ func (s *shard) dequeue(l *lane, it *item, seq uint64) {
 
 // placed notes the lane's new tail; the mutex is held.
 func (s *shard) placed(l *lane, it *item, seq uint64) {
+	if l.drained() {
+		l.headTime = it.msg.Time
+	}
 	if l.headSeq == 0 {
 		l.headSeq = seq
 	}
@@ -330,6 +336,9 @@ func (s *shard) readHead(ctx context.Context, l *lane, from, to uint64) (*item, 
 		s.advance(l, to)
 		return nil, nil //nolint:nilnil // the next step sees what there is
 	}
+	s.mu.Lock()
+	l.headTime = m.Time
+	s.mu.Unlock()
 	it := &item{msg: &m.Message, parkedSeq: m.ParkedSeq, parkedAt: m.ParkedAt}
 	it.Target, err = s.engine.handler.Restore(&m.Message, l.id.Group)
 	if err != nil {
@@ -359,8 +368,16 @@ func (s *shard) goesOn(l *lane, until time.Time) bool {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	advanced := len(l.ahead) > 1 && l.headSeq > l.ahead[0].ParkedSeq
-	return l.parked && advanced && !l.drained() && l.hand == nil && l.due.IsZero() && now.Before(until) && s.fetching.Err() == nil
+	advanced := len(l.ahead) > 1 && l.headSeq > l.ahead[0].ParkedSeq && now.Before(until)
+	return l.parked && (advanced && !l.drained() || l.emptied()) && l.hand == nil && l.due.IsZero() && s.fetching.Err() == nil
+}
+
+// isEmptied reports whether nothing is left to do with a parked lane but to make
+// it hot again.
+func (s *shard) isEmptied(l *lane) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return l.emptied()
 }
 
 // load reads the tail and the state of a lane that was found parked; the caller

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -35,11 +36,13 @@ type shard struct {
 
 	mu       sync.Mutex
 	closed   bool
+	gone     atomic.Bool // the same, for who doesn't hold the mutex
 	lanes    map[ID]*lane
 	forgetAt int // lanes at which the idle ones are looked for
 	inHand   map[uint64]*hot
 	timers   dueHeap
-	kick     chan struct{} // the earliest timer changed
+	oldest   map[string]time.Time // by group, of lanes that were found parked; see lookUp
+	kick     chan struct{}        // the earliest timer changed
 
 	// What may have ended the owners before; see care.
 	care     *care
@@ -80,6 +83,7 @@ func (s *shard) run(ctx context.Context) error {
 	g.Go(func() error { return s.runTimers(ctx) })
 	g.Go(func() error { return s.sweep(ctx) })
 	g.Go(func() error { return s.reconcile(ctx) })
+	g.Go(func() error { return s.lookUp(ctx) })
 	if s.engine.Commands != nil {
 		s.commands = s.engine.Commands(s.lease.Partition())
 		g.Go(func() error { return s.follow(ctx, s.commands) })
@@ -105,7 +109,7 @@ func (s *shard) adopt(ctx context.Context) error {
 // take makes a lane of what was found parked; the mutex is held.
 func (s *shard) take(p ParkedLane) {
 	l := s.lane(p.ID)
-	l.parked, l.loaded, l.hasState = true, false, p.HasState
+	l.parked, l.loaded, l.hasState, l.headTime = true, false, p.HasState, time.Time{}
 	s.countParked(1)
 	s.schedule(l, time.Now())
 }
@@ -269,7 +273,7 @@ func (s *shard) push(it *item) {
 	case l.queue[0].pending != nil: // it waits to be parked with its state
 	case len(l.queue) > maxShare && len(s.slots) == window && !s.engine.processor.isShort(): // it holds much of what is everyone's
 		s.park(l, parkedOverflow)
-	case !l.active && len(l.queue) == 1 && s.destinationOf(l).isCongested() && !s.engine.processor.isShort():
+	case !l.active && len(l.queue) == 1 && s.destinationOf(l).isCongested(l.id.Group) && !s.engine.processor.isShort():
 		s.park(l, parkedCongested)
 	case !l.active && len(l.queue) == 1 && l.dest.barred.Load():
 		s.park(l, parkedCircuit)
@@ -329,7 +333,7 @@ func (s *shard) activate(l *lane) {
 	if l.active || s.closed {
 		return
 	}
-	l.active, l.since, l.wakeMe = true, time.Now(), false
+	l.active, l.since, l.wakeMe, l.allowed = true, time.Now(), false, false
 	s.unschedule(l)
 	s.leaveBarrier(l)
 	dest := s.destinationOf(l)
@@ -368,6 +372,9 @@ func (s *shard) begin(l *lane) bool {
 }
 
 func (s *shard) leave(l *lane) {
+	if l.allowed {
+		l.dest.gate.giveBack()
+	}
 	s.engine.gate.leave()
 	l.dest.gate.leave()
 }
@@ -427,6 +434,7 @@ func (s *shard) sweep(ctx context.Context) error {
 		case now := <-tick.C:
 			s.engine.processor.judge(now)
 			s.parkSlow(now)
+			s.parkCrowd()
 			if seq, held := s.source.HeldUp(now); held {
 				s.parkHolder(seq)
 			}
@@ -440,7 +448,31 @@ func (s *shard) parkSlow(now time.Time) {
 	short := s.engine.processor.isShort()
 	for _, l := range s.lanes {
 		if l.hot() && l.active && !l.through.Load() && now.Sub(l.since) >= patience && (!short || l.dest.gate.isSlow(now)) {
-			l.dest.setCongested()
+			l.dest.setCongested(l.id.Group)
+			s.park(l, parkedCongested)
+		}
+	}
+}
+
+// parkCrowd parks the lanes of a group that fill half of a full window while
+// they wait for their destination: the window moves at that destination's pace,
+// and whoever's messages come behind would have to.
+func (s *shard) parkCrowd() {
+	if len(s.slots) < window || s.engine.processor.isShort() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waiting := map[string]int{}
+	crowds := func(l *lane) bool { return l.hot() && l.active && !l.through.Load() }
+	for _, l := range s.lanes {
+		if crowds(l) {
+			waiting[l.id.Group] += len(l.queue)
+		}
+	}
+	for _, l := range s.lanes {
+		if waiting[l.id.Group] >= window/2 && crowds(l) {
+			l.dest.setCongested(l.id.Group)
 			s.park(l, parkedCongested)
 		}
 	}

@@ -25,6 +25,9 @@ type Store interface {
 	// nil where there is none.
 	Next(ctx context.Context, id ID, from uint64) ([]ParkedMessage, error)
 	Last(ctx context.Context, id ID) (*ParkedMessage, error)
+	// Oldest returns the time of the first parked message of a group, zero where
+	// there is none.
+	Oldest(ctx context.Context, group string) (time.Time, error)
 	// Remove deletes the lane's messages up to and including a sequence.
 	Remove(ctx context.Context, id ID, upTo uint64) error
 	// State, PutState and DropState are about the lane's state record; State

@@ -56,6 +56,11 @@ func Dead(reason string, err error) Verdict {
 // Expired settles a message that is not worth sending any more.
 func Expired() Verdict { return Verdict{kind: kindExpired} }
 
+// attempted reports whether something was sent, or may have been.
+func (v Verdict) attempted() bool {
+	return v.kind == kindDone || v.kind == kindDead || v.kind == kindRetry
+}
+
 // With adds what the attempt's record should hold.
 func (v Verdict) With(d Detail) Verdict {
 	v.detail = d

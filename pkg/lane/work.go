@@ -30,10 +30,20 @@ const (
 func (s *shard) step(ctx context.Context, l *lane) {
 	until := time.Now().Add(stint)
 	s.stepOnce(ctx, l)
-	for s.goesOn(l, until) {
+	for s.goesOn(l, until) && s.mayAttempt(l) {
 		s.stepOnce(ctx, l)
 	}
 	l.ahead = nil
+}
+
+// mayAttempt reports whether the destination's rate allows another attempt, if
+// the lane is about to make one.
+func (s *shard) mayAttempt(l *lane) bool {
+	if !l.paced || l.allowed || s.isEmptied(l) {
+		return true
+	}
+	l.allowed = l.dest.gate.again()
+	return l.allowed
 }
 
 func (s *shard) stepOnce(ctx context.Context, l *lane) {
@@ -92,6 +102,7 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 func (s *shard) policyOf(l *lane) Policy {
 	p := s.engine.handler.Policy(l.dest.name)
 	l.dest.treat(p, time.Now())
+	l.paced = p.rate().Limits() && s.engine.Rates != nil
 	if p.Closed == "" {
 		p.Closed = s.engine.handler.Paused(l.id.Group)
 	}
@@ -163,6 +174,9 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	v, record, ok := s.try(ctx, l, it, task, policy, now)
 	if !ok {
 		return
+	}
+	if v.attempted() && !task.over {
+		l.allowed = false
 	}
 	switch v.kind {
 	case kindDone:
@@ -427,6 +441,9 @@ func (s *shard) advance(l *lane, settled uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.headSeq, l.due = settled+1, time.Time{}
+	if len(l.ahead) > 1 {
+		l.headTime = l.ahead[1].Time
+	}
 	l.lagging++
 	return l.drained()
 }

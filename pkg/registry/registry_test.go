@@ -398,6 +398,7 @@ func full(t *testing.T) chat.Endpoint {
 		TLS:    &chat.TLS{ClientCert: cert, ClientKey: chat.Secret(key), CA: webhooktest.NewAuthority(t).PEM()},
 		Events: []string{chat.EventMessage}, Retry: []chat.Duration{chat.Duration(time.Second)}, Timeout: chat.Duration(time.Second),
 		ExpireAfter: chat.Duration(time.Hour), OnExhausted: registry.OnExhaustedHold, MaxInFlight: 3, Disabled: "moving", Paused: "counting",
+		RateLimit: &chat.Rate{Count: 10, Per: time.Second, Burst: 20},
 	}
 }
 

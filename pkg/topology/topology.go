@@ -67,6 +67,15 @@ func LaneSubjects(stage chat.Stage, partition int, group string, key chat.Conver
 	return "parked." + tail, "lane." + tail
 }
 
+// GroupFilter matches the parked messages of a group's lanes in a partition.
+func GroupFilter(stage chat.Stage, partition int, group string) string {
+	return fmt.Sprintf("parked.%s.%d.%s.*", stage, partition, group)
+}
+
+// WaitingSubject is where a stage's workers are asked what waits there; nothing
+// is stored.
+func WaitingSubject(stage chat.Stage) string { return "parley.waiting." + string(stage) }
+
 // LaneFilters match the subjects of all parked lanes of a partition.
 func LaneFilters(stage chat.Stage, partition int) (messages, states string) {
 	tail := string(stage) + "." + strconv.Itoa(partition) + ".>"

@@ -115,6 +115,9 @@ func New(o Options) (*Service, error) {
 	return &Service{engine: engine, owner: o.Owner, directory: o.Directory}, nil
 }
 
+// Ages returns what waits at this worker; see lane.Engine.
+func (s *Service) Ages() []lane.Age { return s.engine.Ages() }
+
 // Run works until ctx ends; then it lets the turns under way end.
 func (s *Service) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)

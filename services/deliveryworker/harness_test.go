@@ -17,6 +17,7 @@ import (
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/lane"
+	"github.com/parleyhq/parley/pkg/ratelimit"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/webhook"
 	"github.com/parleyhq/parley/pkg/wire"
@@ -133,6 +134,7 @@ func (r *rig) options() Options {
 			return lane.NewJetStream(ctx, r.conn, chat.StageBot, p)
 		},
 		Directory: r.registry, Journal: r.journal, Client: r.client, Guard: r.guard, Log: zap.NewNop(), Metrics: r.metrics,
+		Rates: ratelimit.New(ratelimit.Options{Log: zap.NewNop(), Metrics: r.metrics}),
 	}
 }
 

@@ -98,6 +98,9 @@ func (r *routes) build(e *chat.Endpoint, former *route) *route {
 		target = former.target
 	}
 	made.target, made.err = webhook.NewTarget(e, r.guard, target)
+	if e.RateLimit != nil {
+		made.policy.Rate = *e.RateLimit
+	}
 	var err error
 	if made.policy.Schedule, err = retry.Of(e.Retry); err != nil {
 		made.policy.Schedule = retry.Default()

@@ -34,13 +34,15 @@ type Journal interface {
 	Delivery(d *chat.Delivery)
 }
 
-// Options are what a Service is made of. All but the bounds, Alone and Commands are required.
+// Options are what a Service is made of. All but the bounds, Rates, Alone and Commands are required.
 type Options struct {
 	// DrainTimeout bounds the wait for attempts under way at the end; 0 means
 	// the engine's default.
 	DrainTimeout time.Duration
 	// MaxRetryAfter caps what an endpoint may ask for; 0 means 1 h.
 	MaxRetryAfter time.Duration
+	// Rates keeps the endpoints' rates, with all other workers; nil: they have none.
+	Rates lane.Rates
 	// Alone is shared with the process's other stage; may be nil.
 	Alone *lane.Alone
 	// Commands opens what operators ask of a partition's lanes; nil: nothing.
@@ -89,10 +91,13 @@ func New(o Options) (*Service, error) {
 	h := newHandler(o)
 	engine := lane.New(lane.Options{
 		Stage: chat.StageBot, Alone: o.Alone, Open: h.open, Commands: o.Commands, Marks: o.Marks, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
-		DrainTimeout: o.DrainTimeout,
+		DrainTimeout: o.DrainTimeout, Rates: o.Rates,
 	}, h)
 	return &Service{engine: engine, owner: o.Owner, directory: o.Directory, routes: h.routes}, nil
 }
+
+// Ages returns what waits at this worker; see lane.Engine.
+func (s *Service) Ages() []lane.Age { return s.engine.Ages() }
 
 // Run works until ctx ends; then it lets the attempts under way end.
 func (s *Service) Run(ctx context.Context) error {

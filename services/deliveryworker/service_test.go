@@ -242,3 +242,29 @@ func TestRemovedEndpointsMessagesBecomeDeadLetters(t *testing.T) {
 	require.Equal(t, reasonEndpointRemoved, found[0].Reason)
 	require.Equal(t, m.Data, found[0].Data)
 }
+
+// An endpoint gets what its rate allows, the rest waits without an attempt; a
+// changed rate counts at once, for what waits.
+func TestRateLimit(t *testing.T) {
+	r := newRig(t)
+	customer := webhooktest.New(t)
+	limited := func(text string) func(*chat.Endpoint) {
+		rate, err := chat.ParseRate(text)
+		require.NoError(t, err)
+		return func(e *chat.Endpoint) { e.RateLimit = &rate }
+	}
+	r.endpoint("crm", customer.URL(), limited("1/m:2"))
+	r.start()
+	const conversations = 6
+	for c := range conversations {
+		name := fmt.Sprint(c)
+		r.publish(name, r.message(name, 1))
+	}
+	r.journal.await(t, chat.OutcomeDelivered, 2)
+	r.endpoint("crm", customer.URL(), limited("1/m:3"))
+	r.journal.await(t, chat.OutcomeDelivered, 5)
+	r.endpoint("crm", customer.URL(), limited("off"))
+	for _, d := range r.journal.await(t, chat.OutcomeDelivered, conversations) {
+		require.Equal(t, 1, d.AttemptNumber)
+	}
+}

@@ -25,13 +25,14 @@ type submission struct {
 	in          *chat.Incoming
 	revision    uint64
 	traceparent string
+	limits      *limits // nil: none
 
 	key  string            // of idempotency; empty without
 	hash [sha256.Size]byte // of the request under the key
 }
 
 // message takes one message in the v1 form.
-func (s *Service) message(c echo.Context, cfg Config, channelID string) error {
+func (s *Service) message(c echo.Context, cfg Config, channelID string, token *chat.Token) error {
 	key, err := idempotencyKey(c.Request().Header)
 	if err != nil {
 		return err
@@ -44,11 +45,13 @@ func (s *Service) message(c echo.Context, cfg Config, channelID string) error {
 	if err != nil {
 		return notDecoded(body, err)
 	}
+	limits := s.limitsOf(cfg, channelID, token)
 	a, err := s.accept(c.Request().Context(), &submission{
-		form: formMessage, channelID: channelID, in: in, revision: cfg.Revision(),
+		form: formMessage, limits: limits, channelID: channelID, in: in, revision: cfg.Revision(),
 		traceparent: traceparent(c.Request().Header, s.deps.Random),
 		key:         key, hash: requestHash(key, formMessage, body),
 	})
+	limits.describe(c.Response().Header(), false)
 	if err != nil {
 		return err
 	}
@@ -109,6 +112,9 @@ var errPublishTimeout = errors.New("the broker did not confirm in time")
 // on when the client leaves, so that the outcome is known to the key's repeat.
 func (s *Service) publish(ctx context.Context, sub *submission, m *chat.UserMessage, key chat.ConversationKey) error {
 	if err := s.withinQuota(sub.channelID); err != nil {
+		return err
+	}
+	if err := s.withinLimits(sub.limits, key); err != nil {
 		return err
 	}
 	data, err := wire.EncodeUserMessage(m)

@@ -54,12 +54,14 @@ func (s *Service) actions(c echo.Context) error {
 	if err != nil {
 		return fmt.Errorf("encoding actions: %w", err)
 	}
+	limits := s.limitsOf(cfg, token.ChannelID, &token)
 	a, err := s.accept(r.Context(), &submission{
-		form: formActions, channelID: token.ChannelID, revision: cfg.Revision(),
+		form: formActions, limits: limits, channelID: token.ChannelID, revision: cfg.Revision(),
 		in:          &chat.Incoming{ConversationID: conversationID, Input: chat.Input{Kind: chat.InputActions, Body: encoded}, ExpireAfter: act.ExpireAfter},
 		traceparent: traceparent(r.Header, s.deps.Random),
 		key:         key, hash: requestHash(key, formActions, body, botID, conversationID),
 	})
+	limits.describe(c.Response().Header(), false)
 	if err != nil {
 		return err
 	}

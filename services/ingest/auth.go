@@ -37,15 +37,15 @@ func authenticate(cfg Config, clear string) (chat.Token, error) {
 
 // authorize lets a channel's own token through. Only who has some valid token
 // learns whether a channel exists.
-func authorize(cfg Config, clear, channelID string) error {
+func authorize(cfg Config, clear, channelID string) (chat.Token, error) {
 	token, err := authenticate(cfg, clear)
 	if err != nil {
-		return err
+		return token, err
 	}
 	if _, ok := cfg.Channel(channelID); !ok {
-		return problem.New(http.StatusNotFound, slugUnknownChannel, "there is no channel of this id: check the URL, or create the channel")
+		return token, problem.New(http.StatusNotFound, slugUnknownChannel, "there is no channel of this id: check the URL, or create the channel")
 	}
-	return opens(token, channelID)
+	return token, opens(token, channelID)
 }
 
 // confirmTimeout bounds the wait for the newest configuration.

@@ -34,7 +34,7 @@ type line struct {
 // batch takes up to MaxBatchLines messages as NDJSON and answers a line for
 // each, in order. Conversations are published side by side, within one the
 // next message only after the broker has confirmed the one before.
-func (s *Service) batch(c echo.Context, cfg Config, channelID string) error {
+func (s *Service) batch(c echo.Context, cfg Config, channelID string, token *chat.Token) error {
 	select {
 	case s.batches <- struct{}{}:
 		defer func() { <-s.batches }()
@@ -59,6 +59,7 @@ func (s *Service) batch(c echo.Context, cfg Config, channelID string) error {
 	sub := submission{
 		form: formBatch, channelID: channelID, revision: cfg.Revision(), key: key,
 		traceparent: traceparent(c.Request().Header, s.deps.Random),
+		limits:      s.limitsOf(cfg, channelID, token),
 	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), s.opts.BatchTimeout)
 	defer cancel()
@@ -71,6 +72,7 @@ func (s *Service) batch(c echo.Context, cfg Config, channelID string) error {
 		})
 	}
 	_ = work.Wait() // each line has its own error
+	sub.limits.describe(c.Response().Header(), true)
 	return s.answerBatch(c, lines)
 }
 
@@ -243,7 +245,7 @@ func (s *Service) answerBatch(c echo.Context, lines []*line) error {
 		out = append(append(out, encoded...), '\n')
 	}
 	if retry > 0 {
-		c.Response().Header().Set("Retry-After", strconv.Itoa(int(retry.Seconds())))
+		c.Response().Header().Set("Retry-After", strconv.Itoa(seconds(retry)))
 	}
 	return c.Blob(http.StatusOK, contentNDJSON, out)
 }

@@ -37,11 +37,14 @@ func (s *Service) legacy(c echo.Context) error {
 	if invalid != nil {
 		return invalid
 	}
-	if _, err = s.accept(c.Request().Context(), &submission{
-		form: formLegacy, channelID: channelID, in: in, revision: cfg.Revision(),
+	limits := s.limitsOf(cfg, channelID, nil)
+	_, err = s.accept(c.Request().Context(), &submission{
+		form: formLegacy, limits: limits, channelID: channelID, in: in, revision: cfg.Revision(),
 		traceparent: traceparent(c.Request().Header, s.deps.Random),
 		key:         key, hash: requestHash(key, formLegacy, body, botID),
-	}); err != nil {
+	})
+	limits.describe(c.Response().Header(), false)
+	if err != nil {
 		return err
 	}
 	return c.String(http.StatusOK, eventReceived)

@@ -33,6 +33,7 @@ const (
 	slugKeyReused        = "idempotency-key-reused"
 	slugKeyInProgress    = "idempotency-key-in-progress"
 	slugBlocked          = "conversation-blocked"
+	slugRateLimited      = "rate-limited"
 	slugFull             = "store-full"
 	slugBacklog          = "channel-backlog-full"
 	slugUnavailable      = "broker-unavailable"
@@ -45,7 +46,7 @@ func reasons() []string {
 	return []string{
 		slugUnauthorized, slugForbidden, slugUnknownChannel, slugUnknownBot, slugChannelRequired, slugAmbiguousChannel,
 		slugMediaType, slugTooLarge, slugTooManyLines, slugBodyUnreadable, slugNotJSON, slugInvalid, slugInvalidKey,
-		slugKeyReused, slugKeyInProgress, slugBlocked, slugFull, slugBacklog, slugUnavailable, slugOverloaded, slugInternal, reasonOther,
+		slugKeyReused, slugKeyInProgress, slugBlocked, slugRateLimited, slugFull, slugBacklog, slugUnavailable, slugOverloaded, slugInternal, reasonOther,
 	}
 }
 

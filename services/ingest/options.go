@@ -28,6 +28,8 @@ type Options struct {
 	MaxRequests   int   // under way at once; 1,024
 	MaxBatches    int   // batches under way at once; 16
 
+	Limits Limits // none
+
 	PublishTimeout time.Duration // for the broker to confirm one message; 5 s
 	BatchTimeout   time.Duration // for all of a batch; 30 s
 	RepeatWait     time.Duration // of a repeat for the first request under its key; 5 s
@@ -106,6 +108,7 @@ type Deps struct {
 	CatchUp func(ctx context.Context) (Config, error)
 	Once    Once     // nil: keys make ids, and nothing else
 	Backlog *Backlog // nil: no quotas
+	Limiter Limiter  // nil: no limits, whatever is configured
 	Metrics prometheus.Registerer
 	Log     *zap.Logger
 

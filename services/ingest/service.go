@@ -11,6 +11,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/httpserver"
 	"github.com/parleyhq/parley/pkg/problem"
 )
@@ -77,14 +78,18 @@ func (s *Service) messages(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := s.judged(c.Request().Context(), func(cfg Config) error { return authorize(cfg, clear, channelID) })
+	var token chat.Token
+	cfg, err := s.judged(c.Request().Context(), func(cfg Config) (err error) {
+		token, err = authorize(cfg, clear, channelID)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	if isBatch(c.Request()) {
-		return s.batch(c, cfg, channelID)
+		return s.batch(c, cfg, channelID, &token)
 	}
-	return s.message(c, cfg, channelID)
+	return s.message(c, cfg, channelID, &token)
 }
 
 func isBatch(r *http.Request) bool {

@@ -54,7 +54,14 @@ func (s *Service) putChannel(c echo.Context) error {
 
 func (s *Service) writeChannel(c echo.Context, in Channel, expect registry.Expect) error {
 	_, exists := s.Registry.Snapshot().Channel(in.ID)
-	ch := chat.Channel{ID: in.ID, BotID: in.BotID, Name: in.Name, Paused: in.Paused}
+	var p chat.Problems
+	ch := chat.Channel{
+		ID: in.ID, BotID: in.BotID, Name: in.Name, Paused: in.Paused,
+		Limit: rate(&p, "/limit", in.Limit), ConversationLimit: rate(&p, "/conversationLimit", in.ConversationLimit),
+	}
+	if err := p.Err(); err != nil {
+		return err
+	}
 	revision, err := s.Registry.PutChannel(c.Request().Context(), ch, expect)
 	if err != nil {
 		return refusal(err)
@@ -67,5 +74,27 @@ func (s *Service) deleteChannel(c echo.Context) error {
 }
 
 func channelOf(ch *chat.Channel, revision uint64) Channel {
-	return Channel{ID: ch.ID, BotID: ch.BotID, Name: ch.Name, Paused: ch.Paused, Revision: revision}
+	return Channel{
+		ID: ch.ID, BotID: ch.BotID, Name: ch.Name, Paused: ch.Paused, Revision: revision,
+		Limit: rateText(ch.Limit), ConversationLimit: rateText(ch.ConversationLimit),
+	}
+}
+
+// rate reads a rate; nil where there is none.
+func rate(p *chat.Problems, pointer, text string) *chat.Rate {
+	if text == "" {
+		return nil
+	}
+	r, err := chat.ParseRate(text)
+	if err != nil {
+		p.Add(pointer, err.Error())
+	}
+	return &r
+}
+
+func rateText(r *chat.Rate) string {
+	if r == nil {
+		return ""
+	}
+	return r.String()
 }

@@ -147,6 +147,7 @@ func (in *Endpoint) domain(old *chat.Endpoint) (chat.Endpoint, error) {
 		MaxInFlight: in.MaxInFlight, Disabled: in.Disabled, Paused: in.Paused,
 		Timeout:     duration(&p, "/timeout", in.Timeout),
 		ExpireAfter: duration(&p, "/expireAfter", in.ExpireAfter),
+		RateLimit:   rate(&p, "/rateLimit", in.RateLimit),
 	}
 	for i, d := range in.Retry {
 		e.Retry = append(e.Retry, duration(&p, fmt.Sprintf("/retry/%d", i), d))
@@ -181,7 +182,7 @@ func duration(p *chat.Problems, pointer, text string) chat.Duration {
 func endpointOf(e *chat.Endpoint, revision uint64) Endpoint {
 	out := Endpoint{
 		ID: e.ID, ChannelID: e.ChannelID, URL: e.URL, Events: e.Events, OnExhausted: e.OnExhausted,
-		MaxInFlight: e.MaxInFlight, Disabled: e.Disabled, Paused: e.Paused, Revision: revision,
+		MaxInFlight: e.MaxInFlight, RateLimit: rateText(e.RateLimit), Disabled: e.Disabled, Paused: e.Paused, Revision: revision,
 	}
 	if e.VerifyToken != "" {
 		out.VerifyToken = new(Redacted)

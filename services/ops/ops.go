@@ -86,6 +86,8 @@ type Deps struct {
 	Lanes  Lanes
 	// Owners reads who works on a stage.
 	Owners func(ctx context.Context, stage chat.Stage) (*partition.Owners, error)
+	// Ages asks a stage's workers, of whom there are so many, what waits there.
+	Ages func(ctx context.Context, stage chat.Stage, workers int) (*lane.Report, error)
 	// Client and Guard send test messages, as the delivery workers' do.
 	Client *webhook.Client
 	Guard  *webhook.Guard
@@ -110,8 +112,8 @@ func New(o Options, d Deps) (*Service, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil || d.Lanes == nil || d.Client == nil || d.Guard == nil {
-		return nil, errors.New("ops needs a registry, dead letters, a status, owners, lanes, a client and a guard")
+	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil || d.Ages == nil || d.Lanes == nil || d.Client == nil || d.Guard == nil {
+		return nil, errors.New("ops needs a registry, dead letters, a status, owners, ages, lanes, a client and a guard")
 	}
 	if d.Now == nil {
 		d.Now = time.Now

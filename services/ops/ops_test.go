@@ -112,6 +112,9 @@ func newAPI(t *testing.T) *api {
 		Owners: func(ctx context.Context, stage chat.Stage) (*partition.Owners, error) {
 			return partition.ReadOwners(ctx, conn.JS, stage, brokertest.Layout.Partitions)
 		},
+		Ages: func(ctx context.Context, stage chat.Stage, workers int) (*lane.Report, error) {
+			return lane.Ask(ctx, conn, stage, workers)
+		},
 		Health: []ops.HealthCheck{
 			{Name: "broker", Check: func(context.Context) error { return conn.Ready() }},
 			{Name: "ledger", Check: func(context.Context) error { return errors.New("it is away") }},
@@ -407,7 +410,23 @@ func TestStatus(t *testing.T) {
 	require.NoError(t, err)
 	epoch, err := leases.Put(t.Context(), topology.LeaseKey(chat.StageBot, 1), []byte(`{"instance":"worker-a","sole":true}`))
 	require.NoError(t, err)
-	s, _ := ok[ops.Status](a, 200, request{method: "GET", path: "/status"})
+	accepted := time.Now().Add(-time.Hour).UTC().Truncate(time.Millisecond)
+	answering := make(chan error, 1)
+	ctx, stop := context.WithCancel(t.Context())
+	go func() {
+		answering <- lane.Answer(ctx, a.conn, chat.StageBot, func() []lane.Age {
+			return []lane.Age{{Group: "crm", Lanes: 3, Oldest: &accepted}, {Group: "new", Lanes: 1}}
+		})
+	}()
+	t.Cleanup(func() { stop(); require.NoError(t, <-answering) })
+	var s ops.Status
+	require.Eventually(t, func() bool {
+		s, _ = ok[ops.Status](a, 200, request{method: "GET", path: "/status"})
+		return s.Waiting[1].Answered == 1
+	}, 10*time.Second, 5*time.Millisecond)
+	require.Equal(t, &lane.Report{Stage: chat.StageUser, Groups: []lane.Age{}}, s.Waiting[0])
+	require.Equal(t, 1, s.Waiting[1].Workers)
+	require.Equal(t, []lane.Age{{Group: "crm", Lanes: 3, Oldest: &accepted}, {Group: "new", Lanes: 1}}, s.Waiting[1].Groups)
 	require.EqualValues(t, 1, s.Stages[0].Waiting)
 	require.NotNil(t, s.Stages[0].Oldest)
 	require.Len(t, s.Owners, 2)

@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/topology"
@@ -39,13 +41,37 @@ func (s *Service) status(c echo.Context) error {
 		}
 		owners = append(owners, o)
 	}
+	waiting, err := s.reports(ctx, owners)
+	if err != nil {
+		return refusal(fmt.Errorf("asking the workers: %w: %w", broker.ErrUnavailable, err))
+	}
 	snap := s.Registry.Snapshot()
 	if err := s.countHeld(ctx, streams, snap); err != nil {
 		return refusal(err)
 	}
 	return c.JSON(http.StatusOK, Status{
-		Status: *streams, Owners: owners, Config: configOf(snap), Health: s.health(ctx),
+		Status: *streams, Owners: owners, Waiting: waiting, Config: configOf(snap), Health: s.health(ctx),
 	})
+}
+
+// reports asks each stage's workers at once.
+func (s *Service) reports(ctx context.Context, owners []*partition.Owners) ([]*lane.Report, error) {
+	reports := make([]*lane.Report, len(owners))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, o := range owners {
+		holders := map[string]bool{}
+		for _, p := range o.Partitions {
+			if p.Instance != "" {
+				holders[p.Instance] = true
+			}
+		}
+		workers := max(len(holders), len(o.Members)) // who holds none answers too
+		g.Go(func() (err error) {
+			reports[i], err = s.Ages(ctx, o.Stage, workers)
+			return err
+		})
+	}
+	return reports, g.Wait()
 }
 
 // countHeld counts the lanes that wait for an operator, where an endpoint's

@@ -28,7 +28,16 @@ func (s *Service) createToken(c echo.Context) error {
 	if in.Ops == (in.ChannelID != "") {
 		return invalid("/channelId", "a token opens a channel or the ops API: give one of channelId and ops")
 	}
+	var p chat.Problems
+	limit := rate(&p, "/limit", in.Limit)
+	if limit != nil && in.Ops {
+		p.Add("/limit", "a token of the ops API has no limit: leave it out")
+	}
+	if err := p.Err(); err != nil {
+		return err
+	}
 	clear, t := registry.NewToken(in.ChannelID, in.Name, s.Now())
+	t.Limit = limit
 	revision, err := s.Registry.PutToken(c.Request().Context(), t, registry.Absent)
 	if err != nil {
 		return refusal(err)
@@ -44,6 +53,6 @@ func (s *Service) deleteToken(c echo.Context) error {
 
 func tokenOf(t *chat.Token, revision uint64) Token {
 	return Token{
-		ID: t.ID, ChannelID: t.ChannelID, Ops: t.Ops, Name: t.Name, CreatedAt: t.CreatedAt, Revision: revision,
+		ID: t.ID, ChannelID: t.ChannelID, Ops: t.Ops, Name: t.Name, CreatedAt: t.CreatedAt, Limit: rateText(t.Limit), Revision: revision,
 	}
 }

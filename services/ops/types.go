@@ -13,11 +13,14 @@ import (
 // Channel is a channel as the API reads and writes it. Revision is ignored in
 // requests; it comes back so that an object read can be put again.
 type Channel struct {
-	ID       string `json:"id"`
-	BotID    string `json:"botId"`
-	Name     string `json:"name,omitempty"`
-	Paused   string `json:"paused,omitempty"`
-	Revision uint64 `json:"revision,omitempty"`
+	ID    string `json:"id"`
+	BotID string `json:"botId"`
+	Name  string `json:"name,omitempty"`
+	// Rates such as "100/s:200", or "off"; empty: the service's.
+	Limit             string `json:"limit,omitempty"`
+	ConversationLimit string `json:"conversationLimit,omitempty"`
+	Paused            string `json:"paused,omitempty"`
+	Revision          uint64 `json:"revision,omitempty"`
 }
 
 // Redacted stands where a secret is set and not shown.
@@ -42,6 +45,7 @@ type Endpoint struct {
 	ExpireAfter string            `json:"expireAfter,omitempty"`
 	OnExhausted string            `json:"onExhausted,omitempty"`
 	MaxInFlight int               `json:"maxInFlight,omitempty"`
+	RateLimit   string            `json:"rateLimit,omitempty"` // such as "10/s:20"
 	Disabled    string            `json:"disabled,omitempty"`
 	Paused      string            `json:"paused,omitempty"`
 	// What follows is ignored in requests, as Revision is.
@@ -115,6 +119,7 @@ type Token struct {
 	Ops       bool      `json:"ops,omitempty"`
 	Name      string    `json:"name,omitempty"`
 	CreatedAt time.Time `json:"createdAt"`
+	Limit     string    `json:"limit,omitempty"`
 	Revision  uint64    `json:"revision"`
 }
 
@@ -123,6 +128,7 @@ type NewToken struct {
 	ChannelID string `json:"channelId,omitempty"`
 	Ops       bool   `json:"ops,omitempty"`
 	Name      string `json:"name,omitempty"`
+	Limit     string `json:"limit,omitempty"` // a rate; empty: the service's
 }
 
 // List is a list of objects at a revision of the configuration.
@@ -146,8 +152,11 @@ type Reason struct {
 type Status struct {
 	topology.Status
 	Owners []*partition.Owners `json:"owners"` // by stage
-	Config Config              `json:"config"`
-	Health []Health            `json:"health"`
+	// Waiting is, by stage, what waits longest: by channel for its bot, by
+	// endpoint to be delivered.
+	Waiting []*lane.Report `json:"waiting"`
+	Config  Config         `json:"config"`
+	Health  []Health       `json:"health"`
 }
 
 // Config is how much is configured.

@@ -17,6 +17,7 @@ func newChannelCommand(c *clientConfig) *cobra.Command {
 			return []any{ch.ID, ch.BotID, pausedState(ch.Paused), ch.Name}
 		}),
 		newChannelShow(c),
+		newChannelUpdate(c),
 		newPause(c, "Answer nothing for now; what is accepted waits, in order", "/channels", printChannel),
 		newResume(c, "Answer again, what waited first", "/channels", printChannel),
 		c.newDelete("a channel that has no endpoints and tokens any more", "/channels"),
@@ -32,9 +33,44 @@ func newChannelCreate(c *clientConfig) *cobra.Command {
 			return call(c, cmd, o, opsCall{method: http.MethodPost, path: "/channels", body: in}, printChannel)
 		}),
 	}
-	cmd.Flags().StringVar(&in.BotID, "bot", "", "id of the `BOT` that answers (required)")
-	cmd.Flags().StringVar(&in.Name, "name", "", "`NAME` for people")
+	bindChannel(cmd, &in, "id of the `BOT` that answers (required)")
 	requireFlags(cmd, "bot")
+	return cmd
+}
+
+func bindChannel(cmd *cobra.Command, in *ops.Channel, bot string) {
+	flags := cmd.Flags()
+	flags.StringVar(&in.BotID, "bot", "", bot)
+	flags.StringVar(&in.Name, "name", "", "`NAME` for people")
+	flags.StringVar(&in.Limit, "rate-limit", "", "`RATE` at which its messages are taken, such as 100/s:200, or off (default --limit-channel of ingest)")
+	flags.StringVar(&in.ConversationLimit, "conversation-limit", "", "the same of each of its conversations (default --limit-conversation of ingest)")
+}
+
+// newChannelUpdate changes what is given and keeps the rest. It fails when
+// somebody else changes the channel between its reading and its writing.
+func newChannelUpdate(c *clientConfig) *cobra.Command {
+	var in ops.Channel
+	cmd := &cobra.Command{
+		Use: "update ID", Short: "Change the settings that are given, and no others", Args: cobra.ExactArgs(1),
+		RunE: c.run(func(cmd *cobra.Command, o *opsClient, args []string) error {
+			var ch ops.Channel
+			path := "/channels/" + url.PathEscape(args[0])
+			etag, err := o.do(cmd.Context(), opsCall{method: http.MethodGet, path: path}, &ch)
+			if err != nil {
+				return err
+			}
+			for name, field := range map[string]struct{ to, from *string }{
+				"bot": {&ch.BotID, &in.BotID}, "name": {&ch.Name, &in.Name},
+				"rate-limit": {&ch.Limit, &in.Limit}, "conversation-limit": {&ch.ConversationLimit, &in.ConversationLimit},
+			} {
+				if cmd.Flags().Changed(name) {
+					*field.to = *field.from
+				}
+			}
+			return call(c, cmd, o, opsCall{method: http.MethodPut, path: path, body: ch, ifMatch: etag}, printChannel)
+		}),
+	}
+	bindChannel(cmd, &in, "id of the `BOT` that answers")
 	return cmd
 }
 
@@ -51,6 +87,8 @@ func printChannel(w io.Writer, ch ops.Channel) {
 	field(w, "id", ch.ID)
 	field(w, "bot", ch.BotID)
 	field(w, "name", ch.Name)
+	field(w, "limit", ch.Limit)
+	field(w, "conversation limit", ch.ConversationLimit)
 	field(w, "state", pausedState(ch.Paused))
 	field(w, "revision", ch.Revision)
 }

@@ -73,6 +73,9 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 		Owners: func(ctx context.Context, stage chat.Stage) (*partition.Owners, error) {
 			return partition.ReadOwners(ctx, conn.JS, stage, brokertest.Layout.Partitions)
 		},
+		Ages: func(ctx context.Context, stage chat.Stage, workers int) (*lane.Report, error) {
+			return lane.Ask(ctx, conn, stage, workers)
+		},
 		Health: []ops.HealthCheck{{Name: "broker", Check: func(context.Context) error { return conn.Ready() }}},
 	})
 	require.NoError(t, err)
@@ -106,6 +109,8 @@ func TestConfigure(t *testing.T) {
 	good(t, env, "channel", "create", "shop", "--bot", "pizza", "--name", "The shop")
 	require.Regexp(t, `(?m)^shop +pizza +enabled +The shop$`, good(t, env, "channel", "list"))
 	require.Regexp(t, `(?m)^bot +pizza$`, good(t, env, "channel", "show", "shop"))
+	good(t, env, "channel", "update", "shop", "--rate-limit", "100/s:200")
+	require.Regexp(t, `(?ms)^name +The shop$.*^limit +100/s:200$`, good(t, env, "channel", "show", "shop"))
 
 	e := goodJSON[ops.Endpoint](t, env, "endpoint", "create", "crm", "--channel", "shop", "--url", "https://example.com/hook",
 		"--verify-token", "verify-me", "--event", "message", "--retry", "1s,1m30s", "--timeout", "5s", "--expire-after", "24h",
@@ -134,6 +139,7 @@ func TestConfigure(t *testing.T) {
 	require.Regexp(t, `(?m)^state +enabled$`, good(t, env, "channel", "resume", "shop"))
 	require.Regexp(t, `(?m)^state +enabled$`, good(t, env, "bot", "resume", "pizza"))
 	require.Len(t, goodJSON[ops.List[ops.Endpoint]](t, env, "endpoint", "list", "--channel", "shop").Items, 2)
+	require.Regexp(t, `(?m)^rate limit +10/s:20$`, good(t, env, "endpoint", "update", "crm", "--rate-limit", "10/s:20"))
 	require.Contains(t, good(t, env, "endpoint", "delete", "crm"), "deleted crm")
 
 	token := goodJSON[ops.Token](t, env, "token", "create", "--channel", "shop")

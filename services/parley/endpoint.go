@@ -45,6 +45,7 @@ func (f *endpointFlags) bind(cmd *cobra.Command) {
 	flags.StringVar(&f.in.ExpireAfter, "expire-after", "", "`TIME` after which a message is not worth sending (default never)")
 	flags.StringVar(&f.in.OnExhausted, "on-exhausted", "", "what follows the last attempt: skip or hold (default skip)")
 	flags.IntVar(&f.in.MaxInFlight, "max-in-flight", 0, "`NUMBER` of posts under way at once, 0 for the default")
+	flags.StringVar(&f.in.RateLimit, "rate-limit", "", "`RATE` of posts by all workers together, such as 10/s, 30/m, or 10/s:20 with a burst, or off (default off)")
 	markSecret(flags, "verify-token")
 	f.sending.bind(flags)
 }
@@ -60,6 +61,7 @@ func (f *endpointFlags) change(cmd *cobra.Command, e *ops.Endpoint) error {
 		"expire-after":  func() { e.ExpireAfter = f.in.ExpireAfter },
 		"on-exhausted":  func() { e.OnExhausted = f.in.OnExhausted },
 		"max-in-flight": func() { e.MaxInFlight = f.in.MaxInFlight },
+		"rate-limit":    func() { e.RateLimit = f.in.RateLimit },
 	} {
 		if cmd.Flags().Changed(name) {
 			set()
@@ -200,5 +202,6 @@ func printEndpoint(w io.Writer, e ops.Endpoint) {
 	field(w, "expires after", e.ExpireAfter)
 	field(w, "on exhausted", e.OnExhausted)
 	field(w, "max in flight", fmt.Sprint(e.MaxInFlight))
+	field(w, "rate limit", e.RateLimit)
 	field(w, "revision", e.Revision)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/parleyhq/parley/pkg/journal"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/ledger"
+	"github.com/parleyhq/parley/pkg/ratelimit"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/telemetry"
 	"github.com/parleyhq/parley/pkg/topology"
@@ -36,6 +37,7 @@ type platform struct {
 	registry *registry.Registry
 	redis    ledger.Client
 	marks    ledger.Ledger
+	limiter  *ratelimit.Limiter
 	journal  *journal.Writer
 	admin    *telemetry.Admin
 	alone    lane.Alone
@@ -76,7 +78,7 @@ func (p *platform) open(ctx context.Context) (err error) {
 	late := time.AfterFunc(f.startTimeout, func() { cancel(fmt.Errorf("not ready within --start-timeout %s", f.startTimeout)) })
 	defer late.Stop()
 	for _, open := range []func(context.Context) error{
-		p.openBroker, p.openRegistry, p.openRedis, p.openLedger, p.openJournal, p.openAdmin,
+		p.openBroker, p.openRegistry, p.openRedis, p.openLedger, p.openLimiter, p.openJournal, p.openAdmin,
 	} {
 		if err := open(ctx); err != nil {
 			return err
@@ -243,6 +245,16 @@ func (p *platform) openLedger(ctx context.Context) error {
 		return fmt.Errorf("opening the ledger: %w", err)
 	}
 	p.marks = ledger.NewBucket(kv)
+	return nil
+}
+
+// openLimiter shares rates through Redis, where there is one.
+func (p *platform) openLimiter(context.Context) error {
+	o := ratelimit.Options{Log: p.log.Named("ratelimit"), Metrics: p.metrics}
+	if p.flags.redisURL != "" {
+		o.Redis = p.redis
+	}
+	p.limiter = ratelimit.New(o)
 	return nil
 }
 

@@ -42,6 +42,7 @@ type serviceFlags struct {
 	shutdownTimeout      time.Duration
 	leaseTTL             time.Duration
 	quotas               struct{ channel, endpoint quotaFlags }
+	limits               struct{ token, channel, conversation string }
 }
 
 // addTo declares the flags that every service has.
@@ -79,6 +80,10 @@ func (f *serviceFlags) addPublicTo(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.publicAddr, "public-addr", "127.0.0.1:8080", "`ADDRESS` of the public API")
 	f.quotas.channel.addTo(cmd, "channel", "for its bot, or for a first attempt", 6)
 	f.quotas.endpoint.addTo(cmd, "endpoint", "to be tried again there", 10.5)
+	fs := cmd.Flags()
+	fs.StringVar(&f.limits.token, "limit-token", "off", "`RATE` at which messages are taken with one access token, such as 100/s, 30/m, or 100/s:200 with a burst; beyond it ingest answers 429")
+	fs.StringVar(&f.limits.channel, "limit-channel", "off", "the same for one channel")
+	fs.StringVar(&f.limits.conversation, "limit-conversation", "off", "the same for one conversation")
 }
 
 // quotaFlags are a backlog's bounds.
@@ -104,6 +109,26 @@ func (q *quotaFlags) quota(def int64) (ingest.Quota, error) {
 		return ingest.Quota{}, fmt.Errorf("--%s-backlog-bytes is %q: write a size such as 500MiB, or 0", q.name, q.bytes)
 	}
 	return ingest.Quota{Messages: q.messages, Bytes: uint64(size)}, nil
+}
+
+// ingestLimits reads the rates of ingest.
+func (f *serviceFlags) ingestLimits() (ingest.Limits, error) {
+	var l ingest.Limits
+	for _, limit := range []struct {
+		flag, text string
+		rate       *chat.Rate
+	}{
+		{"token", f.limits.token, &l.Token},
+		{"channel", f.limits.channel, &l.Channel},
+		{"conversation", f.limits.conversation, &l.Conversation},
+	} {
+		r, err := chat.ParseRate(limit.text)
+		if err != nil {
+			return l, fmt.Errorf("--limit-%s: %w", limit.flag, err)
+		}
+		*limit.rate = r
+	}
+	return l, nil
 }
 
 func (f *serviceFlags) addOpsTo(cmd *cobra.Command) {

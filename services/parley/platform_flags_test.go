@@ -169,3 +169,14 @@ func TestStartThatFailsClosesWhatItOpened(t *testing.T) {
 	_, err = openPlatform(t.Context(), f)
 	require.ErrorContains(t, err, "--nats-url is missing")
 }
+
+func TestIngestLimits(t *testing.T) {
+	l, err := flagsOf(t).ingestLimits()
+	require.NoError(t, err)
+	require.Zero(t, l, "no limit unless told")
+	l, err = flagsOf(t, "--limit-token", "10/s", "--limit-channel", "100/s:200", "--limit-conversation", "30/m").ingestLimits()
+	require.NoError(t, err)
+	require.Equal(t, []string{"10/s", "100/s:200", "30/m"}, []string{l.Token.String(), l.Channel.String(), l.Conversation.String()})
+	_, err = flagsOf(t, "--limit-conversation", "fast").ingestLimits()
+	require.ErrorContains(t, err, `--limit-conversation: "fast" is no rate`)
+}

@@ -33,6 +33,9 @@ func addOps(ctx context.Context, p *process) error {
 			}
 			return o, err
 		},
+		Ages: func(ctx context.Context, stage chat.Stage, workers int) (*lane.Report, error) {
+			return lane.Ask(ctx, p.conn, stage, workers)
+		},
 		Health: []ops.HealthCheck{
 			{Name: "broker", Check: func(context.Context) error { return p.conn.Ready() }},
 			{Name: "redis", Check: func(ctx context.Context) error { return p.redis.Ping(ctx).Err() }},

@@ -95,6 +95,10 @@ func addIngest(_ context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	limits, err := p.flags.ingestLimits()
+	if err != nil {
+		return err
+	}
 	config := func() ingest.Config { return p.registry.Snapshot() }
 	backlog := ingest.NewBacklog(ingest.BacklogOptions{
 		Read: func(ctx context.Context) (*topology.Backlog, error) {
@@ -102,9 +106,9 @@ func addIngest(_ context.Context, p *process) error {
 		},
 		Channel: channel, Endpoint: endpoint, Config: config, Log: p.log.Named("ingest"),
 	})
-	options := ingest.Options{Addr: p.flags.publicAddr, Partitions: p.layout.Partitions}
+	options := ingest.Options{Addr: p.flags.publicAddr, Partitions: p.layout.Partitions, Limits: limits}
 	svc, err := ingest.New(options, ingest.Deps{ //nolint:contextcheck // its handlers have the requests' contexts
-		Publisher: p.conn, Config: config, Backlog: backlog,
+		Publisher: p.conn, Config: config, Backlog: backlog, Limiter: p.limiter,
 		CatchUp: func(ctx context.Context) (ingest.Config, error) { return p.registry.CatchUp(ctx) },
 		Once:    idempotency.New(p.redis), Metrics: p.metrics, Log: p.log,
 	})
@@ -138,7 +142,7 @@ func addBotWorker(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
-	p.workers = append(p.workers, unit{"bot-worker", svc.Run})
+	p.workers = append(p.workers, unit{"bot-worker", svc.Run}, p.answers(chat.StageUser, svc.Ages))
 	return nil
 }
 
@@ -159,14 +163,21 @@ func addDeliveryWorker(ctx context.Context, p *process) error {
 	svc, err := deliveryworker.New(deliveryworker.Options{
 		DrainTimeout: p.drainTimeout(),
 		Alone:        &p.alone, Owner: owner, Open: p.opener(chat.StageBot), Commands: p.commands(chat.StageBot), Marks: p.marks, Graveyard: letters,
-		Directory: p.registry, Journal: p.journal, Client: client, Guard: p.guard,
+		Directory: p.registry, Journal: p.journal, Client: client, Guard: p.guard, Rates: p.limiter,
 		Log: p.log.Named("delivery-worker"), Metrics: p.metrics,
 	})
 	if err != nil {
 		return err
 	}
-	p.workers = append(p.workers, unit{"delivery-worker", svc.Run})
+	p.workers = append(p.workers, unit{"delivery-worker", svc.Run}, p.answers(chat.StageBot, svc.Ages))
 	return nil
+}
+
+// answers tells status what waits at a worker.
+func (p *platform) answers(stage chat.Stage, ages func() []lane.Age) unit {
+	return unit{"waiting at " + string(stage), func(ctx context.Context) error {
+		return lane.Answer(ctx, p.conn, stage, ages)
+	}}
 }
 
 // owner owns all of a stage where the broker is in this process, so that no

@@ -49,7 +49,8 @@ func TestPausedServeKeepsMessagesForLater(t *testing.T) {
 		require.Eventually(t, func() bool {
 			var s ops.Status
 			r := parley(t, nil, "", "status", "--ops-url", at.AdminURL, "--data-dir", dir, "--json")
-			return json.Unmarshal([]byte(r.stdout), &s) == nil && s.Stages[0].Waiting == 0
+			return json.Unmarshal([]byte(r.stdout), &s) == nil && s.Stages[0].Waiting == 0 &&
+				s.Waiting[0].Answered == 1 && s.Waiting[1].Answered == 1
 		}, 30*time.Second, 10*time.Millisecond)
 	})
 }

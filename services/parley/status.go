@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/services/ops"
@@ -45,6 +46,9 @@ func printStatus(w io.Writer, s ops.Status, now time.Time) {
 	fmt.Fprintln(w)
 	for _, o := range s.Owners {
 		printWorkers(w, o, now)
+	}
+	for _, r := range s.Waiting {
+		printWaiting(w, r, now)
 	}
 	row(w, "dead letters", fmt.Sprintf("%d (%s full)", s.Dead.Messages, full(s.Dead.Bytes, s.Dead.MaxBytes)))
 	row(w, "configuration", fmt.Sprintf("revision %d: %d channels (%d paused), %d endpoints (%d disabled, %d paused), %d bots (%d paused), %d tokens",
@@ -88,6 +92,32 @@ func printWorkers(w io.Writer, o *partition.Owners, now time.Time) {
 			state += ", leaving"
 		}
 		row(w, string(o.Stage)+" worker", m.Instance+": "+state)
+	}
+}
+
+// shownWaiting is how many groups of a stage are printed.
+const shownWaiting = 20
+
+// printWaiting prints who has waited longest at a stage, and how many more wait.
+func printWaiting(w io.Writer, r *lane.Report, now time.Time) {
+	whose := map[chat.Stage]string{chat.StageUser: "channel", chat.StageBot: "endpoint"}[r.Stage]
+	more := 0
+	for i, g := range r.Groups {
+		if i >= shownWaiting || g.Group == "_rest" {
+			more += g.Lanes
+			continue
+		}
+		since := "for a time that is not known yet"
+		if g.Oldest != nil {
+			since = "for " + age(g.Oldest, now)
+		}
+		row(w, whose+" waiting", fmt.Sprintf("%s: %s, %d conversations", g.Group, since, g.Lanes))
+	}
+	if more > 0 {
+		row(w, whose+" waiting", fmt.Sprintf("all others: %d conversations", more))
+	}
+	if r.Answered < r.Workers {
+		row(w, whose+" waiting", fmt.Sprintf("only %d of %d workers answered", r.Answered, r.Workers))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/topology"
 )
@@ -36,6 +37,23 @@ func TestOwnerOf(t *testing.T) {
 			require.Equal(t, c.want, ownerOf(owners, c.stage, topology.PartitionStatus{Partition: c.partition, Consumed: c.consumed}))
 		})
 	}
+}
+
+func TestPrintWaiting(t *testing.T) {
+	now := time.UnixMilli(1_700_000_000_000)
+	long, short := now.Add(-time.Hour), now.Add(-5*time.Second)
+	var out bytes.Buffer
+	printWaiting(&out, &lane.Report{Stage: chat.StageUser}, now)
+	require.Empty(t, out.String())
+	report := &lane.Report{Stage: chat.StageBot, Workers: 3, Answered: 2, Groups: []lane.Age{{Group: "crm", Lanes: 1000, Oldest: &long}}}
+	for range shownWaiting {
+		report.Groups = append(report.Groups, lane.Age{Group: "other", Lanes: 2, Oldest: &short})
+	}
+	report.Groups[1].Oldest = nil
+	report.Groups = append(report.Groups, lane.Age{Group: "_rest", Lanes: 7, Oldest: &short})
+	printWaiting(&out, report, now)
+	require.Contains(t, out.String(), "endpoint waiting\tcrm: for 1h0m0s, 1000 conversations\nendpoint waiting\tother: for a time that is not known yet, 2 conversations\nendpoint waiting\tother: for 5s, 2")
+	require.Contains(t, out.String(), "endpoint waiting\tall others: 9 conversations\nendpoint waiting\tonly 2 of 3 workers answered\n")
 }
 
 func TestPrintWorkers(t *testing.T) {

@@ -30,6 +30,7 @@ func newTokenCreate(c *clientConfig) *cobra.Command {
 				field(w, "id", t.ID)
 				field(w, "opens", opens(t))
 				field(w, "name", t.Name)
+				field(w, "limit", t.Limit)
 				field(w, "revision", t.Revision)
 			})
 		}),
@@ -37,6 +38,7 @@ func newTokenCreate(c *clientConfig) *cobra.Command {
 	cmd.Flags().StringVar(&in.ChannelID, "channel", "", "id of the `CHANNEL` that it opens")
 	cmd.Flags().BoolVar(&in.Ops, "ops", false, "it opens the ops API")
 	cmd.Flags().StringVar(&in.Name, "name", "", "`NAME` for people")
+	cmd.Flags().StringVar(&in.Limit, "rate-limit", "", "`RATE` at which messages are taken with it, such as 100/s:200, or off (default --limit-token of ingest)")
 	cmd.MarkFlagsOneRequired("channel", "ops")
 	cmd.MarkFlagsMutuallyExclusive("channel", "ops")
 	return cmd
