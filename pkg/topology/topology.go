@@ -207,6 +207,13 @@ func HealthKey(stage chat.Stage, destination string) string {
 	return string(stage) + "." + keyToken(destination)
 }
 
+// ParseHealthKey is the stage and the destination of a HealthKey, whose id is one
+// that chat.ValidateID accepts.
+func ParseHealthKey(key string) (chat.Stage, string) {
+	stage, destination, _ := strings.Cut(key, ".")
+	return chat.Stage(stage), destination
+}
+
 // KeyFilter matches the keys of a stage, in BucketMembers, BucketLeases and
 // BucketHealth.
 func KeyFilter(stage chat.Stage) string { return string(stage) + ".>" }

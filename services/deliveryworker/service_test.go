@@ -144,7 +144,7 @@ func TestGoneParksUntilEnabled(t *testing.T) {
 	stop := r.start()
 	r.publish("c1", r.message("c1", 1))
 	r.journal.await(t, chat.OutcomeRetry, 1)
-	require.Equal(t, disabledGone, r.h.Policy("a").Closed)
+	require.Equal(t, answeredGone, r.h.Policy("a").Closed)
 	r.publish("c1", r.message("c1", 2))
 	r.publish("c2", r.message("c2", 1))
 	stop()
