@@ -86,6 +86,7 @@ type rig struct {
 	journal  *journalled
 	metrics  *prometheus.Registry
 	h        *handler
+	service  *Service // that was started last
 	seq      uint64
 }
 

@@ -31,7 +31,7 @@ func TestOptionsAreChecked(t *testing.T) {
 }
 
 // start runs the service until the returned function is called.
-func (r *rig) start() (stop func()) {
+func (r *rig) start(change ...func(*Options)) (stop func()) {
 	r.t.Helper()
 	o := r.options()
 	var err error
@@ -42,8 +42,12 @@ func (r *rig) start() (stop func()) {
 	kv, err := r.conn.KV(r.t.Context(), topology.BucketLedger)
 	require.NoError(r.t, err)
 	o.Marks = ledger.NewBucket(kv)
+	for _, c := range change {
+		c(&o)
+	}
 	svc, err := New(o)
 	require.NoError(r.t, err)
+	r.service = svc
 	ctx, cancel := context.WithCancel(r.t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- svc.Run(ctx) }()
