@@ -43,7 +43,7 @@ func benchHandOff(b *testing.B, lanes int, policy lane.Policy) {
 	b.Helper()
 	bench := &benchStage{
 		policy: policy,
-		total: b.N, left: b.N, done: make(chan struct{}), keys: make([]chat.ConversationKey, lanes),
+		total:  b.N, left: b.N, done: make(chan struct{}), keys: make([]chat.ConversationKey, lanes),
 		inHand: make(chan struct{}, min(8*lanes, 200)), // no lane overflows
 	}
 	for i := range bench.keys {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/health"
 )
 
@@ -68,11 +69,20 @@ func (ls *lanes) one() lanes {
 }
 
 // admit asks a destination's circuit for leave to make an attempt.
-func admit(ctx context.Context, c Circuit, now time.Time) (health.Pass, bool) {
-	if c == nil {
+func admit(ctx context.Context, c Circuit, t *Task, now time.Time) (health.Pass, bool) {
+	if c == nil || t.over { // that is no attempt
 		return health.Pass{}, true
 	}
 	return c.Admit(ctx, now)
+}
+
+// turnBack lets a lane wait whose destination's circuit has let no attempt through.
+func (s *shard) turnBack(ctx context.Context, l *lane, it *item, c Circuit, state *chat.LaneState, now time.Time) {
+	if state != nil && now.Before(state.Due) { // it was brought forward, and the circuit is open again
+		s.backOff(l, it.wakeAt(state), c)
+		return
+	}
+	s.bar(ctx, l, it)
 }
 
 // bar lets a lane wait whose destination's circuit is open, parked; nothing of
@@ -103,11 +113,11 @@ func (s *shard) bar(ctx context.Context, l *lane, it *item) {
 
 // backOff lets a lane wait until its head is due by its schedule, or its
 // destination's circuit, having been open, closes.
-func (s *shard) backOff(l *lane, until time.Time, p Policy) {
+func (s *shard) backOff(l *lane, until time.Time, c Circuit) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.due = until
-	if p.Circuit != nil && !s.closed {
+	if c != nil && !s.closed {
 		l.backing = true
 		l.dest.backOff(l)
 	}
@@ -251,7 +261,10 @@ func (d *destination) hear(c Circuit, now time.Time) {
 
 // report tells the circuit and the cap what came of an attempt, which says of its
 // destination what the verdict says.
-func (s *shard) report(l *lane, c Circuit, p health.Pass, o health.Outcome, began, now time.Time) {
+func (s *shard) report(l *lane, t *Task, c Circuit, p health.Pass, o health.Outcome, began, now time.Time) {
+	if t.over {
+		return
+	}
 	d := l.dest
 	d.came(l.id, o, now) // before the circuit knows, which is heard for other workers
 	if limit := d.limit.Load(); limit != nil && o != health.Interrupted {

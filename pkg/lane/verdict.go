@@ -22,12 +22,12 @@ const (
 // the schedule.
 type Verdict struct {
 	kind   verdictKind
+	said   bool
+	says   health.Outcome
 	after  time.Duration
 	reason string
 	err    error
 	detail Detail
-	said   bool
-	says   health.Outcome
 }
 
 // Detail is what an attempt's record holds of it beside its time and error.
@@ -75,8 +75,10 @@ func (v Verdict) Saying(o health.Outcome) Verdict {
 	return v
 }
 
-func (v Verdict) outcome() health.Outcome {
+// outcome is what a verdict says of the destination, if it counts.
+func (v *Verdict) outcome(counts bool) health.Outcome {
 	switch {
+	case !counts:
 	case v.said:
 		return v.says
 	case v.kind == kindDone:

@@ -11,7 +11,6 @@ import (
 
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
-	"github.com/parleyhq/parley/pkg/health"
 	"github.com/parleyhq/parley/pkg/partition"
 )
 
@@ -79,7 +78,7 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 	case it.ended(state, now):
 		s.handle(ctx, l, it, policy)
 	case state != nil && now.Before(state.Due) && (!brought || closed):
-		s.backOff(l, it.wakeAt(state), policy)
+		s.backOff(l, it.wakeAt(state), policy.Circuit)
 	case closed && it == l.hand:
 		s.waitUntil(l, now.Add(stallPause))
 	case closed:
@@ -171,13 +170,25 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 		s.bury(ctx, l, it, task, state, ReasonWaited)
 		return
 	}
-	v, record, ok := s.try(ctx, l, it, task, policy, now)
-	if !ok {
+	pass, admitted := admit(ctx, policy.Circuit, task, now)
+	if !admitted {
+		s.turnBack(ctx, l, it, policy.Circuit, state, now)
+		return
+	}
+	if pass.Probe() { // others were asked
+		now = time.Now()
+	}
+	v, made := s.attemptWithCare(ctx, l, task)
+	ended := time.Now()
+	made = made && ctx.Err() == nil
+	s.report(l, task, policy.Circuit, pass, v.outcome(made), now, ended)
+	if !made { // the lease has lapsed: record nothing
 		return
 	}
 	if v.attempted() && !task.over {
 		l.allowed = false
 	}
+	record := v.attempt(now, ended.Sub(now))
 	switch v.kind {
 	case kindDone:
 		s.settle(ctx, l, it)
@@ -194,37 +205,6 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 		task.failed = &record
 		s.retry(ctx, l, it, task, withAttempt(state, it, record), v, policy)
 	}
-}
-
-// try makes an attempt, if the destination's circuit lets it, and tells the
-// destination what came of it. False: the lane waits, or the lease has lapsed and
-// nothing is to be recorded.
-func (s *shard) try(ctx context.Context, l *lane, it *item, t *Task, p Policy, now time.Time) (Verdict, chat.Attempt, bool) {
-	c := p.Circuit
-	if t.over { // that is no attempt
-		c = nil
-	}
-	pass, admitted := admit(ctx, c, now)
-	if !admitted {
-		if state := l.stateOf(it); state != nil && now.Before(state.Due) {
-			s.backOff(l, it.wakeAt(state), p)
-		} else {
-			s.bar(ctx, l, it)
-		}
-		return Verdict{}, chat.Attempt{}, false
-	}
-	if pass.Probe() { // others were asked
-		now = time.Now()
-	}
-	v, made := s.attemptWithCare(ctx, l, t)
-	counts := made && ctx.Err() == nil
-	ended := time.Now()
-	says := v.outcome()
-	if !counts || t.over {
-		says = health.Interrupted
-	}
-	s.report(l, c, pass, says, now, ended)
-	return v, v.attempt(now, ended.Sub(now)), counts
 }
 
 // task is the head's next attempt.
@@ -309,7 +289,7 @@ func (s *shard) retry(ctx context.Context, l *lane, it *item, t *Task, state *ch
 	}
 	s.wait(ctx, l, it, state)
 	if l.hand == nil && !state.Held {
-		s.backOff(l, it.wakeAt(state), policy)
+		s.backOff(l, it.wakeAt(state), policy.Circuit)
 	}
 	s.outcome(t, last, chat.OutcomeRetry)
 }
