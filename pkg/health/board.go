@@ -101,6 +101,19 @@ func (b *Board) Records() map[string]Record {
 	return out
 }
 
+// Record returns what the processes share of one destination; false where it has
+// not failed lately.
+func (b *Board) Record(key string) (Record, bool) {
+	b.mu.RLock()
+	d := b.all[key]
+	b.mu.RUnlock()
+	if d == nil {
+		return Record{}, false
+	}
+	r, revision := d.known()
+	return r, revision != 0 && !r.At.IsZero()
+}
+
 // Shared reports whether the store answers, so that the circuits are those of all
 // processes. It never fails for good.
 func (b *Board) Shared() bool { return !b.away.Load() }

@@ -18,6 +18,17 @@ type Record struct {
 	Warned       time.Time `json:"warned,omitzero"` // when the operator was told; see Failing
 }
 
+// State is the circuit's at a time, as the record has it.
+func (r Record) State(now time.Time) State {
+	switch {
+	case !r.Open:
+		return Closed
+	case r.Probe != "" || !now.Before(r.NextProbe):
+		return HalfOpen
+	}
+	return Open
+}
+
 // failing is what the record says to [Failing.Decide].
 func (r Record) failing() Failing {
 	if !r.Open {

@@ -73,7 +73,7 @@ func (f *serviceFlags) addWorkerTo(cmd *cobra.Command) {
 
 // addDeliveryTo declares what delivery workers have.
 func (f *serviceFlags) addDeliveryTo(cmd *cobra.Command) {
-	cmd.Flags().DurationVar(&f.disableAfter, "disable-after", health.DefaultFailingFor, "for how long an endpoint may do nothing but fail before it is disabled, after a warning; 0: for ever")
+	cmd.Flags().DurationVar(&f.disableAfter, "endpoint-disable-after", health.DefaultFailingFor, "for how long an endpoint may do nothing but fail before it is disabled, after a warning; 0: for ever")
 }
 
 // addGuardTo declares what may be sent to.
@@ -168,7 +168,7 @@ func (f *serviceFlags) check() error {
 	case f.startTimeout <= 0:
 		return fmt.Errorf("--start-timeout is %s: set it above 0, such as 2m", f.startTimeout)
 	case f.disableAfter < 0:
-		return fmt.Errorf("--disable-after is %s: set it above 0, such as 120h, or to 0 for never", f.disableAfter)
+		return fmt.Errorf("--endpoint-disable-after is %s: set it above 0, such as 120h, or to 0 for never", f.disableAfter)
 	case f.shutdownTimeout <= 0:
 		return fmt.Errorf("--shutdown-timeout is %s: set it above 0, such as 25s", f.shutdownTimeout)
 	case f.natsURL == "" && f.dataDir != "" && f.replicas > 1:
