@@ -1,6 +1,9 @@
 package chat
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Endpoint is a customer's URL for a channel's bot messages.
 type Endpoint struct {
@@ -29,6 +32,12 @@ type Endpoint struct {
 	MaxInFlight int `json:"maxInFlight,omitempty"`
 	// RateLimit bounds the POSTs of all workers; nil means no bound.
 	RateLimit *Rate `json:"rateLimit,omitempty"`
+	// DisableAfter is for how long it may do nothing but fail before it is
+	// disabled; 0 means the service's time, below 0 never.
+	DisableAfter Duration `json:"disableAfter,omitempty"`
+	// EnabledAt is when it was made, last enabled or resumed, or given another
+	// URL: failures before say nothing of it now. The registry sets it.
+	EnabledAt time.Time `json:"enabledAt,omitzero"`
 	// Disabled is why the endpoint gets nothing; empty when it is enabled.
 	Disabled string `json:"disabled,omitempty"`
 	// Paused is why an operator wants it to get nothing for now, which is apart

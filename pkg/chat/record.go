@@ -51,6 +51,9 @@ type LaneState struct {
 	Held         bool
 	GivenUp      string // why, where only the dead letter is still to be written
 	Asked        bool   // an operator asked for an attempt, whatever the schedule says
+	// EarlyCount is how many of the attempts the schedule doesn't count: they were
+	// made before the head was due, since its destination seemed to be well again.
+	EarlyCount int
 }
 
 // Session is a conversation's record at the bot stage.

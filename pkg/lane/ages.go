@@ -26,6 +26,9 @@ type Age struct {
 	// queue; nil where that is not known yet. Of lanes that were found parked and
 	// not worked on since, it is that of the message that was parked first.
 	Oldest *time.Time `json:"oldestWaitingAt,omitempty"`
+	// Cap is how many attempts may be under way at its destination, at the workers
+	// that have lowered that; 0 where none has.
+	Cap int `json:"loweredCap,omitempty"`
 }
 
 const (
@@ -47,7 +50,13 @@ func (e *Engine) Ages() []Age {
 	for _, s := range e.running() {
 		s.addAges(all)
 	}
-	return longest(all)
+	out := longest(all)
+	for i := range out {
+		if now, most := e.Cap(e.handler.Destination(out[i].Group)); now < most {
+			out[i].Cap = now
+		}
+	}
+	return out
 }
 
 // longest orders groups, and puts those behind the first into one.

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/health"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 )
@@ -20,14 +21,29 @@ import (
 // handled at once, marked, acknowledged; the store costs nothing.
 func BenchmarkHandOff(b *testing.B) {
 	for name, lanes := range map[string]int{"1 lane": 1, "1000 lanes": 1000, "10000 lanes": 10_000} {
-		b.Run(name, func(b *testing.B) { benchHandOff(b, lanes) })
+		b.Run(name, func(b *testing.B) { benchHandOff(b, lanes, lane.Policy{MaxInFlight: 256}) })
 	}
 }
 
-func benchHandOff(b *testing.B, lanes int) {
+// BenchmarkHandOffHealth is the same at a destination with a circuit, and a cap
+// that follows what it takes.
+func BenchmarkHandOffHealth(b *testing.B) {
+	circuit := benchCircuit{health.NewCircuit(health.CircuitOptions{})}
+	benchHandOff(b, 1000, lane.Policy{MaxInFlight: 256, MinInFlight: 255, Circuit: circuit})
+}
+
+// benchCircuit is a circuit that nobody shares.
+type benchCircuit struct{ *health.Circuit }
+
+func (c benchCircuit) Admit(_ context.Context, now time.Time) (health.Pass, bool) {
+	return c.Circuit.Admit(now)
+}
+
+func benchHandOff(b *testing.B, lanes int, policy lane.Policy) {
 	b.Helper()
 	bench := &benchStage{
-		total: b.N, left: b.N, done: make(chan struct{}), keys: make([]chat.ConversationKey, lanes),
+		policy: policy,
+		total:  b.N, left: b.N, done: make(chan struct{}), keys: make([]chat.ConversationKey, lanes),
 		inHand: make(chan struct{}, min(8*lanes, 200)), // no lane overflows
 	}
 	for i := range bench.keys {
@@ -59,6 +75,7 @@ func (benchStore) Lanes(context.Context) ([]lane.ParkedLane, error)    { return 
 
 // benchStage is a handler, a ledger, an owner and a source.
 type benchStage struct {
+	policy lane.Policy
 	keys   []chat.ConversationKey
 	total  int
 	sent   int
@@ -89,7 +106,7 @@ func (*benchStage) HeldUp(time.Time) (uint64, bool)                        { ret
 func (*benchStage) Settle(context.Context, string, chat.Ordinal) error     { return nil }
 func (*benchStage) Ended(*lane.Task, *chat.Attempt, chat.Outcome)          {}
 func (*benchStage) Destination(group string) string                        { return group }
-func (*benchStage) Policy(string) lane.Policy                              { return lane.Policy{MaxInFlight: 256} }
+func (s *benchStage) Policy(string) lane.Policy                            { return s.policy }
 func (*benchStage) Paused(string) string                                   { return "" }
 func (*benchStage) Handle(context.Context, *lane.Task) lane.Verdict        { return lane.Done() }
 func (*benchStage) Expire(context.Context, *lane.Task) lane.Verdict        { return lane.Expired() }

@@ -20,6 +20,7 @@ func (s *shard) drain(ctx context.Context) {
 		if l.parked {
 			s.engine.metrics.parkedNow.Dec()
 		}
+		s.leaveBarrier(l)
 		if !l.atWork {
 			s.finish(l)
 		}

@@ -98,6 +98,7 @@ func New(o Options, h Handler) *Engine {
 		hands:        newHands(),
 		destinations: map[string]*destination{}, shards: map[*shard]struct{}{},
 	}
+	e.countCircuits(o.Metrics)
 	o.Metrics.MustRegister(newAges(e))
 	e.gate = gate{limit: o.MaxInFlight, pass: func(l *lane) { l.shard.start(l) }}
 	return e
@@ -121,8 +122,7 @@ func (e *Engine) Wake(destination string) {
 	d := e.destinations[destination]
 	e.mu.Unlock()
 	if d != nil { // who waits for its rate would see a new one late
-		policy := e.handler.Policy(destination)
-		d.gate.adapt(policy.inFlight(), policy.rate())
+		d.treat(e.handler.Policy(destination), time.Now())
 	}
 	for _, s := range e.running() {
 		s.wakeDestination(destination)
@@ -225,12 +225,12 @@ func (e *Engine) destination(name string) *destination {
 	d := e.destinations[name]
 	if d == nil {
 		d = &destination{name: name, known: time.Now()}
-		policy := e.handler.Policy(name)
-		d.gate = gate{limit: policy.inFlight(), pass: func(l *lane) {
+		d.gate = gate{pass: func(l *lane) {
 			l.through.Store(true)
 			e.gate.enter(l)
 		}}
-		d.gate.pace = pace{rates: e.Rates, name: string(e.Stage) + "-destination:" + name, rate: policy.rate()}
+		d.gate.pace = pace{rates: e.Rates, name: string(e.Stage) + "-destination:" + name}
+		d.treat(e.handler.Policy(name), d.known)
 		e.destinations[name] = d
 	}
 	return d

@@ -2,9 +2,11 @@ package lane
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/health"
 )
 
 // gate lets a bounded number of lanes through at once; the others wait in a
@@ -33,6 +35,7 @@ func (g *gate) enter(l *lane) {
 	}
 	g.busy++
 	g.passed++
+	l.inFlight = g.busy
 	g.mu.Unlock()
 	g.pass(l)
 }
@@ -60,7 +63,9 @@ func (g *gate) next() *lane {
 	}
 	g.busy++
 	g.passed++
-	return g.waiting.pop()
+	l := g.waiting.pop()
+	l.inFlight = g.busy
+	return l
 }
 
 // take is next, for who doesn't hold the mutex.
@@ -86,9 +91,25 @@ func (g *gate) adapt(limit int, rate chat.Rate) {
 	g.askForMore()
 	keeps := g.pace.keeps()
 	g.mu.Unlock()
-	if keeps {
-		return
+	if !keeps {
+		g.letIn()
 	}
+}
+
+// resize changes the limit.
+func (g *gate) resize(limit int) {
+	g.mu.Lock()
+	g.limit = limit
+	g.askForMore()
+	keeps := g.pace.keeps()
+	g.mu.Unlock()
+	if !keeps {
+		g.letIn()
+	}
+}
+
+// letIn lets through whom there is room for.
+func (g *gate) letIn() {
 	for l := g.take(); l != nil; l = g.take() {
 		g.pass(l)
 	}
@@ -118,6 +139,10 @@ func (g *gate) holds(group string) bool {
 type destination struct {
 	name string
 	gate gate
+	// The gate's limit, and what finds it; nil where the policy does.
+	cap    atomic.Int64
+	limit  atomic.Pointer[health.Limit]
+	barred atomic.Bool // lanes wait at the barrier: new ones are parked at once
 
 	mu          sync.Mutex
 	congested   map[string]bool // groups whose lanes wait for more than a second: new ones are parked at once
@@ -130,6 +155,9 @@ type destination struct {
 	lastFailure  time.Time
 	failedLane   ID
 	otherFailure time.Time
+	least, most  int       // the limit's bounds
+	rate         chat.Rate // the gate's
+	barrier      barrier
 }
 
 // evidence is how long a failed attempt says that a destination is down, and
@@ -162,16 +190,6 @@ func (d *destination) silentFor(wait time.Duration, parkedAt, now time.Time) boo
 	return now.Sub(since) > wait && now.Sub(d.known) >= evidence && !d.lastSuccess.After(parkedAt)
 }
 
-// setClosed notes whether the destination is closed, and when it is opened.
-func (d *destination) setClosed(closed bool, now time.Time) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed && !closed {
-		d.opened = now
-	}
-	d.closed = closed
-}
-
 func (d *destination) succeeded(now time.Time) {
 	d.mu.Lock()
 	d.lastSuccess = now
@@ -180,11 +198,23 @@ func (d *destination) succeeded(now time.Time) {
 
 func (d *destination) failed(id ID, now time.Time) {
 	d.mu.Lock()
-	if d.failedLane != id {
+	d.noteFailure(id, now)
+	d.mu.Unlock()
+}
+
+// noteFailure notes a failed attempt, of another worker's lane if the id is
+// empty; the mutex is held.
+func (d *destination) noteFailure(id ID, at time.Time) {
+	switch {
+	case at.Before(d.lastFailure):
+		if id != d.failedLane {
+			d.otherFailure = later(d.otherFailure, at)
+		}
+		return
+	case d.failedLane != id:
 		d.otherFailure, d.failedLane = d.lastFailure, id
 	}
-	d.lastFailure = now
-	d.mu.Unlock()
+	d.lastFailure = at
 }
 
 func (d *destination) setCongested(group string) {

@@ -55,10 +55,10 @@ func TestWaitedInVain(t *testing.T) {
 
 func closedBetween(from, to time.Time) func(*destination) {
 	return func(d *destination) {
-		d.setClosed(true, from)
-		d.setClosed(true, from.Add(1))
-		d.setClosed(false, to)
-		d.setClosed(false, to.Add(time.Hour))
+		d.treat(Policy{Closed: "paused"}, from)
+		d.treat(Policy{Closed: "paused"}, from.Add(1))
+		d.treat(Policy{}, to)
+		d.treat(Policy{}, to.Add(time.Hour))
 	}
 }
 

@@ -93,6 +93,11 @@ type Policy struct {
 	Supersede bool
 	// MaxInFlight is how many lanes may be at work at once.
 	MaxInFlight int
+	// MinInFlight is how few, where the cap is to follow what the destination
+	// can take, see health.Limit; 0: the cap is MaxInFlight.
+	MinInFlight int
+	// Circuit says whether attempts are made; nil: they are.
+	Circuit Circuit
 	// Rate bounds the attempts of all workers; what is over it waits, without an
 	// attempt. Zero is no bound.
 	Rate chat.Rate
@@ -106,11 +111,16 @@ type Policy struct {
 // DefaultInFlight is a destination's cap when its policy has none.
 const DefaultInFlight = 64
 
-func (p Policy) inFlight() int {
-	if p.MaxInFlight > 0 {
-		return p.MaxInFlight
+// bounds are those of the cap.
+func (p Policy) bounds() (least, most int) {
+	most = p.MaxInFlight
+	if most <= 0 {
+		most = DefaultInFlight
 	}
-	return DefaultInFlight
+	if p.MinInFlight <= 0 {
+		return most, most
+	}
+	return min(p.MinInFlight, most), most
 }
 
 // rate is what lanes must wait for: not for being turned away at once.

@@ -24,6 +24,9 @@ type lane struct {
 	atWork  bool        // both gates were passed, a goroutine has the head
 	through atomic.Bool // the destination's gate was passed
 	since   time.Time   // when active, since when it waits or works
+	// inFlight is how many were at work at the destination when the lane was let
+	// through, itself included.
+	inFlight int
 
 	// A parked lane.
 	parked    bool
@@ -46,6 +49,7 @@ type lane struct {
 	seen     *span           // the head's, where its destination was found closed
 	shut     bool            // its destination was found closed
 	opened   time.Time       // when it was found open after that
+	brought  bool            // its head needn't wait until it is due
 
 	// command is what an operator asks of it; recalled says that it came while
 	// the lane was active, which is to look at it at once.
@@ -55,6 +59,9 @@ type lane struct {
 	due    time.Time // not before this; zero: now
 	dueAt  int       // place in the shard's heap, -1 if none
 	wakeMe bool      // becomes due when its destination is woken
+	// It waits for its destination's circuit, without an attempt or after one of
+	// its head; early says that the circuit has closed since.
+	barred, backing, early bool
 
 	// mark is how far the lane is settled; head's goroutine only.
 	mark   chat.Ordinal
@@ -92,7 +99,15 @@ type item struct {
 // not paused. A message that has attempts of its own follows the schedule and
 // isn't asked about.
 func (it *item) waitedInVain(p Policy, l *lane, now time.Time) bool {
-	return it.parkedSeq != 0 && !p.Hold && l.dest.silentFor(p.Schedule.Total(), later(it.parkedAt, l.opened), now)
+	if it.parkedSeq == 0 || p.Hold {
+		return false
+	}
+	wait, since := p.Schedule.Total(), later(it.parkedAt, l.opened)
+	if !l.dest.silentFor(wait, since, now) {
+		return false
+	}
+	l.dest.hear(p.Circuit, now)
+	return l.dest.silentFor(wait, since, now)
 }
 
 // hot is a message of the work queue that is in hand.

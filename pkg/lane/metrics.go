@@ -1,15 +1,21 @@
 package lane
 
 import (
+	"maps"
+	"slices"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/health"
 )
 
 type metrics struct {
 	outcomes  map[chat.Outcome]prometheus.Counter
 	parked    map[string]prometheus.Counter
 	commands  map[Action]prometheus.Counter
+	circuits  map[health.Change]prometheus.Counter
 	covered   prometheus.Counter
 	ledger    prometheus.Counter
 	restarts  prometheus.Counter
@@ -24,7 +30,51 @@ const (
 	parkedOverflow  = "overflow"
 	parkedCongested = "congested"
 	parkedClosed    = "closed"
+	parkedCircuit   = "circuit"
 )
+
+// transitions are the label of what an attempt made of a circuit.
+var transitions = map[health.Change]string{
+	health.Opened: "opened", health.Reopened: "probe_failed", health.Reclosed: "closed", health.Released: "probe_interrupted",
+}
+
+// transition counts what an attempt made of a circuit.
+func (m *metrics) transition(c health.Change) {
+	if counter := m.circuits[c]; counter != nil {
+		counter.Inc()
+	}
+}
+
+// countCircuits registers gauges of the circuits that aren't closed, and of the
+// caps that are lowered.
+func (e *Engine) countCircuits(reg prometheus.Registerer) {
+	gauge := func(name, help string, labels prometheus.Labels, counts func(*destination, time.Time) bool) {
+		labels["stage"] = string(e.Stage)
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 {
+			return float64(e.count(counts))
+		}))
+	}
+	for _, state := range []health.State{health.Open, health.HalfOpen} {
+		gauge("parley_lane_circuits", "Destinations of this process whose circuit is not closed, by state.", prometheus.Labels{"state": state.String()},
+			func(d *destination, now time.Time) bool { return d.state(now) == state })
+	}
+	gauge("parley_lane_lowered_caps", "Destinations of this process whose in-flight cap is below what their policy allows.", prometheus.Labels{},
+		func(d *destination, _ time.Time) bool { return d.isLowered() })
+}
+
+// count counts destinations.
+func (e *Engine) count(counts func(*destination, time.Time) bool) (n int) {
+	e.mu.Lock()
+	all := slices.Collect(maps.Values(e.destinations))
+	e.mu.Unlock()
+	now := time.Now()
+	for _, d := range all {
+		if counts(d, now) {
+			n++
+		}
+	}
+	return n
+}
 
 func newMetrics(reg prometheus.Registerer, stage chat.Stage) *metrics {
 	labels := prometheus.Labels{"stage": string(stage)}
@@ -47,6 +97,7 @@ func newMetrics(reg prometheus.Registerer, stage chat.Stage) *metrics {
 		outcomes:  map[chat.Outcome]prometheus.Counter{},
 		parked:    map[string]prometheus.Counter{},
 		commands:  map[Action]prometheus.Counter{},
+		circuits:  map[health.Change]prometheus.Counter{},
 		covered:   counter("parley_lane_redeliveries_covered_total", "Redeliveries that the lane's mark showed to be settled."),
 		ledger:    counter("parley_lane_ledger_errors_total", "Calls of the once-ledger that failed; the pipeline went on without it."),
 		restarts:  counter("parley_lane_partition_restarts_total", "Times that a partition was started anew from its oldest message."),
@@ -59,8 +110,12 @@ func newMetrics(reg prometheus.Registerer, stage chat.Stage) *metrics {
 		m.outcomes[o] = outcomes.WithLabelValues(string(o))
 	}
 	parked := vector("parley_lane_parked_total", "Times that a lane was parked, by reason.", "reason")
-	for _, r := range []string{parkedRetry, parkedOverflow, parkedCongested, parkedClosed} {
+	for _, r := range []string{parkedRetry, parkedOverflow, parkedCongested, parkedClosed, parkedCircuit} {
 		m.parked[r] = parked.WithLabelValues(r)
+	}
+	circuits := vector("parley_lane_circuit_transitions_total", "Transitions of destinations' circuits that attempts of this process made, by what they did.", "transition")
+	for change, name := range transitions {
+		m.circuits[change] = circuits.WithLabelValues(name)
 	}
 	commands := vector("parley_lane_commands_total", "Operators' commands to lanes that were carried out, by action.", "action")
 	for _, a := range []Action{RetryNow, Skip, Discard} {

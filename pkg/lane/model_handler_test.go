@@ -180,6 +180,9 @@ func (l *life) begin(t *lane.Task) (spell, bool) {
 		w.violated(t.Lane, "an attempt while it is paused")
 	}
 	w.paced(t)
+	if c := w.circuits[t.Destination]; c != nil && !c.made() {
+		w.violated(t.Lane, "an attempt that the circuit of %s has not admitted", t.Destination)
+	}
 	f := w.fateOf(t.Lane, t.Message.Data)
 	w.note(t.Lane, "life %d: attempt %d of %q to %s", l.number, t.Number, t.Message.Data, t.Destination)
 	if t.Message.Replay == "" {

@@ -26,8 +26,11 @@ import (
 // free. PARLEY_MODEL_SEEDS says how many, PARLEY_MODEL_FIRST from which on.
 func TestModel(t *testing.T) {
 	first, seeds := envInt(t, "PARLEY_MODEL_FIRST", 1), envInt(t, "PARLEY_MODEL_SEEDS", 16)
-	var steps atomic.Int64
-	t.Cleanup(func() { t.Logf("%d steps", steps.Load()) })
+	var steps, refused atomic.Int64
+	t.Cleanup(func() {
+		t.Logf("%d steps, %d refused by circuits", steps.Load(), refused.Load())
+		require.True(t, t.Failed() || refused.Load() > 0, "no circuit has ever been open")
+	})
 	for seed := first; seed < first+seeds; seed++ {
 		t.Run(strconv.Itoa(seed), func(t *testing.T) {
 			t.Parallel()
@@ -35,6 +38,7 @@ func TestModel(t *testing.T) {
 				w := newWorld(uint64(seed)) //nolint:gosec // a seed
 				w.play(t)
 				steps.Add(w.steps)
+				refused.Add(w.refused())
 			})
 		})
 	}
@@ -63,12 +67,17 @@ func newWorld(seed uint64) *world {
 		lanes: map[lane.ID]*modelLane{}, rubbish: map[string]bool{}, replays: map[string]bool{}, places: map[string]uint64{},
 		target: map[string]string{}, policy: map[string]lane.Policy{}, told: map[given]bool{}, paused: map[string]string{}, pausedAt: map[string]time.Time{}, trouble: map[string]float64{},
 		rates: ratelimit.New(ratelimit.Options{Log: zap.NewNop(), Metrics: prometheus.NewRegistry()}), attempts: map[string][]time.Time{},
+		circuits: map[string]*modelCircuit{},
 	}
 	for _, g := range modelGroups {
 		w.target[g] = g
 		for _, destination := range []string{g, g + "-moved"} {
 			w.policy[destination] = lane.Policy{Schedule: pick(rng, modelSchedules...), MaxInFlight: 1 + rng.IntN(8)}
 			w.trouble[destination] = pick(rng, 0, .2)
+			if rng.IntN(2) == 0 {
+				w.circuits[destination] = newModelCircuit(rng)
+			}
+			w.setCircuit(destination)
 		}
 	}
 	return w
@@ -163,6 +172,24 @@ func (w *world) publishSome() {
 			w.publish(part, strings.TrimSuffix(data, kind)+replay, replay)
 		}
 	}
+}
+
+// setCircuit gives a destination's policy its circuit, and a cap that follows
+// where it has one; the mutex is held.
+func (w *world) setCircuit(destination string) {
+	if c := w.circuits[destination]; c != nil {
+		p := w.policy[destination]
+		p.Circuit, p.MinInFlight = c, 1
+		w.policy[destination] = p
+	}
+}
+
+// refused is how often circuits refused an attempt.
+func (w *world) refused() (n int64) {
+	for _, c := range w.circuits {
+		n += c.refusals()
+	}
+	return n
 }
 
 // change turns one of the knobs at random.

@@ -73,6 +73,7 @@ type world struct {
 	trouble   map[string]float64   // destination → share of failures
 	rates     lane.Rates
 	attempts  map[string][]time.Time // by destination, in the last second and since its rate was set
+	circuits  map[string]*modelCircuit
 }
 
 // note adds to a lane's history; the mutex is held.

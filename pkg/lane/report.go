@@ -59,7 +59,7 @@ func Ask(ctx context.Context, conn *broker.Conn, stage chat.Stage, workers int) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
-	all := map[string]*groupAge{}
+	all, caps := map[string]*groupAge{}, map[string]int{}
 	for r.Answered < workers {
 		m, err := sub.NextMsgWithContext(ctx)
 		if err != nil || m.Header.Get("Status") == "503" { // no responders
@@ -76,8 +76,12 @@ func Ask(ctx context.Context, conn *broker.Conn, stage chat.Stage, workers int) 
 				oldest = *g.Oldest
 			}
 			groupIn(all, g.Group).add(g.Lanes, oldest)
+			caps[g.Group] += g.Cap
 		}
 	}
 	r.Groups = longest(all)
+	for i := range r.Groups {
+		r.Groups[i].Cap = caps[r.Groups[i].Group]
+	}
 	return r, nil
 }

@@ -274,7 +274,9 @@ func (s *shard) push(it *item) {
 	case len(l.queue) > maxShare && len(s.slots) == window && !s.engine.processor.isShort(): // it holds much of what is everyone's
 		s.park(l, parkedOverflow)
 	case !l.active && len(l.queue) == 1 && s.destinationOf(l).isCongested(l.id.Group) && !s.engine.processor.isShort():
-		s.parkCongested(l)
+		s.parkWaiting(l, parkedCongested)
+	case !l.active && len(l.queue) == 1 && l.dest.barred.Load():
+		s.parkWaiting(l, parkedCircuit)
 	case l.dueAt < 0: // else its head has stalled
 		s.activate(l)
 	}
@@ -333,6 +335,7 @@ func (s *shard) activate(l *lane) {
 	}
 	l.active, l.since, l.wakeMe, l.allowed = true, time.Now(), false, false
 	s.unschedule(l)
+	s.leaveBarrier(l)
 	dest := s.destinationOf(l)
 	l.through.Store(false)
 	dest.gate.enter(l)
@@ -363,6 +366,7 @@ func (s *shard) begin(l *lane) bool {
 		return false
 	}
 	l.since, l.atWork = time.Now(), true
+	l.brought, l.early = l.early, false
 	s.workers.Add(1)
 	return true
 }
@@ -446,16 +450,16 @@ func (s *shard) parkSlow(now time.Time) {
 	for _, l := range s.lanes {
 		if l.hot() && l.active && !l.through.Load() && now.Sub(l.since) >= patience && (!short || l.dest.gate.isSlow(now)) {
 			l.dest.setCongested(l.id.Group)
-			s.parkCongested(l)
+			s.parkWaiting(l, parkedCongested)
 		}
 	}
 }
 
-// parkCongested parks a lane that its destination can't take; nobody has its head.
+// parkWaiting parks a lane that waits for its destination; nobody has its head.
 // The mutex is held.
-func (s *shard) parkCongested(l *lane) {
+func (s *shard) parkWaiting(l *lane, reason string) {
 	l.looked, l.ends = true, l.queue[0].span().end(s.engine.handler.Policy(l.dest.name))
-	s.park(l, parkedCongested)
+	s.park(l, reason)
 }
 
 // letOut lets lanes go on that wait for their destination's rate and may have no
@@ -501,7 +505,7 @@ func (s *shard) parkCrowd() {
 	for _, l := range s.lanes {
 		if waiting[l.id.Group] >= window/2 && crowds(l) {
 			l.dest.setCongested(l.id.Group)
-			s.parkCongested(l)
+			s.parkWaiting(l, parkedCongested)
 		}
 	}
 }

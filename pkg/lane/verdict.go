@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/health"
 )
 
 type verdictKind uint8
@@ -21,6 +22,8 @@ const (
 // the schedule.
 type Verdict struct {
 	kind   verdictKind
+	said   bool
+	says   health.Outcome
 	after  time.Duration
 	reason string
 	err    error
@@ -62,6 +65,28 @@ func (v Verdict) attempted() bool {
 func (v Verdict) With(d Detail) Verdict {
 	v.detail = d
 	return v
+}
+
+// Saying is what the attempt says of its destination, where that is not what the
+// verdict does: that it did what it was asked to if Done, that it failed if Retry,
+// else nothing.
+func (v Verdict) Saying(o health.Outcome) Verdict {
+	v.said, v.says = true, o
+	return v
+}
+
+// outcome is what a verdict says of the destination, if it counts.
+func (v *Verdict) outcome(counts bool) health.Outcome {
+	switch {
+	case !counts:
+	case v.said:
+		return v.says
+	case v.kind == kindDone:
+		return health.Succeeded
+	case v.kind == kindRetry:
+		return health.Failed
+	}
+	return health.Interrupted
 }
 
 // String says what the verdict is, for logs and tests.

@@ -41,7 +41,8 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 	}
 	policy := s.policyOf(l)
 	closed := policy.Closed != ""
-	it := l.hand
+	it, brought := l.hand, l.brought
+	l.brought = false
 	if it != nil {
 		it.ends = it.span().end(policy)
 		l.looked, l.ends = true, it.ends
@@ -69,8 +70,8 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 	switch {
 	case it.ended(state, now):
 		s.handle(ctx, l, it, policy)
-	case state != nil && now.Before(state.Due):
-		s.waitUntil(l, it.wakeAt(state))
+	case state != nil && now.Before(state.Due) && (!brought || closed):
+		s.backOff(l, it.wakeAt(state), policy.Circuit)
 	case closed && it == l.hand:
 		s.waitUntil(l, now.Add(stallPause))
 	case closed:
@@ -103,10 +104,8 @@ func (l *lane) mayAttempt() bool {
 // where its group is paused.
 func (s *shard) policyOf(l *lane) Policy {
 	p := s.engine.handler.Policy(l.dest.name)
-	l.dest.setClosed(p.Closed != "", time.Now())
-	rate := p.rate()
-	l.dest.gate.adapt(p.inFlight(), rate)
-	l.paced = rate.Limits() && s.engine.Rates != nil
+	l.dest.treat(p, time.Now())
+	l.paced = p.rate().Limits() && s.engine.Rates != nil
 	if p.Closed == "" {
 		p.Closed = s.engine.handler.Paused(l.id.Group)
 	}
@@ -166,7 +165,7 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 			s.waitForChange(l, it.ends, func(p Policy) bool { return p.Hold })
 			return
 		}
-		if _, more := delay(policy, state.AttemptCount); !more && !task.over && !state.Asked { // it was held, or the schedule became shorter
+		if _, more := delay(policy, scheduled(state)); !more && !task.over && !state.Asked { // it was held, or the schedule became shorter
 			s.bury(ctx, l, it, task, state, ReasonExhausted)
 			return
 		}
@@ -175,19 +174,27 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 		s.bury(ctx, l, it, task, state, ReasonWaited)
 		return
 	}
+	pass, admitted := admit(ctx, policy.Circuit, task, now)
+	if !admitted {
+		s.turnBack(ctx, l, it, policy.Circuit, state, now)
+		return
+	}
+	if pass.Probe() { // others were asked
+		now = time.Now()
+	}
 	v, made := s.attemptWithCare(ctx, l, task)
-	if !made || ctx.Err() != nil { // the lease has lapsed: record nothing
+	ended := time.Now()
+	made = made && ctx.Err() == nil
+	s.report(l, task, policy.Circuit, pass, v.outcome(made), now, ended)
+	if !made { // the lease has lapsed: record nothing
 		return
 	}
 	if v.attempted() && !task.over {
 		l.allowed = false
 	}
-	record := v.attempt(now, time.Since(now))
+	record := v.attempt(now, ended.Sub(now))
 	switch v.kind {
 	case kindDone:
-		if !task.over {
-			l.dest.succeeded(time.Now())
-		}
 		s.settle(ctx, l, it)
 		s.outcome(task, &record, s.success())
 	case kindExpired:
@@ -200,7 +207,6 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 		s.bury(ctx, l, it, task, withAttempt(state, it, record), v.reason)
 	case kindRetry:
 		task.failed = &record
-		l.dest.failed(l.id, time.Now())
 		s.retry(ctx, l, it, task, withAttempt(state, it, record), v, policy)
 	}
 }
@@ -255,6 +261,9 @@ func withAttempt(state *chat.LaneState, it *item, a chat.Attempt) *chat.LaneStat
 	next.HeadSeq = it.msg.Seq
 	next.AttemptCount++
 	next.Held, next.Asked = false, false
+	if a.At.Before(next.Due) {
+		next.EarlyCount++
+	}
 	next.Attempts = append(slices.Clip(next.Attempts), a)
 	if n := len(next.Attempts); n > keptAttempts {
 		next.Attempts = next.Attempts[n-keptAttempts:]
@@ -264,10 +273,13 @@ func withAttempt(state *chat.LaneState, it *item, a chat.Attempt) *chat.LaneStat
 
 // retry makes the lane wait, or gives up when the schedule is used up.
 func (s *shard) retry(ctx context.Context, l *lane, it *item, t *Task, state *chat.LaneState, v Verdict, policy Policy) {
-	wait, more := delay(policy, state.AttemptCount)
-	wait = max(wait, v.after)
 	last := &state.Attempts[len(state.Attempts)-1]
+	wait, more := delay(policy, scheduled(state))
+	wait = max(wait, v.after)
+	early := last.At.Before(state.Due) // then the schedule stands
 	switch {
+	case early:
+		state.Due = later(state.Due, time.Now().Add(v.after))
 	case more && state.AttemptCount == 1 && it.waitedInVain(policy, l, last.At):
 		s.bury(ctx, l, it, t, state, ReasonWaited)
 		return
@@ -280,8 +292,14 @@ func (s *shard) retry(ctx context.Context, l *lane, it *item, t *Task, state *ch
 		return
 	}
 	s.wait(ctx, l, it, state)
+	if l.hand == nil && !state.Held {
+		s.backOff(l, it.wakeAt(state), policy.Circuit)
+	}
 	s.outcome(t, last, chat.OutcomeRetry)
 }
+
+// scheduled is how many attempts the schedule counts.
+func scheduled(state *chat.LaneState) int { return state.AttemptCount - state.EarlyCount }
 
 // bury writes the dead letter, unless the handler's last word stands in its
 // place, then settles. Where either is refused the lane waits and the same is

@@ -99,7 +99,7 @@ func TestChangesReachAnotherProcess(t *testing.T) {
 	s := two.Snapshot()
 	e, ok := s.Endpoint("crm")
 	require.True(t, ok)
-	require.Equal(t, shopEndpoint(), *e)
+	require.Equal(t, shopEndpoint(), undated(*e))
 	require.Equal(t, []*chat.Endpoint{e}, s.EndpointsOf("shop"))
 	require.Len(t, s.ChannelsOfBot("pizza"), 1)
 	found, ok := s.ChannelByVerifyToken("pizza", "verify-me")
@@ -347,7 +347,7 @@ func TestUnreadableRecord(t *testing.T) {
 	require.ErrorContains(t, r.Ready(), `endpoint "crm"`)
 	e, ok := r.Snapshot().Endpoint("crm")
 	require.True(t, ok, "the former value stays in use")
-	require.Equal(t, shopEndpoint(), *e)
+	require.Equal(t, shopEndpoint(), undated(*e))
 	_, err = registry.Open(t.Context(), conn.JS, o)
 	require.ErrorContains(t, err, `endpoint "crm"`)
 
@@ -387,6 +387,41 @@ func TestSecretsAreSealed(t *testing.T) {
 		_, err = registry.Open(t.Context(), conn.JS, o)
 		require.ErrorIs(t, err, registry.ErrWrongKey)
 		require.NoError(t, kv.Delete(t.Context(), kind+".thief"))
+	}
+}
+
+// undated is an endpoint without the time that the registry sets.
+func undated(e chat.Endpoint) chat.Endpoint {
+	e.EnabledAt = time.Time{}
+	return e
+}
+
+// TestEnabledAt: failures from before an endpoint was opened, or led elsewhere,
+// are not held against it.
+func TestEnabledAt(t *testing.T) {
+	r, _ := open(t, brokertest.New(t), registry.Options{Sealer: newSealer(t)})
+	fill(t, r)
+	e := shopEndpoint()
+	for _, step := range []struct {
+		name   string
+		change func()
+		later  bool
+	}{
+		{"paused", func() { e.Paused = "counting" }, false},
+		{"disabled too", func() { e.Disabled = "moving" }, false},
+		{"resumed and disabled still", func() { e.Paused = "" }, false},
+		{"enabled", func() { e.Disabled = "" }, true},
+		{"another time-out", func() { e.Timeout = chat.Duration(2 * time.Second) }, false},
+		{"another URL", func() { e.URL += "/v2" }, true},
+	} {
+		before, ok := r.Snapshot().Endpoint(e.ID)
+		require.True(t, ok)
+		require.NotZero(t, before.EnabledAt)
+		step.change()
+		require.Eventually(t, func() bool { return time.Since(before.EnabledAt) > 5*time.Millisecond }, time.Second, time.Millisecond)
+		after, _, err := r.PutEndpoint(t.Context(), e, registry.Any)
+		require.NoError(t, err)
+		require.Equal(t, step.later, after.EnabledAt.After(before.EnabledAt), step.name)
 	}
 }
 
@@ -464,7 +499,8 @@ func full(t *testing.T) chat.Endpoint {
 		ID: "crm", ChannelID: "shop", URL: "https://example.com", VerifyToken: "v", Sending: sending(t),
 		Events: []string{chat.EventMessage}, Retry: []chat.Duration{chat.Duration(time.Second)}, Timeout: chat.Duration(time.Second),
 		ExpireAfter: chat.Duration(time.Hour), Supersede: true, OnExhausted: registry.OnExhaustedHold, MaxInFlight: 3, Disabled: "moving", Paused: "counting",
-		RateLimit: &chat.Rate{Count: 10, Per: time.Second, Burst: 20},
+		RateLimit:    &chat.Rate{Count: 10, Per: time.Second, Burst: 20},
+		DisableAfter: chat.Duration(time.Hour), EnabledAt: time.Now().UTC().Truncate(time.Millisecond),
 	}
 }
 
@@ -495,7 +531,8 @@ func TestStoredFormIsComplete(t *testing.T) {
 		again, err := registry.Open(t.Context(), conn.JS, o)
 		require.NoError(t, err)
 		got, _ := again.Snapshot().Endpoint("crm")
-		require.Equal(t, e, *got)
+		require.NotZero(t, got.EnabledAt)
+		require.Equal(t, undated(e), undated(*got))
 		stored, err := kv.Get(t.Context(), "endpoint.crm")
 		require.NoError(t, err)
 		requireSealed(t, stored.Value())

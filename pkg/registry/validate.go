@@ -155,6 +155,9 @@ func ValidateEndpoint(e *chat.Endpoint, urlCheck func(string) error) error {
 	if x := e.ExpireAfter.Std(); x != 0 && x < time.Second {
 		p.Add("/expireAfter", fmt.Sprintf("messages would expire after %s: set at least 1s, or leave it out", x))
 	}
+	if x := e.DisableAfter.Std(); x > 0 && x < time.Hour {
+		p.Add("/disableAfter", fmt.Sprintf("the endpoint would be disabled after %s of failures: set at least 1h, or leave it out", x))
+	}
 	switch e.OnExhausted {
 	case "", OnExhaustedSkip, OnExhaustedHold:
 	default:

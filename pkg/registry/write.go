@@ -85,9 +85,19 @@ func (r *Registry) PutEndpoint(ctx context.Context, e chat.Endpoint, expect Expe
 		if old, ok := s.Endpoint(e.ID); ok && old.ChannelID != e.ChannelID {
 			return nil, invalid("/channelId", fmt.Sprintf("the endpoint belongs to channel %q, which can't change: create another endpoint", old.ChannelID))
 		}
+		e.EnabledAt = enabledAt(s, &e, time.Now())
 		return r.opts.Sealer.encodeEndpoint(&e)
 	})
 	return e, revision, err
+}
+
+// enabledAt is since when an endpoint's failures say something of what it is now.
+func enabledAt(s *Snapshot, e *chat.Endpoint, now time.Time) time.Time {
+	old, ok := s.Endpoint(e.ID)
+	if !ok || old.URL != e.URL || old.Closed() != "" && e.Closed() == "" {
+		return now.UTC().Truncate(time.Millisecond)
+	}
+	return old.EnabledAt
 }
 
 // PutBot writes a bot and returns it as it is stored, an http bot with its

@@ -60,7 +60,7 @@ func leastStore(partitions int) int64 {
 	return (int64(partitions)*MinPartition*1000/shareUser + 2*mib) / mib * mib
 }
 
-// Shares of the store in thousandths; they sum to 798, so that a fifth stays
+// Shares of the store in thousandths; they sum to 799, so that a fifth stays
 // free for consumer state, indexes and what is being compacted. Where sessions
 // are full, new conversations wait until old ones have aged out: so they have
 // more than they seem to need (1,000,000 of 1 kB in 10 GiB).
@@ -77,6 +77,7 @@ const (
 	shareLeases     = 2
 	shareMembers    = 1
 	shareCommands   = 1
+	shareHealth     = 1
 )
 
 func (l Layout) bytes(share int64) int64 { return l.Store / 1000 * share }
@@ -122,12 +123,13 @@ func (l Layout) Streams() []jetstream.StreamConfig {
 		},
 		l.ownership(BucketLeases, shareLeases),
 		l.ownership(BucketMembers, shareMembers),
+		l.ownership(BucketHealth, shareHealth),
 	)
 }
 
 // ownership is the stream of a key-value bucket, made as a stream because a
-// bucket's own making allows reads at a replica: who has a lease, and who
-// lives, are questions to the leader, and replicas lag.
+// bucket's own making allows reads at a replica: who has a lease or a probe, and
+// who lives, are questions to the leader, and replicas lag.
 func (l Layout) ownership(bucket string, share int64) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: BucketStream(bucket), Subjects: []string{KeySubject(bucket, ">")},

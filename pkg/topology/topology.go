@@ -24,6 +24,7 @@ const (
 	BucketLeases   = "LEASES"
 	BucketMembers  = "MEMBERS" // the live workers
 	BucketLedger   = "LEDGER"
+	BucketHealth   = "HEALTH"       // destinations that fail
 	BucketCommands = "LANECOMMANDS" // what operators ask of parked lanes
 )
 
@@ -169,7 +170,7 @@ func ConfigSubject(key string) string { return "$KV." + BucketConfig + "." + key
 // Unsynced are the streams that nothing accepted depends on: they may lose their
 // end in a power failure.
 func Unsynced() []string {
-	return []string{StreamJournal, BucketStream(BucketLeases), BucketStream(BucketMembers)}
+	return []string{StreamJournal, BucketStream(BucketLeases), BucketStream(BucketMembers), BucketStream(BucketHealth)}
 }
 
 // BucketStream is the stream behind a bucket, KeySubject where a key of it is
@@ -201,7 +202,20 @@ func MemberKey(stage chat.Stage, instance, incarnation string) string {
 	return string(stage) + "." + keyToken(instance) + "." + incarnation
 }
 
-// KeyFilter matches the keys of a stage, in BucketMembers and in BucketLeases.
+// HealthKey is a destination's one key in BucketHealth.
+func HealthKey(stage chat.Stage, destination string) string {
+	return string(stage) + "." + keyToken(destination)
+}
+
+// ParseHealthKey is the stage and the destination of a HealthKey, whose id is one
+// that chat.ValidateID accepts.
+func ParseHealthKey(key string) (chat.Stage, string) {
+	stage, destination, _ := strings.Cut(key, ".")
+	return chat.Stage(stage), destination
+}
+
+// KeyFilter matches the keys of a stage, in BucketMembers, BucketLeases and
+// BucketHealth.
 func KeyFilter(stage chat.Stage) string { return string(stage) + ".>" }
 
 // keyToken makes one token of a bucket's key of any name.

@@ -95,12 +95,13 @@ func TestEverySubjectHasOneStream(t *testing.T) {
 			topology.HotSubject(stage, p, channel, key): topology.HotStream(stage, p),
 			messages: topology.ParkedStream(stage),
 			state:    topology.ParkedStream(stage),
-			topology.DeadSubject(stage, channel, optional, key, id):     topology.StreamDead,
-			topology.JournalSubject(channel, key):                       topology.StreamJournal,
-			topology.SessionSubject(p, key):                             topology.StreamSessions,
-			topology.ConfigSubject("endpoint." + group):                 "KV_" + topology.BucketConfig,
-			"$KV." + topology.BucketLeases + ".user." + strconv.Itoa(p): "KV_" + topology.BucketLeases,
-			"$KV." + topology.BucketLedger + "." + group + key.String(): "KV_" + topology.BucketLedger,
+			topology.DeadSubject(stage, channel, optional, key, id):                      topology.StreamDead,
+			topology.JournalSubject(channel, key):                                        topology.StreamJournal,
+			topology.SessionSubject(p, key):                                              topology.StreamSessions,
+			topology.ConfigSubject("endpoint." + group):                                  "KV_" + topology.BucketConfig,
+			"$KV." + topology.BucketLeases + ".user." + strconv.Itoa(p):                  "KV_" + topology.BucketLeases,
+			"$KV." + topology.BucketLedger + "." + group + key.String():                  "KV_" + topology.BucketLedger,
+			topology.KeySubject(topology.BucketHealth, topology.HealthKey(stage, group)): "KV_" + topology.BucketHealth,
 		} {
 			if got := owners(l, subject); len(got) != 1 || got[0] != stream {
 				t.Fatalf("%s is stored by %v, not by %s alone", subject, got, stream)

@@ -80,6 +80,7 @@ func EncodeLaneState(s *chat.LaneState) ([]byte, error) {
 		Attempts:       attemptsToProto(s.Attempts),
 		Held:           s.Held,
 		GivenUp:        s.GivenUp,
+		EarlyCount:     count(s.EarlyCount),
 		Asked:          s.Asked,
 	})
 }
@@ -99,6 +100,7 @@ func DecodeLaneState(b []byte) (*chat.LaneState, error) {
 		Attempts:     attemptsFromProto(p.Attempts),
 		Held:         p.Held,
 		GivenUp:      p.GivenUp,
+		EarlyCount:   int(p.EarlyCount),
 		Asked:        p.Asked,
 	}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -12,6 +13,7 @@ import (
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/event"
+	"github.com/parleyhq/parley/pkg/health"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/retry"
 	"github.com/parleyhq/parley/pkg/session"
@@ -34,13 +36,14 @@ var errPaused = errors.New("the channel or its bot is paused")
 type handler struct {
 	Options
 	bots     bots
+	circuits circuits
 	sessions *cache
 	metrics  *metrics
 }
 
 func newHandler(o Options) *handler {
 	return &handler{
-		Options: o, bots: bots{build: o.NewBot},
+		Options: o, bots: bots{build: o.NewBot}, circuits: circuits{make: o.Circuits, made: map[string]lane.Circuit{}},
 		sessions: newCache(o.Sessions), metrics: newMetrics(o.Metrics),
 	}
 }
@@ -101,6 +104,7 @@ func (h *handler) Policy(botID string) lane.Policy {
 		return p // Handle says what to do
 	}
 	p.MaxInFlight, p.LastWord, p.Closed = b.MaxInFlight, b.Fallback != "", b.Paused
+	p.Circuit = h.circuits.of(botID)
 	if len(b.Retry) > 0 {
 		if own, err := retry.Of(b.Retry); err == nil { // checked when it was set
 			p.Schedule = own
@@ -151,7 +155,7 @@ func (h *handler) before(ctx context.Context, t *lane.Task) (last known, v lane.
 			return last, lane.Stall(err), true
 		}
 	}
-	return last, lane.Done(), handled
+	return last, lane.Done().Saying(health.Interrupted), handled
 }
 
 // Expire implements lane.Handler.
@@ -202,7 +206,33 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 	if err := h.publish(ctx, key, next.LastOutput, encoded); err != nil {
 		return lane.Stall(err)
 	}
+	if !turn.ran {
+		return lane.Done().Saying(health.Interrupted)
+	}
 	return lane.Done()
+}
+
+// circuits are those of the bots that there have been.
+type circuits struct {
+	make func(bot string) lane.Circuit // nil: there are none
+	mu   sync.RWMutex
+	made map[string]lane.Circuit
+}
+
+func (c *circuits) of(bot string) lane.Circuit {
+	if c.make == nil {
+		return nil
+	}
+	c.mu.RLock()
+	circuit := c.made[bot]
+	c.mu.RUnlock()
+	if circuit == nil {
+		circuit = c.make(bot)
+		c.mu.Lock()
+		c.made[bot] = circuit
+		c.mu.Unlock()
+	}
+	return circuit
 }
 
 // handled reports whether the session has the message behind it: at its place

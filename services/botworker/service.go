@@ -52,7 +52,7 @@ type Events interface {
 	Raise(e event.Event)
 }
 
-// Options are what a Service is made of. All but the bounds, Alone and Commands are required.
+// Options are what a Service is made of. All but the bounds, Circuits, Alone and Commands are required.
 type Options struct {
 	Partitions int
 	// Timeout bounds one run of a bot; 0 means 30 s.
@@ -63,6 +63,9 @@ type Options struct {
 	// DrainTimeout bounds the wait for turns under way at the end; 0 means the
 	// engine's default.
 	DrainTimeout time.Duration
+	// Circuits gives a bot's circuit; nil: turns are tried whatever comes of them.
+	// CircuitChanged is to be called.
+	Circuits func(bot string) lane.Circuit
 	// Alone is shared with the process's other stage; may be nil.
 	Alone *lane.Alone
 	// Commands opens what operators ask of a partition's lanes; nil: nothing.
@@ -126,6 +129,10 @@ func New(o Options) (*Service, error) {
 
 // Ages returns what waits at this worker; see lane.Engine.
 func (s *Service) Ages() []lane.Age { return s.engine.Ages() }
+
+// CircuitChanged is to be told which bot's circuit has opened, closed, or got
+// another time for its next probe. It doesn't block.
+func (s *Service) CircuitChanged(bot string) { s.engine.CircuitChanged(bot) }
 
 // Run works until ctx ends; then it lets the turns under way end.
 func (s *Service) Run(ctx context.Context) error {

@@ -40,7 +40,7 @@ func BenchmarkManyEndpoints(b *testing.B) {
 	r := newRig(b)
 	for b.Loop() {
 		before := alive()
-		known := newRoutes(r.guard)
+		known := newRoutes(r.guard, r.h.circuitOf)
 		for i := range many {
 			id := "e" + strconv.Itoa(i)
 			e := &chat.Endpoint{

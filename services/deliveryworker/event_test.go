@@ -268,7 +268,7 @@ func TestDisabledEndpointIsTold(t *testing.T) {
 	r.start()
 	r.publish("c1", r.message("c1", 1))
 	r.journal.await(t, chat.OutcomeDelivered, 1)
-	want := told{chat.EventEndpointDisabled, channel, chat.OperationalData{EndpointID: "gone", Reason: disabledGone}}
+	want := told{chat.EventEndpointDisabled, channel, chat.OperationalData{EndpointID: "gone", Reason: answeredGone}}
 	require.Equal(t, []told{want}, toldOf(t, desk.All()))
 	require.Len(t, gone.All(), 1)
 	r.endpoint("gone", "", func(e *chat.Endpoint) { e.Disabled = "" })

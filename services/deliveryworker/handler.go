@@ -11,8 +11,8 @@ import (
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/event"
+	"github.com/parleyhq/parley/pkg/health"
 	"github.com/parleyhq/parley/pkg/lane"
-	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/retry"
 	"github.com/parleyhq/parley/pkg/webhook"
 	"github.com/parleyhq/parley/pkg/wire"
@@ -26,8 +26,8 @@ const sessionTimeout = 2 * time.Second
 
 var errSessionTimeout = errors.New("the session could not be read within " + sessionTimeout.String())
 
-// disabledGone is why an endpoint that answered 410 is disabled.
-const disabledGone = "answered 410 Gone"
+// answeredGone is why an endpoint that answered 410 is disabled.
+const answeredGone = "answered 410 Gone"
 
 // handler is the delivery stage's lane.Handler. A lane's group and its
 // destination are the endpoint.
@@ -39,10 +39,12 @@ type handler struct {
 }
 
 func newHandler(o Options) *handler {
-	return &handler{
-		Options: o, routes: newRoutes(o.Guard), metrics: newMetrics(o.Metrics),
+	h := &handler{
+		Options: o, metrics: newMetrics(o.Metrics),
 		jumps: jumps{last: map[chat.ConversationKey]chat.Ordinal{}},
 	}
+	h.routes = newRoutes(o.Guard, h.circuitOf)
+	return h
 }
 
 // open opens a partition's store. What is remembered of its counters may be
@@ -212,7 +214,7 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 	}
 	r := h.routes.of(e)
 	if r.err != nil {
-		return lane.Retry(0, r.err) // what this process is told to allow may be at fault
+		return lane.Retry(0, r.err).Saying(health.Interrupted) // what this process is told to allow may be at fault
 	}
 	request := r.target.Request()
 	if bm.Event == chat.EventMessage {
@@ -239,28 +241,9 @@ func (h *handler) judge(ctx context.Context, e *chat.Endpoint, result *webhook.R
 		return lane.Done().With(detail)
 	}
 	if j.Class == webhook.Gone {
-		h.disable(ctx, e)
+		h.disable(ctx, e, disabledGone, answeredGone)
 	}
-	return lane.Retry(j.RetryAfter, errors.New(j.Reason)).With(detail)
-}
-
-// disable closes an endpoint that wants no more. Where that fails the next
-// attempt will be answered 410 again.
-func (h *handler) disable(ctx context.Context, e *chat.Endpoint) {
-	snapshot := h.Directory.Snapshot()
-	if now, _ := snapshot.Endpoint(e.ID); now != e {
-		return // disabled already, or changed since the attempt began: the next one will say
-	}
-	revision, _ := snapshot.RecordRevision(registry.KindEndpoint, e.ID)
-	gone := *e
-	gone.Disabled = disabledGone
-	if _, _, err := h.Directory.PutEndpoint(ctx, gone, registry.Expect(revision)); err != nil {
-		h.Log.Warn("an endpoint that answered 410 could not be disabled", zap.String("endpoint", e.ID), zap.Error(err))
-		return
-	}
-	h.metrics.disabled.Inc()
-	h.Log.Warn("endpoint disabled: "+disabledGone, zap.String("endpoint", e.ID), zap.String("channel", e.ChannelID))
-	h.Events.RaiseEndpoint(chat.EventEndpointDisabled, e.ChannelID, e.ID, disabledGone)
+	return lane.Retry(j.RetryAfter, errors.New(j.Reason)).With(detail).Saying(saysOf(j.Class, result.Err))
 }
 
 // jumps watches the counters of conversations, before any filter.

@@ -153,11 +153,11 @@ func TestEndpointThatIsNotAllowedHereWaits(t *testing.T) {
 	r := newRig(t)
 	customer := webhooktest.New(t)
 	r.endpoint("a", customer.URL())
-	r.h.routes = newRoutes(&webhook.Guard{}) // started without --allow-cidrs
+	r.h.routes = newRoutes(&webhook.Guard{}, r.h.circuitOf) // started without --allow-cidrs
 	m := r.message("c1", 1)
 	require.Contains(t, r.h.Handle(t.Context(), r.task(m, "a", 1)).String(), "retry after 0s: the URL: ")
 	require.Empty(t, customer.All())
-	r.h.routes = newRoutes(r.guard)
+	r.h.routes = newRoutes(r.guard, r.h.circuitOf)
 	require.Equal(t, "done", r.h.Handle(t.Context(), r.task(m, "a", 2)).String())
 }
 
@@ -189,9 +189,9 @@ func TestGone(t *testing.T) {
 	require.Contains(t, r.h.Handle(t.Context(), r.task(m, "a", 1)).String(), "retry after 0s: HTTP 410")
 	e, ok := r.registry.Snapshot().Endpoint("a")
 	require.True(t, ok)
-	require.Equal(t, disabledGone, e.Disabled)
-	require.Equal(t, disabledGone, r.h.Policy("a").Closed)
-	require.EqualValues(t, 1, testutil.ToFloat64(r.h.metrics.disabled))
+	require.Equal(t, answeredGone, e.Disabled)
+	require.Equal(t, answeredGone, r.h.Policy("a").Closed)
+	require.EqualValues(t, 1, testutil.ToFloat64(r.h.metrics.disabled[disabledGone]))
 }
 
 func TestGoneKeepsAChangeMadeMeanwhile(t *testing.T) {
@@ -206,7 +206,7 @@ func TestGoneKeepsAChangeMadeMeanwhile(t *testing.T) {
 	e, _ := r.registry.Snapshot().Endpoint("a")
 	require.Equal(t, "https://example.com/moved", e.URL)
 	require.Empty(t, e.Disabled)
-	require.Zero(t, testutil.ToFloat64(r.h.metrics.disabled))
+	require.Zero(t, testutil.ToFloat64(r.h.metrics.disabled[disabledGone]))
 }
 
 func TestGoneThatCanNotBeStored(t *testing.T) {
@@ -216,7 +216,7 @@ func TestGoneThatCanNotBeStored(t *testing.T) {
 	t.Cleanup(customer.Close)
 	r.endpoint("a", customer.URL)
 	require.Contains(t, r.h.Handle(t.Context(), r.task(r.message("c1", 1), "a", 1)).String(), "retry after 0s: HTTP 410")
-	require.Zero(t, testutil.ToFloat64(r.h.metrics.disabled))
+	require.Zero(t, testutil.ToFloat64(r.h.metrics.disabled[disabledGone]))
 }
 
 // refusing is a configuration that takes no endpoint.

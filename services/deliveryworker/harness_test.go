@@ -91,6 +91,7 @@ type rig struct {
 	events   *event.Publisher
 	metrics  *prometheus.Registry
 	h        *handler
+	service  *Service // that was started last
 	seq      uint64
 }
 

@@ -12,8 +12,16 @@ type metrics struct {
 	duration prometheus.Histogram
 	unknown  prometheus.Counter
 	jumps    prometheus.Counter
-	disabled prometheus.Counter
+	disabled map[string]prometheus.Counter
+
+	warned, recovered prometheus.Counter
 }
+
+// Why an endpoint was disabled.
+const (
+	disabledGone    = "gone"
+	disabledFailing = "failing"
+)
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -35,13 +43,23 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		jumps: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "parley_delivery_jumps_total", Help: "Bot messages whose counter left one out: must stay 0.",
 		}),
-		disabled: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "parley_delivery_endpoints_disabled_total", Help: "Endpoints disabled because they answered 410.",
+		disabled: map[string]prometheus.Counter{},
+		warned: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "parley_delivery_endpoints_warned_total", Help: "Endpoints of which a warning was given that they will be disabled.",
+		}),
+		recovered: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "parley_delivery_endpoints_recovered_total", Help: "Endpoints that took a message after such a warning.",
 		}),
 	}
-	reg.MustRegister(outcomes, expired, m.duration, m.unknown, m.jumps, m.disabled)
+	disabled := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "parley_delivery_endpoints_disabled_total", Help: "Endpoints disabled, by why: they answered 410, or did nothing but fail.",
+	}, []string{"reason"})
+	reg.MustRegister(outcomes, expired, m.duration, m.unknown, m.jumps, disabled, m.warned, m.recovered)
 	for _, r := range []string{chat.ExpiredByTime, chat.ExpiredSuperseded} {
 		m.expired[r] = expired.WithLabelValues(r)
+	}
+	for _, why := range []string{disabledGone, disabledFailing} {
+		m.disabled[why] = disabled.WithLabelValues(why)
 	}
 	for _, o := range []chat.Outcome{
 		chat.OutcomeDelivered, chat.OutcomeRetry, chat.OutcomeDead, chat.OutcomeExpired, chat.OutcomeFiltered, chat.OutcomeUnrouted,

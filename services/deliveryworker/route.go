@@ -3,6 +3,7 @@ package deliveryworker
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 
 	"github.com/parleyhq/parley/pkg/chat"
@@ -22,11 +23,23 @@ type route struct {
 
 type routes struct {
 	guard *webhook.Guard
+	// circuit is an endpoint's, or nil.
+	circuit func(*chat.Endpoint) lane.Circuit
+
 	known sync.Map   // endpoint id → *route
 	mu    sync.Mutex // orders changes of known
 }
 
-func newRoutes(guard *webhook.Guard) *routes { return &routes{guard: guard} }
+func newRoutes(guard *webhook.Guard, circuit func(*chat.Endpoint) lane.Circuit) *routes {
+	return &routes{guard: guard, circuit: circuit}
+}
+
+// all are the endpoints that have a route.
+func (r *routes) all() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		r.known.Range(func(id, _ any) bool { return yield(id.(string)) })
+	}
+}
 
 // of returns the route of an endpoint; the snapshot keeps the same pointer for
 // as long as the endpoint stays as it is.
@@ -92,7 +105,7 @@ func (r *route) close() {
 func (r *routes) build(e *chat.Endpoint, former *route) *route {
 	made := &route{config: e, policy: lane.Policy{
 		Hold: e.OnExhausted == "hold", MaxInFlight: e.MaxInFlight, Closed: e.Closed(), ExpireAfter: e.ExpireAfter.Std(),
-		Supersede: e.Supersede,
+		Supersede: e.Supersede, MinInFlight: minInFlight, Circuit: r.circuit(e),
 	}}
 	var target *webhook.Target
 	if former != nil {

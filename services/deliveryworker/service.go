@@ -47,7 +47,7 @@ type Events interface {
 	RaiseEndpoint(kind, channelID, endpointID, reason string)
 }
 
-// Options are what a Service is made of. All but the bounds, Rates, Alone and Commands are required.
+// Options are what a Service is made of. All but the bounds, Rates, Circuits, Alone and Commands are required.
 type Options struct {
 	// DrainTimeout bounds the wait for attempts under way at the end; 0 means
 	// the engine's default.
@@ -56,6 +56,12 @@ type Options struct {
 	MaxRetryAfter time.Duration
 	// Rates keeps the endpoints' rates, with all other workers; nil: they have none.
 	Rates lane.Rates
+	// DisableAfter is for how long an endpoint may do nothing but fail before it
+	// is disabled, where it has no such time of its own; 0 means for ever.
+	DisableAfter time.Duration
+	// Circuits gives an endpoint's circuit; nil: attempts are made whatever comes
+	// of them, and no endpoint is disabled for that. CircuitChanged is to be called.
+	Circuits func(endpoint string) Circuit
 	// Alone is shared with the process's other stage; may be nil.
 	Alone *lane.Alone
 	// Commands opens what operators ask of a partition's lanes; nil: nothing.
@@ -81,7 +87,7 @@ func (o *Options) Validate() error {
 	case o.Owner == nil, o.Open == nil, o.Marks == nil, o.Graveyard == nil, o.Directory == nil,
 		o.Sessions == nil, o.Journal == nil, o.Events == nil, o.Client == nil, o.Guard == nil, o.Log == nil, o.Metrics == nil:
 		return errors.New("deliveryworker: a part is missing")
-	case o.DrainTimeout < 0, o.MaxRetryAfter < 0:
+	case o.DrainTimeout < 0, o.MaxRetryAfter < 0, o.DisableAfter < 0:
 		return errors.New("deliveryworker: a time must not be negative")
 	}
 	return nil
@@ -92,7 +98,7 @@ type Service struct {
 	engine    *lane.Engine
 	owner     partition.Owner
 	directory Directory
-	routes    *routes
+	handler   *handler
 }
 
 // New makes a Service; Run starts it.
@@ -108,18 +114,23 @@ func New(o Options) (*Service, error) {
 		Stage: chat.StageBot, Alone: o.Alone, Open: h.open, Commands: o.Commands, Marks: o.Marks, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
 		DrainTimeout: o.DrainTimeout, Rates: o.Rates,
 	}, h)
-	return &Service{engine: engine, owner: o.Owner, directory: o.Directory, routes: h.routes}, nil
+	return &Service{engine: engine, owner: o.Owner, directory: o.Directory, handler: h}, nil
 }
 
 // Ages returns what waits at this worker; see lane.Engine.
 func (s *Service) Ages() []lane.Age { return s.engine.Ages() }
 
+// CircuitChanged is to be told which endpoint's circuit has opened, closed, or got
+// another time for its next probe. It doesn't block.
+func (s *Service) CircuitChanged(endpoint string) { s.engine.CircuitChanged(endpoint) }
+
 // Run works until ctx ends; then it lets the attempts under way end.
 func (s *Service) Run(ctx context.Context) error {
-	defer s.routes.close()
+	defer s.handler.routes.close()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.engine.Run(ctx, s.owner) })
 	g.Go(func() error { return s.directory.Follow(ctx, s.wakeChanged) })
+	g.Go(func() error { s.handler.watchFailing(ctx); return nil })
 	return g.Wait()
 }
 
@@ -128,7 +139,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) wakeChanged(last, next *registry.Snapshot) {
 	for _, old := range last.Endpoints() {
 		if now, ok := next.Endpoint(old.ID); !ok || now != old {
-			s.routes.change(old.ID, now)
+			s.handler.routes.change(old.ID, now)
 			s.engine.Wake(old.ID)
 		}
 	}

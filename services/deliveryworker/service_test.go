@@ -31,7 +31,7 @@ func TestOptionsAreChecked(t *testing.T) {
 }
 
 // start runs the service until the returned function is called.
-func (r *rig) start() (stop func()) {
+func (r *rig) start(change ...func(*Options)) (stop func()) {
 	r.t.Helper()
 	o := r.options()
 	var err error
@@ -42,8 +42,12 @@ func (r *rig) start() (stop func()) {
 	kv, err := r.conn.KV(r.t.Context(), topology.BucketLedger)
 	require.NoError(r.t, err)
 	o.Marks = ledger.NewBucket(kv)
+	for _, c := range change {
+		c(&o)
+	}
 	svc, err := New(o)
 	require.NoError(r.t, err)
+	r.service = svc
 	ctx, cancel := context.WithCancel(r.t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- svc.Run(ctx) }()
@@ -144,7 +148,7 @@ func TestGoneParksUntilEnabled(t *testing.T) {
 	stop := r.start()
 	r.publish("c1", r.message("c1", 1))
 	r.journal.await(t, chat.OutcomeRetry, 1)
-	require.Equal(t, disabledGone, r.h.Policy("a").Closed)
+	require.Equal(t, answeredGone, r.h.Policy("a").Closed)
 	r.publish("c1", r.message("c1", 2))
 	r.publish("c2", r.message("c2", 1))
 	stop()

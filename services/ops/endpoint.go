@@ -15,7 +15,7 @@ import (
 
 func (s *Service) listEndpoints(c echo.Context) error {
 	snap := s.Registry.Snapshot()
-	return c.JSON(http.StatusOK, endpointList(snap, snap.Endpoints()))
+	return c.JSON(http.StatusOK, s.endpointList(snap, snap.Endpoints()))
 }
 
 func (s *Service) listEndpointsOf(c echo.Context) error {
@@ -23,14 +23,14 @@ func (s *Service) listEndpointsOf(c echo.Context) error {
 	if _, ok := snap.Channel(id); !ok {
 		return missing(registry.KindChannel, id)
 	}
-	return c.JSON(http.StatusOK, endpointList(snap, snap.EndpointsOf(id)))
+	return c.JSON(http.StatusOK, s.endpointList(snap, snap.EndpointsOf(id)))
 }
 
-func endpointList(snap *registry.Snapshot, endpoints []*chat.Endpoint) List[Endpoint] {
+func (s *Service) endpointList(snap *registry.Snapshot, endpoints []*chat.Endpoint) List[Endpoint] {
 	list := List[Endpoint]{Items: []Endpoint{}, Revision: snap.Revision()}
 	for _, e := range endpoints {
 		revision, _ := snap.RecordRevision(registry.KindEndpoint, e.ID)
-		list.Items = append(list.Items, endpointOf(e, revision))
+		list.Items = append(list.Items, s.withHealth(endpointOf(e, revision)))
 	}
 	return list
 }
@@ -42,7 +42,7 @@ func (s *Service) getEndpoint(c echo.Context) error {
 		return missing(registry.KindEndpoint, id)
 	}
 	revision, _ := snap.RecordRevision(registry.KindEndpoint, id)
-	return answer(c, http.StatusOK, revision, endpointOf(e, revision))
+	return answer(c, http.StatusOK, revision, s.withHealth(endpointOf(e, revision)))
 }
 
 // createEndpoint shows the signing secret that it makes, this once.
@@ -144,6 +144,8 @@ func (in *Endpoint) domain(old *chat.Endpoint) (chat.Endpoint, error) {
 		Timeout:     duration(&p, "/timeout", in.Timeout),
 		ExpireAfter: duration(&p, "/expireAfter", in.ExpireAfter),
 		RateLimit:   rate(&p, "/rateLimit", in.RateLimit),
+
+		DisableAfter: disableAfter(&p, in.DisableAfter),
 	}
 	for i, d := range in.Retry {
 		e.Retry = append(e.Retry, duration(&p, fmt.Sprintf("/retry/%d", i), d))
@@ -163,6 +165,16 @@ func (in *Endpoint) domain(old *chat.Endpoint) (chat.Endpoint, error) {
 	}
 	e.Sending = in.Sending.domain(former)
 	return e, p.Err()
+}
+
+// never stands for a time that never comes.
+const never = "off"
+
+func disableAfter(p *chat.Problems, text string) chat.Duration {
+	if text == never {
+		return -1
+	}
+	return duration(p, "/disableAfter", text)
 }
 
 func duration(p *chat.Problems, pointer, text string) chat.Duration {
@@ -191,6 +203,12 @@ func endpointOf(e *chat.Endpoint, revision uint64) Endpoint {
 	}
 	if e.Timeout != 0 {
 		out.Timeout = e.Timeout.Std().String()
+	}
+	switch {
+	case e.DisableAfter < 0:
+		out.DisableAfter = never
+	case e.DisableAfter > 0:
+		out.DisableAfter = e.DisableAfter.Std().String()
 	}
 	if e.ExpireAfter != 0 {
 		out.ExpireAfter = e.ExpireAfter.Std().String()

@@ -91,6 +91,8 @@ type Deps struct {
 	// Client and Guard send test messages, as the delivery workers' do.
 	Client *webhook.Client
 	Guard  *webhook.Guard
+	// Circuits is how destinations do; nil: that is not known.
+	Circuits Circuits
 	// Health is what status reports beside; may be nil.
 	Health []HealthCheck
 	// Log is told what operators do to lanes; nil: nothing is logged.

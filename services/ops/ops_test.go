@@ -115,6 +115,9 @@ func newAPI(t *testing.T) *api {
 		Ages: func(ctx context.Context, stage chat.Stage, workers int) (*lane.Report, error) {
 			return lane.Ask(ctx, conn, stage, workers)
 		},
+		Circuits: circuits{"bot.crm": {
+			Open: true, At: failed, FailingSince: failed, Failures: 12, LastFailure: failed, NextProbe: failed.Add(time.Hour), Warned: failed,
+		}, "bot.well": {At: failed}},
 		Health: []ops.HealthCheck{
 			{Name: "broker", Check: func(context.Context) error { return conn.Ready() }},
 			{Name: "ledger", Check: func(context.Context) error { return errors.New("it is away") }},

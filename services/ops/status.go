@@ -50,7 +50,7 @@ func (s *Service) status(c echo.Context) error {
 		return refusal(err)
 	}
 	return c.JSON(http.StatusOK, Status{
-		Status: *streams, Owners: owners, Waiting: waiting, Config: configOf(snap), Health: s.health(ctx),
+		Status: *streams, Owners: owners, Waiting: waiting, Circuits: s.openCircuits(), Config: configOf(snap), Health: s.health(ctx),
 	})
 }
 

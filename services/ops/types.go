@@ -55,9 +55,29 @@ type Endpoint struct {
 	OnExhausted string   `json:"onExhausted,omitempty"`
 	MaxInFlight int      `json:"maxInFlight,omitempty"`
 	RateLimit   string   `json:"rateLimit,omitempty"` // such as "10/s:20"
-	Disabled    string   `json:"disabled,omitempty"`
-	Paused      string   `json:"paused,omitempty"`
-	Revision    uint64   `json:"revision,omitempty"` // ignored in requests
+	// DisableAfter is for how long it may do nothing but fail, or "off"; empty:
+	// the delivery workers' time.
+	DisableAfter string `json:"disableAfter,omitempty"`
+	Disabled     string `json:"disabled,omitempty"`
+	Paused       string `json:"paused,omitempty"`
+	// What follows is ignored in requests.
+	Health   *Circuit `json:"health,omitempty"`
+	Revision uint64   `json:"revision,omitempty"`
+}
+
+// Circuit is how a destination does, as all workers know. But for the state all
+// is left out that is not known.
+type Circuit struct {
+	Stage        chat.Stage `json:"stage,omitempty"` // in a status
+	Destination  string     `json:"destination,omitempty"`
+	State        string     `json:"state"` // closed, open or half-open
+	Since        *time.Time `json:"since,omitempty"`
+	Failures     int        `json:"failures,omitempty"` // in a row
+	FailingSince *time.Time `json:"failingSince,omitempty"`
+	NextProbe    *time.Time `json:"nextProbeAt,omitempty"`
+	LastSuccess  *time.Time `json:"lastSuccessAt,omitempty"`
+	LastFailure  *time.Time `json:"lastFailureAt,omitempty"`
+	Warned       *time.Time `json:"warnedAt,omitempty"` // that it will be disabled
 }
 
 // Auth is how Parley proves itself beside the signature; the fields are those of
@@ -168,8 +188,10 @@ type Status struct {
 	// Waiting is, by stage, what waits longest: by channel for its bot, by
 	// endpoint to be delivered.
 	Waiting []*lane.Report `json:"waiting"`
-	Config  Config         `json:"config"`
-	Health  []Health       `json:"health"`
+	// Circuits are those that aren't closed, 100 at most, the longest failing first.
+	Circuits []Circuit `json:"circuits"`
+	Config   Config    `json:"config"`
+	Health   []Health  `json:"health"`
 }
 
 // Config is how much is configured.

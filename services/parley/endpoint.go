@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -48,6 +49,7 @@ func (f *endpointFlags) bind(cmd *cobra.Command) {
 	flags.StringVar(&f.in.OnExhausted, "on-exhausted", "", "what follows the last attempt: skip or hold (default skip)")
 	flags.IntVar(&f.in.MaxInFlight, "max-in-flight", 0, "`NUMBER` of posts under way at once, 0 for the default")
 	flags.StringVar(&f.in.RateLimit, "rate-limit", "", "`RATE` of posts by all workers together, such as 10/s, 30/m, or 10/s:20 with a burst, or off (default off)")
+	flags.StringVar(&f.in.DisableAfter, "disable-after", "", "`TIME` for which it may do nothing but fail before it is disabled, or off (default the workers' --endpoint-disable-after)")
 	markSecret(flags, "verify-token")
 	f.sending.bind(flags)
 }
@@ -64,6 +66,7 @@ func (f *endpointFlags) change(cmd *cobra.Command, e *ops.Endpoint) error {
 		"supersede":     func() { e.Supersede = f.in.Supersede },
 		"on-exhausted":  func() { e.OnExhausted = f.in.OnExhausted },
 		"max-in-flight": func() { e.MaxInFlight = f.in.MaxInFlight },
+		"disable-after": func() { e.DisableAfter = f.in.DisableAfter },
 		"rate-limit":    func() { e.RateLimit = f.in.RateLimit },
 	} {
 		if cmd.Flags().Changed(name) {
@@ -202,5 +205,9 @@ func printEndpoint(w io.Writer, e ops.Endpoint) {
 	field(w, "on exhausted", e.OnExhausted)
 	field(w, "max in flight", fmt.Sprint(e.MaxInFlight))
 	field(w, "rate limit", e.RateLimit)
+	field(w, "disabled after", e.DisableAfter)
+	if e.Health != nil {
+		field(w, "circuit", circuitText(*e.Health, time.Now()))
+	}
 	field(w, "revision", e.Revision)
 }

@@ -15,7 +15,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/parleyhq/parley/pkg/broker"
+	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/event"
+	"github.com/parleyhq/parley/pkg/health"
 	"github.com/parleyhq/parley/pkg/journal"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/ledger"
@@ -44,6 +46,9 @@ type platform struct {
 	admin    *telemetry.Admin
 	alone    lane.Alone
 	client   *webhook.Client // made by webhooks
+	board    *health.Board   // made by circuits
+	// changed is told, by stage, whose circuit has changed.
+	changed map[chat.Stage]func(destination string)
 
 	closers []func() // in the order of opening
 }
@@ -51,7 +56,7 @@ type platform struct {
 // openPlatform opens what the services of a process need. With a data
 // directory it embeds what no URL is given for.
 func openPlatform(ctx context.Context, f *serviceFlags) (*platform, error) {
-	p := &platform{flags: f, began: time.Now(), metrics: telemetry.NewRegistry()}
+	p := &platform{flags: f, began: time.Now(), changed: map[chat.Stage]func(string){}, metrics: telemetry.NewRegistry()}
 	if err := p.open(ctx); err != nil {
 		p.close()
 		return nil, err
@@ -291,6 +296,33 @@ func (p *platform) webhooks() (_ *webhook.Client, err error) {
 	}
 	p.closers = append(p.closers, p.client.Close)
 	return p.client, nil
+}
+
+// probeTimeout is more than an attempt lasts, but at endpoints with a time-out of
+// their own.
+const probeTimeout = 40 * time.Second
+
+// circuits returns the circuits of all destinations, made at first use.
+func (p *platform) circuits(ctx context.Context) (_ *health.Board, err error) {
+	if p.board != nil {
+		return p.board, nil
+	}
+	log := p.log.Named("health")
+	store, err := health.NewBucket(ctx, p.conn, log)
+	if err != nil {
+		return nil, err
+	}
+	p.board, err = health.NewBoard(health.BoardOptions{
+		Store: store, Instance: instance(), Log: log, Circuit: health.CircuitOptions{ProbeTimeout: probeTimeout},
+		Changed: func(key string, state health.State) {
+			stage, destination := topology.ParseHealthKey(key)
+			log.Debug("a circuit has changed", zap.String("stage", string(stage)), zap.String("destination", destination), zap.Stringer("state", state))
+			if tell := p.changed[stage]; tell != nil {
+				tell(destination)
+			}
+		},
+	})
+	return p.board, err
 }
 
 // instance names this process among others.

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/health"
 	"github.com/parleyhq/parley/pkg/journal"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
@@ -41,6 +42,7 @@ type serviceFlags struct {
 	startTimeout         time.Duration
 	shutdownTimeout      time.Duration
 	leaseTTL             time.Duration
+	disableAfter         time.Duration
 	quotas               struct{ channel, endpoint quotaFlags }
 	limits               struct{ token, channel, conversation string }
 }
@@ -67,6 +69,11 @@ func (f *serviceFlags) addTo(cmd *cobra.Command) {
 // addWorkerTo declares what workers of a stage have.
 func (f *serviceFlags) addWorkerTo(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&f.leaseTTL, "lease-ttl", partition.DefaultTTL, "how long a worker that has vanished keeps its partitions: whole seconds, the same for all workers")
+}
+
+// addDeliveryTo declares what delivery workers have.
+func (f *serviceFlags) addDeliveryTo(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&f.disableAfter, "endpoint-disable-after", health.DefaultFailingFor, "for how long an endpoint may do nothing but fail before it is disabled, after a warning; 0: for ever")
 }
 
 // addGuardTo declares what may be sent to.
@@ -160,6 +167,8 @@ func (f *serviceFlags) check() error {
 	switch {
 	case f.startTimeout <= 0:
 		return fmt.Errorf("--start-timeout is %s: set it above 0, such as 2m", f.startTimeout)
+	case f.disableAfter < 0:
+		return fmt.Errorf("--endpoint-disable-after is %s: set it above 0, such as 120h, or to 0 for never", f.disableAfter)
 	case f.shutdownTimeout <= 0:
 		return fmt.Errorf("--shutdown-timeout is %s: set it above 0, such as 25s", f.shutdownTimeout)
 	case f.natsURL == "" && f.dataDir != "" && f.replicas > 1:

@@ -20,6 +20,10 @@ func addOps(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	board, err := p.circuits(ctx)
+	if err != nil {
+		return err
+	}
 	svc, err := ops.New(ops.Options{BootstrapToken: chat.Secret(p.flags.opsToken)}, ops.Deps{
 		Registry: p.registry, DeadLetters: letters, Client: client, Guard: p.guard,
 		Lanes: lane.NewWaiting(p.conn, p.layout.Partitions), Log: p.log.Named("ops"),
@@ -36,6 +40,7 @@ func addOps(ctx context.Context, p *process) error {
 		Ages: func(ctx context.Context, stage chat.Stage, workers int) (*lane.Report, error) {
 			return lane.Ask(ctx, p.conn, stage, workers)
 		},
+		Circuits: board,
 		Health: []ops.HealthCheck{
 			{Name: "broker", Check: func(context.Context) error { return p.conn.Ready() }},
 			{Name: "redis", Check: func(ctx context.Context) error { return p.redis.Ping(ctx).Err() }},

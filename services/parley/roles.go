@@ -72,6 +72,9 @@ func runProcess(ctx context.Context, f *serviceFlags, roles []role, whenReady fu
 		{"admin server", p.admin.Run},
 		{"collector", tuneCollector},
 	}
+	if p.board != nil {
+		base = append(base, unit{"health", p.board.Run})
+	}
 	if err := runUnits(ctx, p.log, f.shutdownTimeout, proc.front, proc.workers, base); err != nil {
 		return err
 	}
@@ -143,7 +146,12 @@ func addBotWorker(ctx context.Context, p *process) error {
 	}
 	p.closers = append(p.closers, client.Close)
 	bots := botMaker{client: client, guard: p.guard}
+	board, err := p.circuits(ctx)
+	if err != nil {
+		return err
+	}
 	svc, err := botworker.New(botworker.Options{
+		Circuits:   func(bot string) lane.Circuit { return board.Destination(topology.HealthKey(chat.StageUser, bot)) },
 		Partitions: p.layout.Partitions, DrainTimeout: p.drainTimeout(),
 		Alone: &p.alone, Owner: owner, Open: p.opener(chat.StageUser), Commands: p.commands(chat.StageUser), Graveyard: letters, Sessions: sessions,
 		Publisher: p.conn, Directory: p.registry, Journal: p.journal, Events: p.events, NewBot: bots.make,
@@ -152,6 +160,7 @@ func addBotWorker(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	p.changed[chat.StageUser] = svc.CircuitChanged
 	p.workers = append(p.workers, unit{"bot-worker", svc.Run}, p.answers(chat.StageUser, svc.Ages))
 	return nil
 }
@@ -174,7 +183,15 @@ func addDeliveryWorker(ctx context.Context, p *process) error {
 		return err
 	}
 	p.admin.AddOptionalCheck("ledger", p.marks.Ping)
+	board, err := p.circuits(ctx)
+	if err != nil {
+		return err
+	}
 	svc, err := deliveryworker.New(deliveryworker.Options{
+		DisableAfter: p.flags.disableAfter,
+		Circuits: func(endpoint string) deliveryworker.Circuit {
+			return board.Destination(topology.HealthKey(chat.StageBot, endpoint))
+		},
 		DrainTimeout: p.drainTimeout(),
 		Alone:        &p.alone, Owner: owner, Open: p.opener(chat.StageBot), Commands: p.commands(chat.StageBot), Marks: p.marks, Graveyard: letters,
 		Directory: p.registry, Sessions: sessions, Journal: p.journal, Events: p.events, Client: client, Guard: p.guard, Rates: p.limiter,
@@ -183,6 +200,7 @@ func addDeliveryWorker(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	p.changed[chat.StageBot] = svc.CircuitChanged
 	p.workers = append(p.workers, unit{"delivery-worker", svc.Run}, p.answers(chat.StageBot, svc.Ages))
 	return nil
 }

@@ -37,6 +37,7 @@ func newServeCommand() *cobra.Command {
 	f.addOpsTo(cmd)
 	f.addGuardTo(cmd)
 	f.addWorkerTo(cmd)
+	f.addDeliveryTo(cmd)
 	return cmd
 }
 
@@ -49,7 +50,7 @@ func newBotWorkerCommand() *cobra.Command {
 }
 
 func newDeliveryWorkerCommand() *cobra.Command {
-	return newServiceCommand("delivery-worker", "Run a delivery-worker: post bot messages to endpoints", addDeliveryWorker, (*serviceFlags).addWorkerTo, (*serviceFlags).addGuardTo)
+	return newServiceCommand("delivery-worker", "Run a delivery-worker: post bot messages to endpoints", addDeliveryWorker, (*serviceFlags).addWorkerTo, (*serviceFlags).addDeliveryTo, (*serviceFlags).addGuardTo)
 }
 
 func newOpsCommand() *cobra.Command {

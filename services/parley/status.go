@@ -50,6 +50,9 @@ func printStatus(w io.Writer, s ops.Status, now time.Time) {
 	for _, r := range s.Waiting {
 		printWaiting(w, r, now)
 	}
+	for _, c := range s.Circuits {
+		row(w, "circuit", fmt.Sprintf("%s of stage %s: %s", c.Destination, c.Stage, circuitText(c, now)))
+	}
 	row(w, "dead letters", fmt.Sprintf("%d (%s full)", s.Dead.Messages, full(s.Dead.Bytes, s.Dead.MaxBytes)))
 	row(w, "configuration", fmt.Sprintf("revision %d: %d channels (%d paused), %d endpoints (%d disabled, %d paused), %d bots (%d paused), %d tokens",
 		s.Config.Revision, s.Config.Channels, s.Config.PausedChannels, s.Config.Endpoints, s.Config.DisabledEndpoints, s.Config.PausedEndpoints,
@@ -111,7 +114,11 @@ func printWaiting(w io.Writer, r *lane.Report, now time.Time) {
 		if g.Oldest != nil {
 			since = "for " + age(g.Oldest, now)
 		}
-		row(w, whose+" waiting", fmt.Sprintf("%s: %s, %d conversations", g.Group, since, g.Lanes))
+		text := fmt.Sprintf("%s: %s, %d conversations", g.Group, since, g.Lanes)
+		if g.Cap > 0 {
+			text += fmt.Sprintf(", at most %d at once", g.Cap)
+		}
+		row(w, whose+" waiting", text)
 	}
 	if more > 0 {
 		row(w, whose+" waiting", fmt.Sprintf("all others: %d conversations", more))
@@ -119,6 +126,24 @@ func printWaiting(w io.Writer, r *lane.Report, now time.Time) {
 	if r.Answered < r.Workers {
 		row(w, whose+" waiting", fmt.Sprintf("only %d of %d workers answered", r.Answered, r.Workers))
 	}
+}
+
+// circuitText says how a destination does.
+func circuitText(c ops.Circuit, now time.Time) string {
+	text := c.State
+	if c.Since != nil {
+		text += " for " + age(c.Since, now)
+	}
+	if c.FailingSince != nil {
+		text += fmt.Sprintf(", %d failures in a row since %s", c.Failures, when(*c.FailingSince))
+	}
+	if c.NextProbe != nil && c.NextProbe.After(now) {
+		text += ", next try in " + c.NextProbe.Sub(now).Round(time.Second).String()
+	}
+	if c.Warned != nil {
+		text += ", will be disabled: told " + age(c.Warned, now) + " ago"
+	}
+	return text
 }
 
 func full(used uint64, limit int64) string {

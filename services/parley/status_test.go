@@ -11,6 +11,7 @@ import (
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/services/ops"
 )
 
 func TestOwnerOf(t *testing.T) {
@@ -64,4 +65,19 @@ func TestPrintWorkers(t *testing.T) {
 		{Instance: "b", Since: now, RenewedAt: now, Leaving: true},
 	}}, now)
 	require.Equal(t, "bot worker\ta: 2 partitions, for 1m0s, renewed 2s ago\nbot worker\tb: 0 partitions, for 0s, renewed 0s ago, leaving\n", out.String())
+}
+
+func TestCircuitText(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	ago := func(d time.Duration) *time.Time { return new(now.Add(-d)) }
+	for want, c := range map[string]ops.Circuit{
+		"closed":          {State: "closed"},
+		"closed for 2m0s": {State: "closed", Since: ago(2 * time.Minute)},
+		"open for 5s, 12 failures in a row since " + when(*ago(time.Hour)) + ", next try in 9s, will be disabled: told 1m0s ago": {
+			State: "open", Since: ago(5 * time.Second), Failures: 12, FailingSince: ago(time.Hour), NextProbe: ago(-9 * time.Second), Warned: ago(time.Minute),
+		},
+		"half-open for 40s": {State: "half-open", Since: ago(40 * time.Second), NextProbe: ago(time.Second)},
+	} {
+		require.Equal(t, want, circuitText(c, now))
+	}
 }

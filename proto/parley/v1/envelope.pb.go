@@ -963,7 +963,10 @@ type LaneState struct {
 	// given_up is why the head is given up, while its dead letter is refused.
 	GivenUp string `protobuf:"bytes,7,opt,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"`
 	// asked says that an operator asked for an attempt, whatever the schedule says.
-	Asked         bool `protobuf:"varint,8,opt,name=asked,proto3" json:"asked,omitempty"`
+	Asked bool `protobuf:"varint,8,opt,name=asked,proto3" json:"asked,omitempty"`
+	// early_count is how many of the attempts the schedule doesn't count: they were
+	// made before the head was due, when its destination seemed to be well again.
+	EarlyCount    int32 `protobuf:"varint,9,opt,name=early_count,json=earlyCount,proto3" json:"early_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1052,6 +1055,13 @@ func (x *LaneState) GetAsked() bool {
 		return x.Asked
 	}
 	return false
+}
+
+func (x *LaneState) GetEarlyCount() int32 {
+	if x != nil {
+		return x.EarlyCount
+	}
+	return 0
 }
 
 // Session is a conversation's state at the bot stage (stream SESSIONS).
@@ -1318,7 +1328,7 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\aattempt\x18\x06 \x01(\v2\x12.parley.v1.AttemptR\aattempt\x12\x18\n" +
 	"\aoutcome\x18\a \x01(\tR\aoutcome\x12\x1e\n" +
 	"\vinput_at_ms\x18\b \x01(\x03R\tinputAtMs\x12\x16\n" +
-	"\x06reason\x18\t \x01(\tR\x06reason\"\x81\x02\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\"\xa2\x02\n" +
 	"\tLaneState\x12\x19\n" +
 	"\bhead_seq\x18\x01 \x01(\x04R\aheadSeq\x12\x15\n" +
 	"\x06due_ms\x18\x02 \x01(\x03R\x05dueMs\x12(\n" +
@@ -1327,7 +1337,9 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\battempts\x18\x05 \x03(\v2\x12.parley.v1.AttemptR\battempts\x12\x12\n" +
 	"\x04held\x18\x06 \x01(\bR\x04held\x12\x19\n" +
 	"\bgiven_up\x18\a \x01(\tR\agivenUp\x12\x14\n" +
-	"\x05asked\x18\b \x01(\bR\x05asked\"\xdc\x03\n" +
+	"\x05asked\x18\b \x01(\bR\x05asked\x12\x1f\n" +
+	"\vearly_count\x18\t \x01(\x05R\n" +
+	"earlyCount\"\xdc\x03\n" +
 	"\aSession\x12\x1d\n" +
 	"\n" +
 	"channel_id\x18\x01 \x01(\tR\tchannelId\x12'\n" +
