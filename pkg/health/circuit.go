@@ -83,6 +83,7 @@ type Circuit struct {
 	// caller gets a probe, be it after the cool-down or after a probe that
 	// never reported.
 	openings int
+	longest  time.Duration // what Bound said; 0: nothing
 	next     time.Time
 	probe    uint32 // the last probe handed out here
 	mine     bool   // it is under way
@@ -220,10 +221,22 @@ func (c *Circuit) close(at time.Time) {
 // coolDown is the pause after so many openings.
 func (c *Circuit) coolDown() time.Duration {
 	d := c.opts.MaxCoolDown
+	if c.longest > 0 {
+		d = min(d, c.longest)
+	}
 	if n := c.openings - 1; n < 16 && c.opts.CoolDown<<n < d {
 		d = c.opts.CoolDown << n
 	}
 	return time.Duration(float64(d) * (1 - 0.2*c.opts.Rand()))
+}
+
+// Bound has the destination tried at least so often while the circuit is open, as
+// far as the options don't say sooner; from the next cool-down on. 0: by the
+// options alone.
+func (c *Circuit) Bound(longest time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.longest = longest
 }
 
 // State returns the state at a time.

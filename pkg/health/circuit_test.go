@@ -199,12 +199,24 @@ func TestProbeCloses(t *testing.T) {
 }
 
 func TestCoolDownDoubles(t *testing.T) {
+	for longest, coolDowns := range map[time.Duration][]float64{
+		0:                      {1, 2, 4, 8, 16, 30, 30, 30},
+		time.Hour:              {1, 2, 4, 8, 16, 30, 30, 30},
+		3 * time.Second:        {1, 2, 3, 3, 3},
+		200 * time.Millisecond: {.2, .2, .2},
+	} {
+		t.Run(longest.String(), func(t *testing.T) { testCoolDowns(t, longest, coolDowns) })
+	}
+}
+
+func testCoolDowns(t *testing.T, longest time.Duration, coolDowns []float64) {
 	c := NewCircuit(plain())
+	c.Bound(longest)
 	fail(t, c, epoch, 10)
 	now := epoch
-	for i, want := range []int{1, 2, 4, 8, 16, 30, 30, 30} {
+	for i, want := range coolDowns {
 		s := c.Status(now)
-		require.Equal(t, now.Add(time.Duration(want)*time.Second), s.NextProbe)
+		require.Equal(t, now.Add(time.Duration(want*float64(time.Second))), s.NextProbe)
 		require.Equal(t, i+1, s.Openings)
 		require.Equal(t, 10+i, s.Failures)
 		require.Equal(t, epoch, s.FailingSince)

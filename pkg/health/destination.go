@@ -65,6 +65,9 @@ func (d *Destination) Report(now time.Time, p Pass, o Outcome) Change {
 	return change
 }
 
+// Bound is [Circuit.Bound], for this process.
+func (d *Destination) Bound(longest time.Duration) { d.circuit.Bound(longest) }
+
 // State is [Circuit.State].
 func (d *Destination) State(now time.Time) State { return d.circuit.State(now) }
 

@@ -21,6 +21,8 @@ type Circuit interface {
 	// NextProbe is when the next caller gets a probe; zero while it is closed.
 	NextProbe() time.Time
 	Status(now time.Time) health.Status
+	// Bound has the destination tried at least so often while the circuit is open.
+	Bound(longest time.Duration)
 }
 
 const (
@@ -341,10 +343,16 @@ func (d *destination) isLowered() bool {
 func (d *destination) treat(p Policy, now time.Time) {
 	least, most := p.bounds()
 	rate := p.rate()
+	longest := p.Schedule.Longest()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed && p.Closed == "" {
 		d.opened = now
+	}
+	if p.Circuit != nil && (longest != d.longest || p.Circuit != d.barrier.circuit) {
+		// A message is not to wait longer for a probe than it would by its schedule.
+		d.longest = longest
+		p.Circuit.Bound(longest)
 	}
 	d.closed, d.barrier.circuit = p.Closed != "", p.Circuit
 	same := least == d.least && most == d.most

@@ -74,6 +74,8 @@ func (c *steered) NextProbe() time.Time {
 	return next.Add(-c.shift())
 }
 
+func (c *steered) Bound(time.Duration) {} // its clock is not the schedule's
+
 func (c *steered) Status(now time.Time) health.Status { return c.circuit.Status(now) }
 
 // attempts is how often a lane's endpoint was tried, over all conversations.

@@ -155,8 +155,9 @@ type destination struct {
 	lastFailure  time.Time
 	failedLane   ID
 	otherFailure time.Time
-	least, most  int       // the limit's bounds
-	rate         chat.Rate // the gate's
+	least, most  int           // the limit's bounds
+	rate         chat.Rate     // the gate's
+	longest      time.Duration // that its schedule waits between two attempts
 	barrier      barrier
 }
 

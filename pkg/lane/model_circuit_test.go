@@ -61,5 +61,8 @@ func (c *modelCircuit) Report(now time.Time, p health.Pass, o health.Outcome) he
 // NextProbe implements lane.Circuit.
 func (c *modelCircuit) NextProbe() time.Time { return c.circuit.NextProbe() }
 
+// Bound implements lane.Circuit.
+func (c *modelCircuit) Bound(longest time.Duration) { c.circuit.Bound(longest) }
+
 // Status implements lane.Circuit.
 func (c *modelCircuit) Status(now time.Time) health.Status { return c.circuit.Status(now) }

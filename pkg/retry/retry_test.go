@@ -85,6 +85,12 @@ func TestTotal(t *testing.T) {
 	require.Zero(t, retry.Schedule(nil).Total())
 }
 
+func TestLongest(t *testing.T) {
+	require.Equal(t, 6*time.Hour, retry.Default().Longest())
+	require.Equal(t, 9*time.Second, retry.Schedule{time.Second, 9 * time.Second, 2 * time.Second}.Longest())
+	require.Zero(t, retry.Schedule(nil).Longest())
+}
+
 func TestOf(t *testing.T) {
 	s, err := retry.Of(nil)
 	require.NoError(t, err)

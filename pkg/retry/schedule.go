@@ -84,3 +84,12 @@ func (s Schedule) Total() time.Duration {
 	}
 	return sum
 }
+
+// Longest returns the longest delay; 0 where there is none.
+func (s Schedule) Longest() time.Duration {
+	var most time.Duration
+	for _, d := range s {
+		most = max(most, d)
+	}
+	return most
+}

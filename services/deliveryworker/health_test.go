@@ -112,6 +112,24 @@ func TestOpenCircuitSparesTheEndpoint(t *testing.T) {
 	}
 }
 
+// The messages of one lane whose endpoint is down for good are given up about as
+// soon as their short schedule says, though an open circuit may wait for 30 s.
+func TestOpenCircuitKeepsToAShortSchedule(t *testing.T) {
+	const messages = 20
+	r := newRig(t)
+	customer, _ := broken(t)
+	r.endpoint("a", customer.URL(), func(e *chat.Endpoint) {
+		e.Retry = slices.Repeat([]chat.Duration{chat.Duration(10 * time.Millisecond)}, 2)
+	})
+	r.withBoard(health.CircuitOptions{})
+	for n := range uint64(messages) {
+		r.publish("one", r.message("one", n+1))
+	}
+	began := time.Now()
+	r.journal.await(t, chat.OutcomeDead, messages)
+	require.Less(t, time.Since(began), 30*time.Second, "one pause of a circuit that doesn't know the schedule")
+}
+
 // tellTale keeps what it is told of endpoints.
 type tellTale struct {
 	mu        sync.Mutex
