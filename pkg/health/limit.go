@@ -11,6 +11,7 @@ import (
 const (
 	roundLeast   = 20   // attempts that a round's mean is taken of, at least
 	roundPerCap  = 2    // and so many for each attempt that may be in flight
+	fast         = 0.05 // what a mean of fewer seconds is taken for
 	tolerance    = 1.3  // a mean so many times the best says that attempts queue
 	fallen       = 0.85 // a mean that falls below this part of itself at half the cap: they did
 	afterRefusal = 0.75 // of the cap, after 429 or 503
@@ -66,6 +67,10 @@ func (o LimitOptions) Validate() error {
 //   - Such a trial is made without a reason too, after 4 rounds, and after twice as
 //     many as the last time where that found nothing, up to 32: the first attempts
 //     may have been too many already, and the best have been measured among them.
+//
+// Latency says nothing below 50 ms: such an answer is as much this machine's doing
+// as the destination's, a cap at which nothing queues would be one at which the
+// network's round trip and not the destination is the bound, and nobody is harmed.
 //
 // So a destination that is slow but steady is not held back, nor does the best
 // drift away under a load that Parley itself makes. What a call costs doesn't
@@ -137,12 +142,12 @@ func (l *Limit) succeeded(now time.Time, took time.Duration, inFlight int) {
 	if l.n < max(roundLeast, roundPerCap*int(l.cap)) {
 		return
 	}
-	mean := l.sum / float64(l.n)
+	mean := max(l.sum/float64(l.n), fast)
 	l.trialIn--
 	switch {
 	case l.trialCap > 0:
 		l.judge(mean)
-	case l.full && l.cap >= 2*l.lo && (l.risen(mean) || l.trialIn <= 0):
+	case l.full && l.cap >= 2*l.lo && mean > fast && (l.risen(mean) || l.trialIn <= 0):
 		l.trialCap, l.trialMean = l.cap, mean
 		l.set(l.cap / 2)
 	default:
