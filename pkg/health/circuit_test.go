@@ -210,6 +210,7 @@ func TestCoolDownDoubles(t *testing.T) {
 }
 
 func testCoolDowns(t *testing.T, longest time.Duration, coolDowns []float64) {
+	t.Helper()
 	c := NewCircuit(plain())
 	c.Bound(longest)
 	fail(t, c, epoch, 10)
