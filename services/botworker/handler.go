@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,7 +14,6 @@ import (
 	"github.com/parleyhq/parley/pkg/event"
 	"github.com/parleyhq/parley/pkg/health"
 	"github.com/parleyhq/parley/pkg/lane"
-	"github.com/parleyhq/parley/pkg/retry"
 	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/wire"
 )
@@ -36,14 +34,14 @@ var errPaused = errors.New("the channel or its bot is paused")
 type handler struct {
 	Options
 	bots     bots
-	circuits circuits
+	policies policies
 	sessions *cache
 	metrics  *metrics
 }
 
 func newHandler(o Options) *handler {
 	return &handler{
-		Options: o, bots: bots{build: o.NewBot}, circuits: circuits{make: o.Circuits, made: map[string]lane.Circuit{}},
+		Options: o, bots: bots{build: o.NewBot}, policies: policies{schedule: o.Schedule, circuit: o.Circuits, made: map[string]madePolicy{}},
 		sessions: newCache(o.Sessions), metrics: newMetrics(o.Metrics),
 	}
 }
@@ -98,19 +96,11 @@ func (h *handler) Destination(channelID string) string {
 
 // Policy implements lane.Handler.
 func (h *handler) Policy(botID string) lane.Policy {
-	p := lane.Policy{Schedule: h.Schedule}
 	b, ok := h.Directory.Snapshot().Bot(botID)
 	if !ok {
-		return p // Handle says what to do
+		return lane.Policy{Schedule: h.Schedule} // Handle says what to do
 	}
-	p.MaxInFlight, p.LastWord, p.Closed = b.MaxInFlight, b.Fallback != "", b.Paused
-	p.Circuit = h.circuits.of(botID)
-	if len(b.Retry) > 0 {
-		if own, err := retry.Of(b.Retry); err == nil { // checked when it was set
-			p.Schedule = own
-		}
-	}
-	return p
+	return h.policies.of(b)
 }
 
 // Paused implements lane.Handler.
@@ -210,29 +200,6 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 		return lane.Done().Saying(health.Interrupted)
 	}
 	return lane.Done()
-}
-
-// circuits are those of the bots that there have been.
-type circuits struct {
-	make func(bot string) lane.Circuit // nil: there are none
-	mu   sync.RWMutex
-	made map[string]lane.Circuit
-}
-
-func (c *circuits) of(bot string) lane.Circuit {
-	if c.make == nil {
-		return nil
-	}
-	c.mu.RLock()
-	circuit := c.made[bot]
-	c.mu.RUnlock()
-	if circuit == nil {
-		circuit = c.make(bot)
-		c.mu.Lock()
-		c.made[bot] = circuit
-		c.mu.Unlock()
-	}
-	return circuit
 }
 
 // handled reports whether the session has the message behind it: at its place

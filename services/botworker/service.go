@@ -150,6 +150,9 @@ func (s *Service) wakeChanged(last, next *registry.Snapshot) {
 	for _, botID := range changedBots(last, next) {
 		now, _ := next.Bot(botID)
 		s.handler.bots.change(botID, now)
+		if now == nil {
+			s.handler.policies.forget(botID)
+		}
 		s.engine.Wake(botID)
 	}
 }
