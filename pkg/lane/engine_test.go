@@ -244,6 +244,7 @@ type rig struct {
 	t       *testing.T
 	conn    *broker.Conn
 	handler *handler
+	owner   func(partition.Owner) partition.Owner // nil: as it is
 	memory  *memory
 	stop    func()
 	engine  *lane.Engine
@@ -277,8 +278,9 @@ func newRig(t *testing.T) *rig {
 func (r *rig) start() {
 	r.t.Helper()
 	log := zaptest.NewLogger(r.t, zaptest.Level(zap.ErrorLevel))
-	owner, err := partition.NewSole(r.t.Context(), r.conn.JS, chat.StageBot, brokertest.Layout.Partitions, "test")
+	sole, err := partition.NewSole(r.t.Context(), r.conn.JS, chat.StageBot, brokertest.Layout.Partitions, "test")
 	require.NoError(r.t, err)
+	var owner partition.Owner = sole
 	r.metrics = prometheus.NewRegistry()
 	r.engine = lane.New(lane.Options{
 		Stage: chat.StageBot, Rates: r.rates, MaxInFlight: r.inFlight, Marks: r.memory, Graveyard: r.memory, ReconcileEvery: 100 * time.Millisecond, Log: log, Metrics: r.metrics,
@@ -300,6 +302,9 @@ func (r *rig) start() {
 	}, r.handler)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
+	if r.owner != nil {
+		owner = r.owner(owner)
+	}
 	go func() { done <- r.engine.Run(ctx, owner) }()
 	var once sync.Once
 	r.stop = func() {

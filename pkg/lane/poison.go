@@ -116,28 +116,28 @@ func (s *shard) isSuspect(w partition.Work) (suspect, poison bool) {
 
 // attemptWithCare is attempt, noted in the lease where that is called for; false
 // means that none was made, and the lane waits.
-func (s *shard) attemptWithCare(ctx context.Context, l *lane, t *Task) (Verdict, bool) {
+func (s *shard) attemptWithCare(ctx context.Context, l *lane, t *Task) (v Verdict, made bool, end func()) {
 	w := partition.Work{Seq: t.Message.Seq, Lane: l.name}
 	suspect, poison := s.isSuspect(w)
 	if !suspect && !s.lease.Careful() {
-		return s.attempt(s.trying, t), true //nolint:contextcheck // a child of ctx that ends earlier
+		return s.attempt(s.trying, t), true, func() {} //nolint:contextcheck // a child of ctx that ends earlier
 	}
 	if suspect && !s.takeTurn(l) {
-		return Verdict{}, false
+		return Verdict{}, false, func() {}
 	}
 	if err := s.care.begin(ctx, w); err != nil {
 		s.stall(l, err)
-		return Verdict{}, false
+		return Verdict{}, false, func() {}
 	}
-	defer s.care.end(ctx, w, suspect)
+	end = func() { s.care.end(ctx, w, suspect) }
 	if poison {
-		return Dead(ReasonPoison, errPoison), true
+		return Dead(ReasonPoison, errPoison), true, end
 	}
 	if suspect {
 		s.log.Warn("handling a message alone that was in flight when the owner before vanished",
 			zap.String("message", t.MessageID), zap.Uint64("seq", w.Seq), zap.String("lane", w.Lane))
 	}
-	return s.attempt(s.trying, t), true //nolint:contextcheck // as above
+	return s.attempt(s.trying, t), true, end //nolint:contextcheck // as above
 }
 
 // awaitRoutingTurn waits until it is the turn of a suspect that is routed.

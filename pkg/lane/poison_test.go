@@ -3,9 +3,11 @@ package lane_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -236,4 +238,66 @@ func firsts(places []uint64) []uint64 {
 		}
 	}
 	return out
+}
+
+// carefulOwner's leases are careful, and can't take it that an attempt has ended.
+type carefulOwner struct {
+	partition.Owner
+	noting chan struct{} // takes one when that is tried
+	back   chan struct{} // closed when the broker is back
+}
+
+// Run implements partition.Owner.
+func (o carefulOwner) Run(ctx context.Context, hold func(context.Context, partition.Lease) error) error {
+	return o.Owner.Run(ctx, func(ctx context.Context, l partition.Lease) error {
+		return hold(ctx, &carefulLease{Lease: l, of: o})
+	})
+}
+
+type carefulLease struct {
+	partition.Lease
+	of       carefulOwner
+	attempts atomic.Bool // one is noted, and not only the routing of messages
+}
+
+func (*carefulLease) Careful() bool { return true }
+
+func (l *carefulLease) NoteInFlight(ctx context.Context, works []partition.Work) error {
+	if slices.ContainsFunc(works, func(w partition.Work) bool { return w.Lane != "" }) {
+		l.attempts.Store(true)
+		return nil
+	}
+	if len(works) > 0 || !l.attempts.Load() {
+		return nil
+	}
+	select {
+	case l.of.noting <- struct{}{}:
+	default:
+	}
+	select {
+	case <-l.of.back:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// What was confirmed is on record before the lease says that it isn't in flight
+// any more: that may wait for a broker that is away, and the process may end
+// meanwhile.
+func TestMarkBeforeTheNote(t *testing.T) {
+	r := newRig(t)
+	owner := carefulOwner{noting: make(chan struct{}, 1), back: make(chan struct{})}
+	r.owner = func(o partition.Owner) partition.Owner {
+		owner.Owner = o
+		return owner
+	}
+	r.publish("e", "a", 1)
+	r.start()
+	defer close(owner.back)
+	<-owner.noting
+	mark, ok, err := r.memory.Load(t.Context(), lane.ID{Group: "e", Key: chat.KeyOf("c", "a")}.String())
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.EqualValues(t, 1, mark.Counter)
 }

@@ -182,7 +182,8 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	if pass.Probe() { // others were asked
 		now = time.Now()
 	}
-	v, made := s.attemptWithCare(ctx, l, task)
+	v, made, end := s.attemptWithCare(ctx, l, task)
+	defer end() // once what came of it is recorded: it may wait for the broker
 	ended := time.Now()
 	made = made && ctx.Err() == nil
 	s.report(l, task, policy.Circuit, pass, v.outcome(made), now, ended)
