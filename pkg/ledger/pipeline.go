@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -76,6 +77,12 @@ func (r *Redis) send(batch []*call) {
 		}
 	}
 	if len(live) == 0 {
+		return
+	}
+	if err := r.missed(time.Now()); err != nil {
+		for _, c := range live {
+			c.answer <- answer{err: err}
+		}
 		return
 	}
 	// The callers have contexts of their own; the pipeline serves them all.

@@ -124,8 +124,9 @@ func (r *Redis) do(ctx context.Context, c *call) (value string, ok bool, err err
 
 // outage is a time during which Redis is not asked.
 type outage struct {
-	err   error
-	until time.Time
+	err    error
+	until  time.Time
+	asking bool // somebody asks whether it has ended
 }
 
 // askAgain is how long calls fail at once after one found Redis gone.
@@ -141,10 +142,19 @@ func (r *Redis) out(now time.Time) error {
 	if now.Before(o.until) {
 		return o.err
 	}
-	if r.outage.CompareAndSwap(o, &outage{err: o.err, until: now.Add(r.options.Timeout)}) {
+	if r.outage.CompareAndSwap(o, &outage{err: o.err, until: now.Add(r.options.Timeout), asking: true}) {
 		return nil
 	}
 	return o.err
+}
+
+// missed is why those are not sent who came before it was known that Redis is
+// gone: they would wait for their whole time, and who calls after them as well.
+func (r *Redis) missed(now time.Time) error {
+	if o := r.outage.Load(); o != nil && !o.asking && now.Before(o.until) {
+		return o.err
+	}
+	return nil
 }
 
 // heard notes how a pipeline went.
