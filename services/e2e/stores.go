@@ -10,9 +10,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,8 +70,9 @@ func StartNATSCluster(t testing.TB, binaries *Binaries, servers int) []*NATS {
 	return cluster
 }
 
-// freePorts finds ports below those that the kernel gives to connections, so
-// that a server finds its port free again when it comes back.
+// freePorts finds ports of loopback below those that systems give to outgoing
+// connections (32768 or 49152 and up), so that a server finds its port free again
+// when it comes back. No other test has them until this process ends.
 func freePorts(t testing.TB, n int) []int {
 	t.Helper()
 	var ports []int
@@ -78,17 +80,39 @@ func freePorts(t testing.TB, n int) []int {
 		if len(ports) == n {
 			break
 		}
-		port := 20000 + rand.IntN(12000)
-		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:"+strconv.Itoa(port))
-		if err != nil || slices.Contains(ports, port) {
-			continue
+		if port := 20000 + rand.IntN(12000); reserve(t, port) {
+			ports = append(ports, port)
 		}
-		require.NoError(t, l.Close())
-		ports = append(ports, port)
 	}
 	require.Len(t, ports, n, "free ports")
 	return ports
 }
+
+// reserve reports whether nobody listens at a port and no test has it, in any
+// process: a locked file says so, which the end of the process unlocks.
+func reserve(t testing.TB, port int) bool {
+	t.Helper()
+	dir := filepath.Join(os.TempDir(), "parley-test-ports")
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	name := strconv.Itoa(port)
+	mine, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDWR, 0o600)
+	require.NoError(t, err)
+	err = syscall.Flock(int(mine.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	var l net.Listener
+	if err == nil {
+		l, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:"+name)
+	}
+	if err != nil {
+		require.NoError(t, mine.Close())
+		return false
+	}
+	require.NoError(t, l.Close())
+	reserved.Store(port, mine) // kept open, so that it stays locked
+	return true
+}
+
+// reserved are the files of the ports that this process has.
+var reserved sync.Map
 
 func newNATS(t testing.TB, binaries *Binaries, name string) *NATS {
 	t.Helper()
@@ -166,23 +190,10 @@ func StartRedis(t testing.TB) *Redis {
 	return r
 }
 
-// freeAddr is an address of loopback that nobody listens at. Its port is below
-// those that systems give to outgoing connections (32768 or 49152 and up), one
-// of which could otherwise take it before it is used.
+// freeAddr is an address of loopback that nobody listens at; see freePorts.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	const lowest, ports = 20_000, 12_000
-	var err error
-	for range 100 {
-		addr := "127.0.0.1:" + strconv.Itoa(lowest+rand.IntN(ports))
-		var l net.Listener
-		if l, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr); err == nil {
-			require.NoError(t, l.Close())
-			return addr
-		}
-	}
-	require.NoError(t, err, "no free port was found")
-	return ""
+	return "127.0.0.1:" + strconv.Itoa(freePorts(t, 1)[0])
 }
 
 // Start starts the server and waits until it answers.
