@@ -80,7 +80,10 @@ func freePorts(t testing.TB, n int) []int {
 		if len(ports) == n {
 			break
 		}
-		if port := 20000 + rand.IntN(12000); reserve(t, port) {
+		port := 20000 + rand.IntN(12000)
+		free, err := reserve(t.Context(), port)
+		require.NoError(t, err)
+		if free {
 			ports = append(ports, port)
 		}
 	}
@@ -90,25 +93,25 @@ func freePorts(t testing.TB, n int) []int {
 
 // reserve reports whether nobody listens at a port and no test has it, in any
 // process: a locked file says so, which the end of the process unlocks.
-func reserve(t testing.TB, port int) bool {
-	t.Helper()
+func reserve(ctx context.Context, port int) (bool, error) {
 	dir := filepath.Join(os.TempDir(), "parley-test-ports")
-	require.NoError(t, os.MkdirAll(dir, 0o755))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return false, err
+	}
 	name := strconv.Itoa(port)
 	mine, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDWR, 0o600)
-	require.NoError(t, err)
-	err = syscall.Flock(int(mine.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	var l net.Listener
-	if err == nil {
-		l, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:"+name)
-	}
 	if err != nil {
-		require.NoError(t, mine.Close())
-		return false
+		return false, err
 	}
-	require.NoError(t, l.Close())
+	var l net.Listener
+	if err = syscall.Flock(int(mine.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+		l, err = (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:"+name)
+	}
+	if err != nil { // somebody has it
+		return false, mine.Close()
+	}
 	reserved.Store(port, mine) // kept open, so that it stays locked
-	return true
+	return true, l.Close()
 }
 
 // reserved are the files of the ports that this process has.
