@@ -9,12 +9,12 @@ import (
 
 // How a Limit moves. See its description for why.
 const (
-	roundLeast   = 20   // attempts that a round's mean is taken of, at least
-	roundPerCap  = 2    // and so many for each attempt that may be in flight
-	fast         = 0.05 // what a mean of fewer seconds is taken for
-	tolerance    = 1.3  // a mean so many times the best says that attempts queue
-	fallen       = 0.85 // a mean that falls below this part of itself at half the cap: they did
-	afterRefusal = 0.75 // of the cap, after 429 or 503
+	roundLeast   = 20            // attempts that a round's mean is taken of, at least
+	roundPerCap  = 2             // and so many for each attempt that may be in flight
+	fast         = 0.05          // what a mean of fewer seconds is taken for
+	tolerance    = 1.3           // a mean so many times the best says that attempts queue
+	fallen       = 1 / tolerance // a mean that falls below this part of itself at half the cap: they did
+	afterRefusal = 0.75          // of the cap, after 429 or 503
 	afterTimeout = 0.5
 	// Rounds until a trial is made without a reason: at first, and at most.
 	firstTrial, lastTrial = 4, 32

@@ -208,17 +208,14 @@ func TestShortQueuesDoNotLowerALimit(t *testing.T) {
 }
 
 func TestNoiseDoesNotCollapseALimit(t *testing.T) {
-	sum := 0.0
 	for seed := range uint64(20) {
 		e := endpoint{service: noisy(100*time.Millisecond, 1, seed), limit: NewLimit(LimitOptions{})}
 		e.run(20*time.Second, nil)
 		var c caps
 		e.run(80*time.Second, c.see)
-		require.GreaterOrEqual(t, c.least, 4, "a few trials in a row that chance has deceived, in 1 of 100 runs; seed %d", seed)
-		require.Greater(t, c.mean(), 0.55*64, "seed %d", seed)
-		sum += c.mean()
+		require.GreaterOrEqual(t, c.least, 8, "seed %d", seed)
+		require.Greater(t, c.mean(), 0.7*64, "seed %d", seed)
 	}
-	require.Greater(t, sum/20, 0.8*64)
 }
 
 func TestLimitRecoversFromAnOutage(t *testing.T) {
