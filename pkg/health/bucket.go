@@ -181,23 +181,8 @@ func (b *Bucket) last(ctx context.Context) (uint64, error) {
 	return info.State.LastSeq, nil
 }
 
-// stopWatch ends a watch and empties its channel, since a callback that waits
-// there would otherwise wait for ever.
 func (b *Bucket) stopWatch(w jetstream.KeyWatcher) {
-	if err := w.Stop(); err != nil {
-		b.log.Debug("stopping the watch of destinations' health", zap.Error(err))
-	}
-	timeout := time.NewTimer(watchTimeout)
-	defer timeout.Stop()
-	for {
-		select {
-		case _, open := <-w.Updates():
-			if !open {
-				return
-			}
-		case <-timeout.C:
-			b.log.Warn("a watch of destinations' health did not end", zap.Duration("within", watchTimeout))
-			return
-		}
+	if err := broker.StopWatch(w); err != nil {
+		b.log.Warn("stopping the watch of destinations' health", zap.Error(err))
 	}
 }

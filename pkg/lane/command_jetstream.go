@@ -52,7 +52,7 @@ func (j *JetStreamCommands) Follow(ctx context.Context, do func(*Command)) error
 	if err != nil {
 		return fmt.Errorf("watching bucket %s: %w", topology.BucketCommands, err)
 	}
-	defer func() { _ = watcher.Stop() }()
+	defer func() { _ = broker.StopWatch(watcher) }() // the store has failed, or nobody follows any more
 	for {
 		select {
 		case <-ctx.Done():

@@ -9,6 +9,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/parleyhq/parley/pkg/broker"
 )
 
 // ErrReplaced means that the bucket's revision went back: it was deleted or
@@ -111,24 +113,9 @@ func pending(first jetstream.KeyValueEntry, more <-chan jetstream.KeyValueEntry)
 	}
 }
 
-// stopWatch ends a watch and empties its channel, since a callback that waits
-// there would otherwise wait for ever.
 func (r *Registry) stopWatch(watch jetstream.KeyWatcher) {
-	if err := watch.Stop(); err != nil {
-		r.log.Debug("stopping the watch of the configuration", zap.Error(err))
-	}
-	timeout := time.NewTimer(leaderTimeout)
-	defer timeout.Stop()
-	for {
-		select {
-		case _, open := <-watch.Updates():
-			if !open {
-				return
-			}
-		case <-timeout.C:
-			r.log.Warn("a watch of the configuration did not end", zap.Duration("within", leaderTimeout))
-			return
-		}
+	if err := broker.StopWatch(watch); err != nil {
+		r.log.Warn("stopping the watch of the configuration", zap.Error(err))
 	}
 }
 
