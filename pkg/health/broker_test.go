@@ -130,7 +130,9 @@ func TestBoardsThroughTheLossOfTheBroker(t *testing.T) {
 	a, b := s.board("a"), s.board("b")
 	a.fail(10)
 	eventually(t, func() bool { return b.state() != Closed })
+	eventually(t, func() bool { return len(a.Records()) == 1 }) // b may hear of it before a does
 	since := a.Destination(crm).Failing().Since
+	require.NotZero(t, since)
 
 	s.stop()
 	eventually(t, func() bool { return !a.Shared() && !b.Shared() })
