@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -39,11 +40,19 @@ func insist(ctx context.Context, request func(ctx context.Context) error) error 
 	}
 }
 
+// peerOffline reports whether a stream could not be placed while a server of the
+// cluster was away, as one is for a moment when all start together. With it there
+// may be servers enough, so nothing is concluded from that.
+func peerOffline(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.ErrorCode == codeNoPeers && strings.Contains(api.Description, "peer offline")
+}
+
 // unanswered reports whether an error says nothing of the request but that
 // nobody took it.
 func unanswered(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return api.ErrorCode == codeUnavailable
+		return api.ErrorCode == codeUnavailable || peerOffline(err)
 	}
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
 		errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrConnectionReconnecting)

@@ -14,6 +14,8 @@ import (
 // A request that nobody answered is repeated until somebody does.
 func TestInsist(t *testing.T) {
 	refused := &jetstream.APIError{Code: 400, ErrorCode: codeNoRoom}
+	offline := &jetstream.APIError{Code: 400, ErrorCode: codeNoPeers, Description: "no suitable peers for placement, peer offline"}
+	tooFew := &jetstream.APIError{Code: 400, ErrorCode: codeNoPeers, Description: "no suitable peers for placement"}
 	for _, test := range []struct {
 		name  string
 		lost  []error // the first answers
@@ -24,6 +26,8 @@ func TestInsist(t *testing.T) {
 		{name: "refused", last: refused, tries: 1},
 		{name: "lost", lost: []error{context.DeadlineExceeded, nats.ErrNoResponders}, tries: 3},
 		{name: "no leader", lost: []error{&jetstream.APIError{Code: 503, ErrorCode: codeUnavailable}}, last: refused, tries: 2},
+		{name: "a server that starts too", lost: []error{offline, offline}, tries: 3},
+		{name: "too few servers", last: tooFew, tries: 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

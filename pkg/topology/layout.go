@@ -223,7 +223,7 @@ func Replicas(ctx context.Context, js jetstream.JetStream, l Layout) (replicas i
 		}
 		l.Replicas, replicas = 3, 3
 		_, err = js.CreateOrUpdateKeyValue(ctx, l.Buckets()[0])
-		if tooFewServers(err) {
+		if tooFewServers(err) && !peerOffline(err) {
 			replicas, err = 1, nil
 		}
 		return err
