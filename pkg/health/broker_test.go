@@ -1,7 +1,6 @@
 package health
 
 import (
-	"context"
 	"sync"
 	"testing"
 	"time"
@@ -9,53 +8,19 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
-	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/topology"
 )
 
 // server is a broker that can go away and come back.
 type server struct {
-	t    *testing.T
-	opts broker.ServerOptions
-	srv  *broker.Server
+	*brokertest.Server
+	t *testing.T
 }
 
 func newServer(t *testing.T) *server {
 	t.Helper()
-	s := &server{t: t, opts: broker.ServerOptions{
-		Dir: t.TempDir(), MaxStore: brokertest.Layout.Store, MaxMemory: 64 << 20, SyncInterval: time.Minute, Listen: "127.0.0.1:0",
-	}}
-	t.Cleanup(s.stop)
-	s.start()
-	s.opts.Listen = s.srv.ClientURL()[len("nats://"):]
-	require.NoError(t, topology.Ensure(t.Context(), s.connect("layout").JS, brokertest.Layout))
-	return s
-}
-
-func (s *server) start() {
-	s.t.Helper()
-	var err error
-	s.srv, err = broker.StartServer(s.opts, zap.NewNop())
-	require.NoError(s.t, err)
-}
-
-func (s *server) stop() {
-	if s.srv == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), patience)
-	defer cancel()
-	require.NoError(s.t, s.srv.Close(ctx))
-	s.srv = nil
-}
-
-func (s *server) connect(name string) *broker.Conn {
-	s.t.Helper()
-	conn, err := broker.Connect("nats://"+s.opts.Listen, name, zap.NewNop())
-	require.NoError(s.t, err)
-	s.t.Cleanup(conn.Close)
-	return conn
+	return &server{brokertest.NewServer(t), t}
 }
 
 // brief is a cool-down that a test can wait for.
@@ -69,7 +34,7 @@ func (p *process) due() { <-time.After(time.Until(p.Destination(crm).NextProbe()
 // board starts one with a connection of its own, and waits until it shares.
 func (s *server) board(name string) *process {
 	s.t.Helper()
-	bucket, err := NewBucket(s.t.Context(), s.connect(name), zap.NewNop())
+	bucket, err := NewBucket(s.t.Context(), s.Connect(name), zap.NewNop())
 	require.NoError(s.t, err)
 	bucket.check = time.Hour // what is noticed is noticed by itself
 	p := startWith(s.t, bucket, name, brief())
@@ -134,7 +99,7 @@ func TestBoardsThroughTheLossOfTheBroker(t *testing.T) {
 	since := a.Destination(crm).Failing().Since
 	require.NotZero(t, since)
 
-	s.stop()
+	s.Stop()
 	eventually(t, func() bool { return !a.Shared() && !b.Shared() })
 	a.due()
 	b.due()
@@ -149,7 +114,7 @@ func TestBoardsThroughTheLossOfTheBroker(t *testing.T) {
 		other.Report(time.Now(), p, TimedOut)
 	}
 
-	s.start()
+	s.Start()
 	eventually(t, func() bool { return a.Shared() && b.Shared() })
 	eventually(t, func() bool { return len(a.Records()) == 2 && len(b.Records()) == 2 })
 	require.NotEqual(t, Closed, a.Destination("bot.erp").State(time.Now()), "what happened meanwhile is shared")

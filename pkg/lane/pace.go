@@ -104,7 +104,10 @@ func (g *gate) letOut(lanes map[*lane]bool) {
 	var out []*lane
 	if g.pace.keeps() {
 		out = g.waiting.pick(lanes, g.limit-g.busy)
-		g.busy += len(out)
+		for _, l := range out {
+			g.busy++
+			l.inFlight = g.busy
+		}
 		g.passed += len(out)
 	}
 	g.mu.Unlock()

@@ -10,13 +10,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
 
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/partition"
-	"github.com/parleyhq/parley/pkg/topology"
 )
 
 // patience bounds every wait; no test is to come near it.
@@ -27,8 +25,7 @@ type stage struct {
 	t          *testing.T
 	partitions int
 	options    partition.Options
-	server     *broker.Server
-	serverOpts broker.ServerOptions
+	server     *brokertest.Server
 	conn       *broker.Conn
 
 	mu      sync.Mutex
@@ -51,42 +48,9 @@ type holding struct {
 func newStage(t *testing.T, partitions int, o partition.Options) *stage {
 	t.Helper()
 	s := &stage{t: t, partitions: partitions, options: o, changed: make(chan struct{}), holds: map[int][]*holding{}}
-	s.serverOpts = broker.ServerOptions{
-		Dir: t.TempDir(), MaxStore: brokertest.Layout.Store, MaxMemory: 64 << 20,
-		SyncInterval: time.Minute, Listen: "127.0.0.1:0",
-	}
-	t.Cleanup(s.stopServer)
-	s.startServer()
-	s.serverOpts.Listen = s.server.ClientURL()[len("nats://"):]
-	s.conn = s.connect("observer")
-	require.NoError(t, topology.Ensure(t.Context(), s.conn.JS, brokertest.Layout))
+	s.server = brokertest.NewServer(t)
+	s.conn = s.server.Connect("observer")
 	return s
-}
-
-func (s *stage) startServer() {
-	s.t.Helper()
-	var err error
-	s.server, err = broker.StartServer(s.serverOpts, zap.NewNop())
-	require.NoError(s.t, err)
-}
-
-func (s *stage) stopServer() {
-	s.t.Helper()
-	if s.server == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), patience)
-	defer cancel()
-	require.NoError(s.t, s.server.Close(ctx))
-	s.server = nil
-}
-
-func (s *stage) connect(name string) *broker.Conn {
-	s.t.Helper()
-	conn, err := broker.Connect("nats://"+s.serverOpts.Listen, name, zap.NewNop())
-	require.NoError(s.t, err)
-	s.t.Cleanup(conn.Close)
-	return conn
 }
 
 // worker is a Shared with a connection of its own.
@@ -106,7 +70,7 @@ type worker struct {
 
 func (s *stage) prepare(name string, with ...func(*worker)) *worker {
 	s.t.Helper()
-	w := &worker{name: name, stage: s, conn: s.connect(name), done: make(chan struct{})}
+	w := &worker{name: name, stage: s, conn: s.server.Connect(name), done: make(chan struct{})}
 	for _, set := range with {
 		set(w)
 	}

@@ -81,7 +81,7 @@ func TestStoppedProcess(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, s.conn.NATS.Flush())
-	process := startProcess(t, s.server.ClientURL())
+	process := startProcess(t, s.server.URL())
 
 	epochs := map[int]uint64{} // the process's, before it is stopped
 	next := func() (kind string, p int, epoch uint64, data string) {

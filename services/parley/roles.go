@@ -140,11 +140,10 @@ func addBotWorker(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
-	client, err := webhook.NewClient(webhook.Options{Version: version, Guard: p.guard})
+	client, err := p.webhooks()
 	if err != nil {
 		return err
 	}
-	p.closers = append(p.closers, client.Close)
 	bots := botMaker{client: client, guard: p.guard}
 	board, err := p.circuits(ctx)
 	if err != nil {
