@@ -160,7 +160,9 @@ func TestEarlyAttempts(t *testing.T) {
 		r.awaitParked("e", "good", 1)
 		c.coolDown()
 		r.engine.CircuitChanged("e")
-		r.handler.await(t, func() bool { return r.handler.ended[chat.OutcomeRetry] == i+2 })
+		r.handler.await(t, func() bool {
+			return r.handler.ended[chat.OutcomeRetry] == i+2 && r.handler.ended[chat.OutcomeDelivered] == i+1
+		})
 	}
 	require.Equal(t, upTo(5), r.handler.seen["e good"])
 	require.Empty(t, r.memory.letters)

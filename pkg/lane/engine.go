@@ -27,6 +27,9 @@ const (
 	stuckWhenShort = 10
 	// patience is how long a lane waits for its destination before it is parked.
 	patience = time.Second
+	// parkingPace is how many messages a second a process parks at least, on the
+	// smallest machine: measured 5,000 to 19,000.
+	parkingPace = 4000
 	// maxIdle is how many idle lanes the partitions of a stage together remember
 	// the marks of, about 400 bytes each.
 	maxIdle = 32768

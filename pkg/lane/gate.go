@@ -1,6 +1,7 @@
 package lane
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,10 +20,10 @@ type gate struct {
 	pass    func(*lane)
 	pace    pace
 
-	// How many have passed since when, and whether they took long before that.
-	passed int
-	since  time.Time
-	slow   bool
+	// How many have passed since when, and how many a second did before that.
+	passed     int
+	since      time.Time
+	throughput float64
 }
 
 func (g *gate) enter(l *lane) {
@@ -120,11 +121,30 @@ func (g *gate) letIn() {
 func (g *gate) isSlow(now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if took := now.Sub(g.since); took >= time.Second {
-		g.slow = float64(g.passed) < float64(g.limit)*took.Seconds()
+	return g.measure(now) < float64(g.limit)
+}
+
+// passes returns how many pass a second.
+func (g *gate) passes(now time.Time) float64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.measure(now)
+}
+
+// measure returns how many pass a second, infinitely many where that isn't known:
+// it counts while it is asked, and anew after a pause. The mutex is held.
+func (g *gate) measure(now time.Time) float64 {
+	switch took := now.Sub(g.since); {
+	case took >= 4*time.Second:
+		g.throughput = math.Inf(1)
 		g.passed, g.since = 0, now
+	case took >= time.Second:
+		g.throughput = float64(g.passed) / took.Seconds()
+		g.passed, g.since = 0, now
+	case took >= patience/5 && math.IsInf(g.throughput, 1): // better than nothing
+		g.throughput = float64(g.passed) / took.Seconds()
 	}
-	return g.slow
+	return g.throughput
 }
 
 // holds reports whether a lane of the group waits.

@@ -247,10 +247,10 @@ func (s *JetStream) Append(ctx context.Context, id ID, m *Message) (uint64, erro
 }
 
 // Next implements Store.
-func (s *JetStream) Next(ctx context.Context, id ID, from uint64) ([]ParkedMessage, error) {
+func (s *JetStream) Next(ctx context.Context, id ID, from uint64, most int) ([]ParkedMessage, error) {
 	subject, _ := s.subjectsOf(id)
-	if s.parked.CachedInfo().Config.AllowDirect {
-		return s.nextDirect(ctx, subject, from)
+	if most > 1 && s.parked.CachedInfo().Config.AllowDirect {
+		return s.nextDirect(ctx, subject, from, most)
 	}
 	// The server takes a start of 0 for "no start given".
 	raw, err := s.parked.GetMsg(ctx, max(from, 1), jetstream.WithGetMsgSubject(subject))
@@ -261,8 +261,8 @@ func (s *JetStream) Next(ctx context.Context, id ID, from uint64) ([]ParkedMessa
 	return []ParkedMessage{*m}, nil
 }
 
-func (s *JetStream) nextDirect(ctx context.Context, subject string, from uint64) ([]ParkedMessage, error) {
-	found, err := s.conn.ReadNext(ctx, topology.ParkedStream(s.stage), subject, from, readAhead)
+func (s *JetStream) nextDirect(ctx context.Context, subject string, from uint64, most int) ([]ParkedMessage, error) {
+	found, err := s.conn.ReadNext(ctx, topology.ParkedStream(s.stage), subject, from, most)
 	if err != nil {
 		_, err = s.parkedMessage(ctx, nil, err)
 		return nil, err

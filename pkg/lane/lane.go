@@ -42,6 +42,8 @@ type lane struct {
 	paced    bool            // its destination has a rate
 	allowed  bool            // by that rate, an attempt that was not made yet; set by who lets it through
 	ahead    []ParkedMessage // what was read behind the head, during one step
+	readTo   uint64          // the place that was read last; 0: none yet
+	dense    bool            // its messages stood close together there
 	lagging  int             // settled messages that are not removed yet
 	hasState bool            // a state record is stored
 	state    *chat.LaneState // that record

@@ -124,8 +124,8 @@ func (s *modelStore) Append(ctx context.Context, id lane.ID, m *lane.Message) (s
 	return seq, nil
 }
 
-func (s *modelStore) Next(ctx context.Context, id lane.ID, from uint64) (found []lane.ParkedMessage, err error) {
-	most := 1 + s.life.world.roll(5)
+func (s *modelStore) Next(ctx context.Context, id lane.ID, from uint64, most int) (found []lane.ParkedMessage, err error) {
+	most = min(most, 1+s.life.world.roll(5))
 	err = s.life.call(ctx, func() {
 		for _, m := range s.part.parked[id] {
 			if m.ParkedSeq >= from && len(found) < most {

@@ -12,7 +12,7 @@ import (
 // be more work. What tells is how long a goroutine that can run waits until it
 // does.
 type processor struct {
-	short atomic.Bool
+	spare atomic.Bool // there was CPU to spare when it was judged last
 
 	mu      sync.Mutex
 	judged  time.Time
@@ -29,7 +29,8 @@ const (
 	judgedEvery = 200 * time.Millisecond
 )
 
-func (p *processor) isShort() bool { return p.short.Load() }
+// isShort is true until it was judged: to wait for a moment costs less than to park.
+func (p *processor) isShort() bool { return !p.spare.Load() }
 
 // judge judges by what happened since the last judgement.
 func (p *processor) judge(now time.Time) {
@@ -48,7 +49,7 @@ func (p *processor) judge(now time.Time) {
 	}
 	h := p.latency[0].Value.Float64Histogram()
 	if len(p.before) == len(h.Counts) {
-		p.short.Store(quantile(h, p.before, .9) >= shortFrom.Seconds())
+		p.spare.Store(quantile(h, p.before, .9) < shortFrom.Seconds())
 	}
 	p.before = append(p.before[:0], h.Counts...)
 }

@@ -22,10 +22,10 @@ func TestProcessorKeepsItsJudgementForAWhile(t *testing.T) {
 	var p processor
 	now := time.Now()
 	p.judge(now)
-	require.False(t, p.isShort(), "nothing is known yet")
-	p.short.Store(true)
+	require.True(t, p.isShort(), "nothing is known yet")
+	p.spare.Store(true)
 	p.judge(now.Add(judgedEvery - 1))
-	require.True(t, p.isShort())
+	require.False(t, p.isShort())
 	for i := range p.before {
 		p.before[i] = 0
 	}
@@ -42,10 +42,14 @@ func TestGateIsSlow(t *testing.T) {
 			g.leave()
 		}
 	}
-	require.True(t, g.isSlow(now), "nobody has passed at all")
+	require.False(t, g.isSlow(now), "nobody knows")
+	passes(1)
+	require.False(t, g.isSlow(now.Add(patience/5-1)), "nobody knows yet")
+	require.True(t, g.isSlow(now.Add(time.Second)), "two places, one in a second")
 	passes(3)
-	require.True(t, g.isSlow(now.Add(time.Second-1)), "a judgement holds for a second")
-	require.False(t, g.isSlow(now.Add(time.Second)))
+	require.True(t, g.isSlow(now.Add(2*time.Second-1)), "a judgement holds for a second")
+	require.False(t, g.isSlow(now.Add(2*time.Second)))
 	passes(3)
-	require.True(t, g.isSlow(now.Add(3*time.Second)), "two places, three in two seconds")
+	require.True(t, g.isSlow(now.Add(4*time.Second)), "two places, three in two seconds")
+	require.False(t, g.isSlow(now.Add(time.Hour)), "it was not asked for long")
 }

@@ -434,7 +434,7 @@ func (s *shard) sweep(ctx context.Context) error {
 		case now := <-tick.C:
 			s.engine.processor.judge(now)
 			s.parkSlow(now)
-			s.parkCrowd()
+			s.parkCrowd(now)
 			s.letOut(now)
 			if seq, held := s.source.HeldUp(now); held {
 				s.parkHolder(seq)
@@ -487,10 +487,11 @@ func (s *shard) letOut(now time.Time) {
 }
 
 // parkCrowd parks the lanes of a group that fill half of a full window while
-// they wait for their destination: the window moves at that destination's pace,
-// and whoever's messages come behind would have to.
-func (s *shard) parkCrowd() {
-	if len(s.slots) < window || s.engine.processor.isShort() {
+// they wait for their destination, unless that takes them about as fast as they
+// would be parked: the window moves at that destination's pace, and whoever's
+// messages come behind would have to.
+func (s *shard) parkCrowd(now time.Time) {
+	if len(s.slots) < window {
 		return
 	}
 	s.mu.Lock()
@@ -502,8 +503,12 @@ func (s *shard) parkCrowd() {
 			waiting[l.id.Group] += len(l.queue)
 		}
 	}
+	short := s.engine.processor.isShort()
 	for _, l := range s.lanes {
-		if waiting[l.id.Group] >= window/2 && crowds(l) {
+		if waiting[l.id.Group] < window/2 || !crowds(l) {
+			continue
+		}
+		if passes := l.dest.gate.passes(now); passes < parkingPace && !short {
 			l.dest.setCongested(l.id.Group)
 			s.parkWaiting(l, parkedCongested)
 		}

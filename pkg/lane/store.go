@@ -21,9 +21,9 @@ type Store interface {
 	// the parked stream.
 	Append(ctx context.Context, id ID, m *Message) (uint64, error)
 	// Next returns the lane's first messages at or after a sequence, in order, at
-	// least one where there is one; it may leave it at that. Last returns its last,
-	// nil where there is none.
-	Next(ctx context.Context, id ID, from uint64) ([]ParkedMessage, error)
+	// most so many, and at least one where there is one; it may leave it at that.
+	// Last returns its last, nil where there is none.
+	Next(ctx context.Context, id ID, from uint64, most int) ([]ParkedMessage, error)
 	Last(ctx context.Context, id ID) (*ParkedMessage, error)
 	// Oldest returns the time of the first parked message of a group, zero where
 	// there is none.

@@ -215,7 +215,7 @@ func (w *Waiting) look(ctx context.Context, p *Parked) error {
 	if err != nil {
 		return err
 	}
-	found, err := store.Next(ctx, p.ID, 0)
+	found, err := store.Next(ctx, p.ID, 0, 1)
 	if err != nil || len(found) == 0 {
 		return err
 	}
