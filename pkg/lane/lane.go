@@ -43,7 +43,7 @@ type lane struct {
 	allowed  bool            // by that rate, an attempt that was not made yet; set by who lets it through
 	ahead    []ParkedMessage // what was read behind the head, during one step
 	readTo   uint64          // the place that was read last; 0: none yet
-	dense    bool            // its messages stood close together there
+	together bool            // its messages stand so that several are read at once, as far as it was read
 	lagging  int             // settled messages that are not removed yet
 	hasState bool            // a state record is stored
 	state    *chat.LaneState // that record

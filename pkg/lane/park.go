@@ -20,10 +20,18 @@ const (
 	stint     = 100 * time.Millisecond
 )
 
-// nearby is how far apart the messages of a lane may stand in the parked stream
-// to be read and removed together. Measured: a message of another lane between
-// them costs the broker 0.25 µs, a read and a removal more 30 µs.
-const nearby = 64
+// The messages of a lane are read and removed together unless the broker would
+// look at more than nearby that stand between each two: that costs it 0.25 µs
+// each, and a read and a removal more 30 µs. It looks within a block of its
+// store, 8 MiB, and knows of each block whether the lane has messages there; so it
+// doesn't look at all where they stand blockful apart.
+const (
+	nearby   = 64
+	blockful = 1 << 15 // of the smallest messages
+)
+
+// together reports whether messages that stand so far apart are read together.
+func together(distance uint64) bool { return distance <= nearby || distance >= blockful }
 
 // park turns a hot lane into a parked one: everything in its queue is appended
 // to the parked stream, the head too if it is being handled. The mutex is held.
@@ -366,12 +374,11 @@ func (s *shard) nextParked(ctx context.Context, l *lane, from uint64) (*ParkedMe
 	return &l.ahead[0], nil
 }
 
-// readParked reads on in a parked lane. The broker knows where a lane's first
-// message stands, and looks for the next one message by message: where the lane's
-// stand far apart, the first is read, and removed before the next one is.
+// readParked reads on in a parked lane: several, or the first one, which the
+// broker knows the place of once all before it are removed.
 func (s *shard) readParked(ctx context.Context, l *lane, from uint64) error {
 	most := readAhead
-	if !l.dense {
+	if !l.together {
 		most = 1
 		if err := s.removeSettled(ctx, l); err != nil {
 			return err
@@ -385,9 +392,9 @@ func (s *shard) readParked(ctx context.Context, l *lane, from uint64) error {
 	first, last := found[0].ParkedSeq, found[len(found)-1].ParkedSeq
 	switch {
 	case len(found) > 1:
-		l.dense = last-first <= nearby*uint64(len(found)-1)
+		l.together = together((last - first) / uint64(len(found)-1))
 	case l.readTo != 0 && first > l.readTo: // else it was read before
-		l.dense = first-l.readTo <= nearby
+		l.together = together(first - l.readTo)
 	}
 	l.readTo = last
 	return nil

@@ -31,9 +31,9 @@ func (s *spaced) Remove(_ context.Context, _ ID, upTo uint64) error {
 	return nil
 }
 
-// What stands far apart is read one at a time, and removed before that: the
-// broker would look at all that stands between.
-func TestReadingAheadNeedsNeighbours(t *testing.T) {
+// Between neighbours and blocks, one message is read at a time, and removed before
+// the next is: the broker would look at all that stands between.
+func TestReadAhead(t *testing.T) {
 	apart := make([]uint64, 40)
 	for i := range apart {
 		apart[i] = uint64(1 + i*nearby)
@@ -47,8 +47,11 @@ func TestReadingAheadNeedsNeighbours(t *testing.T) {
 		"close together": {apart, []int{1, 1, 16, 16}, []string{
 			"1 of 1", "remove to 1", "1 of 1", "16 of 16", "16 of 16",
 		}},
-		"far apart": {[]uint64{1, 5000, 9000, 20_000}, []int{1, 1, 1}, []string{
+		"apart within a block": {[]uint64{1, 5000, 9000, 20_000}, []int{1, 1, 1}, []string{
 			"1 of 1", "remove to 1", "1 of 1", "remove to 5000", "1 of 1",
+		}},
+		"a block apart": {[]uint64{1, 1 + blockful, 2 + 2*blockful, 3 + 3*blockful}, []int{1, 1, 2}, []string{
+			"1 of 1", "remove to 1", "1 of 1", "2 of 16",
 		}},
 		"the head is tried again": {[]uint64{1, 5000, 9000}, []int{0, 0, 1, 0, 1, 1}, []string{
 			"1 of 1", "1 of 1", "1 of 1", "remove to 1", "1 of 1", "1 of 1", "remove to 5000", "1 of 1",
