@@ -68,6 +68,7 @@ type lane struct {
 	// mark is how far the lane is settled; head's goroutine only.
 	mark   chat.Ordinal
 	marked bool
+	replay replaying // the same of a replay
 }
 
 // item is a message in a lane.

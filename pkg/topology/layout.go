@@ -73,11 +73,12 @@ const (
 	shareJournal    = 60
 	shareSessions   = 100
 	shareLedger     = 20
-	shareConfig     = 14
+	shareConfig     = 13
 	shareLeases     = 2
 	shareMembers    = 1
 	shareCommands   = 1
 	shareHealth     = 1
+	shareReplays    = 1
 )
 
 func (l Layout) bytes(share int64) int64 { return l.Store / 1000 * share }
@@ -106,7 +107,7 @@ func (l Layout) Streams() []jetstream.StreamConfig {
 		l.parked(chat.StageUser, shareUserParked),
 		l.parked(chat.StageBot, shareBotParked),
 		jetstream.StreamConfig{
-			Name: StreamDead, Subjects: []string{"dead.>"}, Discard: jetstream.DiscardNew,
+			Name: StreamDead, Subjects: []string{"dead.>"}, Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1,
 			MaxBytes: l.bytes(shareDead), MaxAge: orDefault(l.DeadAge, 30*24*time.Hour),
 			Duplicates: 10 * time.Second, Replicas: l.Replicas,
 		},
@@ -124,6 +125,7 @@ func (l Layout) Streams() []jetstream.StreamConfig {
 		l.ownership(BucketLeases, shareLeases),
 		l.ownership(BucketMembers, shareMembers),
 		l.ownership(BucketHealth, shareHealth),
+		l.ownership(BucketReplays, shareReplays),
 	)
 }
 

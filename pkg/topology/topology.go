@@ -26,6 +26,7 @@ const (
 	BucketLedger   = "LEDGER"
 	BucketHealth   = "HEALTH"       // destinations that fail
 	BucketCommands = "LANECOMMANDS" // what operators ask of parked lanes
+	BucketReplays  = "REPLAYS"      // jobs on dead letters
 )
 
 // Headers of stored messages.
@@ -34,8 +35,11 @@ const (
 	// original stood in the hot stream: a sequence, and Unix nanoseconds.
 	HeaderSeq  = "Parley-Seq"
 	HeaderTime = "Parley-Time"
-	// HeaderReplay names the replay that a message came from.
-	HeaderReplay = "Parley-Replay"
+	// HeaderReplay names the replay that a message came from, HeaderReplayTo its
+	// one group, HeaderReplayPlace its place there.
+	HeaderReplay      = "Parley-Replay"
+	HeaderReplayTo    = "Parley-Replay-To"
+	HeaderReplayPlace = "Parley-Replay-Place"
 )
 
 // HeaderKVOperation with KVDelete marks a bucket's key as deleted.
