@@ -23,8 +23,8 @@ const (
 	scanWait = 5 * time.Second
 )
 
-// Scan visits the messages of a stream that match a filter, oldest first, from
-// a sequence on (0: from the first), as many as there are when it begins; visit
+// Scan visits the messages of a stream that match a filter (empty: all, which is
+// cheaper than a wildcard), oldest first, from a sequence on (0: from the first), as many as there are when it begins; visit
 // returns false to end it. For streams that anyone may read, which work queues
 // are not. The error wraps ErrUnavailable.
 func (c *Conn) Scan(ctx context.Context, stream, filter string, from uint64, visit func(Stored) bool) error {
@@ -49,12 +49,23 @@ func (c *Conn) Scan(ctx context.Context, stream, filter string, from uint64, vis
 // Count returns how many messages of a stream match a filter. The error wraps
 // ErrUnavailable.
 func (c *Conn) Count(ctx context.Context, stream, filter string) (uint64, error) {
-	consumer, end, err := c.scanner(ctx, stream, filter, 0)
+	n, _, err := c.CountFrom(ctx, stream, filter, 0)
+	return n, err
+}
+
+// CountFrom is Count from a sequence on. In a cluster it says which server has
+// counted: unless that is the stream's leader, it may not have the latest yet.
+func (c *Conn) CountFrom(ctx context.Context, stream, filter string, from uint64) (n uint64, server string, err error) {
+	consumer, end, err := c.scanner(ctx, stream, filter, from)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	defer end()
-	return consumer.CachedInfo().NumPending, nil
+	info := consumer.CachedInfo()
+	if info.Cluster != nil {
+		server = info.Cluster.Leader
+	}
+	return info.NumPending, server, nil
 }
 
 // scanner makes a consumer; end deletes it.

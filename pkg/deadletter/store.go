@@ -39,6 +39,12 @@ type Letter struct {
 	Seq      uint64 // in the stream; the later, the higher
 	StoredAt time.Time
 	chat.DeadLetter
+	// Undecodable is why the letter can't be read, else nil. Then the fields of
+	// DeadLetter are empty but for what its subject says: stage, channel,
+	// destination and message.
+	Undecodable error
+
+	key chat.ConversationKey // of the subject, where it is undecodable
 }
 
 // Write stores a dead letter; if there is one of the message at its destination

@@ -139,6 +139,28 @@ func DeadFilter(stage chat.Stage, channelID, destination string) string {
 	return strings.Join([]string{"dead", wild(string(stage)), wild(channelID), wild(destination), "*", "*"}, ".")
 }
 
+// DeadConversationFilter is DeadFilter for one conversation.
+func DeadConversationFilter(stage chat.Stage, channelID, destination string, key chat.ConversationKey) string {
+	return strings.Join([]string{"dead", wild(string(stage)), wild(channelID), wild(destination), key.String(), "*"}, ".")
+}
+
+// ParseDeadSubject takes the subject of a dead letter apart.
+func ParseDeadSubject(subject string) (stage chat.Stage, channelID, destination string, key chat.ConversationKey, messageID string, err error) {
+	parts := strings.Split(subject, ".")
+	if len(parts) != 6 || parts[0] != "dead" {
+		return "", "", "", key, "", fmt.Errorf("%q is no dead letter's subject", subject)
+	}
+	if key, err = chat.ParseConversationKey(parts[4]); err != nil {
+		return "", "", "", key, "", fmt.Errorf("%q is no dead letter's subject: %w", subject, err)
+	}
+	for i := 2; i < len(parts); i++ {
+		if parts[i] == token("") {
+			parts[i] = ""
+		}
+	}
+	return chat.Stage(parts[1]), parts[2], parts[3], key, parts[5], nil
+}
+
 // DeadMessageFilter matches one message's dead letters at every destination.
 // Without the conversation's key (nil) the broker has to look further.
 func DeadMessageFilter(key *chat.ConversationKey, messageID string) string {
