@@ -104,6 +104,21 @@ func (s *Store) former(ctx context.Context, subject, replay string) (seq uint64,
 	return msg.Sequence, err == nil && d.Headers[topology.HeaderReplay] == replay, nil
 }
 
+// At returns the letter at a sequence. The error wraps ErrNotFound, where it was
+// removed, or broker.ErrUnavailable; one that can't be decoded is returned with
+// Undecodable set.
+func (s *Store) At(ctx context.Context, seq uint64) (*Letter, error) {
+	msg, err := s.stream.GetMsg(ctx, seq)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading dead letter %d: %w: %w", seq, broker.ErrUnavailable, err)
+	}
+	l := letterOf(broker.Stored{Seq: msg.Sequence, Subject: msg.Subject, Time: msg.Time, Data: msg.Data})
+	return &l, nil
+}
+
 // Remove removes a letter by its sequence, if it is still there. The error wraps
 // broker.ErrUnavailable.
 func (s *Store) Remove(ctx context.Context, seq uint64) error {

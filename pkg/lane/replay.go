@@ -30,7 +30,7 @@ func (r *Replay) Headers() map[string]string {
 		h[topology.HeaderReplayTo] = r.To
 	}
 	if !r.Place.IsZero() {
-		h[topology.HeaderReplayPlace] = fmt.Sprintf("%d.%d", r.Place.Epoch, r.Place.Counter)
+		h[topology.HeaderReplayPlace] = fmt.Sprintf("%d.%d.%d", r.Place.Epoch, r.Place.Counter, r.Place.InputAt)
 	}
 	return h
 }
@@ -42,7 +42,7 @@ func replayOf(h interface{ Get(key string) string }) *Replay {
 		return nil
 	}
 	r := &Replay{ID: id, To: h.Get(topology.HeaderReplayTo)}
-	if _, err := fmt.Sscanf(h.Get(topology.HeaderReplayPlace), "%d.%d", &r.Place.Epoch, &r.Place.Counter); err != nil {
+	if _, err := fmt.Sscanf(h.Get(topology.HeaderReplayPlace), "%d.%d.%d", &r.Place.Epoch, &r.Place.Counter, &r.Place.InputAt); err != nil {
 		r.Place = chat.Ordinal{} // handled once too often rather than never
 	}
 	return r

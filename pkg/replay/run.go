@@ -138,7 +138,7 @@ func (x *run) end(err error) {
 	}
 	for {
 		if x.write(x.ctx, func(j *Job) {
-			if j.State, j.EndedAt, j.Runner = state, time.Now(), ""; err != nil {
+			if j.State, j.EndedAt, j.Runner = state, time.Now().UTC(), ""; err != nil {
 				j.Error = err.Error()
 			}
 		}) {

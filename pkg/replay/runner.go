@@ -90,7 +90,7 @@ func (r *Runner) Create(ctx context.Context, j Job) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	j.ID, j.UpTo, j.State, j.CreatedAt = "rpl_"+nuid.Next(), upTo, Running, time.Now()
+	j.ID, j.UpTo, j.State, j.CreatedAt = "rpl_"+nuid.Next(), upTo, Running, time.Now().UTC()
 	j.Progress, j.Runner, j.Error, j.EndedAt = Progress{}, "", "", time.Time{}
 	if err := r.Store.create(ctx, &j); err != nil {
 		return nil, err

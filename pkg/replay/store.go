@@ -195,7 +195,7 @@ func (s *Store) steer(ctx context.Context, id string, to State) (*Job, error) {
 		}
 		r.State, r.Error = to, ""
 		if to.Ended() {
-			r.EndedAt = time.Now()
+			r.EndedAt = time.Now().UTC()
 		}
 		return nil
 	})
