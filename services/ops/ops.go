@@ -84,6 +84,8 @@ type Deps struct {
 	// Status reads what waits in the streams.
 	Status func(ctx context.Context) (*topology.Status, error)
 	Lanes  Lanes
+	// Replays are jobs on dead letters.
+	Replays Replays
 	// Owners reads who works on a stage.
 	Owners func(ctx context.Context, stage chat.Stage) (*partition.Owners, error)
 	// Ages asks a stage's workers, of whom there are so many, what waits there.
@@ -114,8 +116,8 @@ func New(o Options, d Deps) (*Service, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil || d.Ages == nil || d.Lanes == nil || d.Client == nil || d.Guard == nil {
-		return nil, errors.New("ops needs a registry, dead letters, a status, owners, ages, lanes, a client and a guard")
+	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil || d.Ages == nil || d.Lanes == nil || d.Replays == nil || d.Client == nil || d.Guard == nil {
+		return nil, errors.New("ops needs a registry, dead letters, a status, owners, ages, lanes, replays, a client and a guard")
 	}
 	if d.Now == nil {
 		d.Now = time.Now
@@ -174,6 +176,13 @@ func (s *Service) Mount(e *echo.Echo) {
 		g.POST("/lanes/:id/"+string(action), s.commandLane(action))
 		g.POST("/endpoints/:id/lanes/"+string(action), s.commandLanes(action))
 	}
+
+	g.GET("/replays", s.listReplays)
+	g.POST("/replays", s.createReplay)
+	g.GET("/replays/:id", s.getReplay)
+	g.POST("/replays/:id/pause", s.pauseReplay)
+	g.POST("/replays/:id/resume", s.resumeReplay)
+	g.POST("/replays/:id/cancel", s.cancelReplay)
 
 	g.GET("/status", s.status)
 	g.GET("/dead-letters", s.listDead)

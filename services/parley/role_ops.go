@@ -3,19 +3,40 @@ package main
 import (
 	"context"
 
+	"github.com/nats-io/nuid"
+
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
+	"github.com/parleyhq/parley/pkg/replay"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/services/ops"
 )
+
+// replayJobs makes, runs and steers replays.
+type replayJobs struct {
+	*replay.Runner
+	*replay.Store
+}
 
 func addOps(ctx context.Context, p *process) error {
 	letters, err := deadletter.New(ctx, p.conn)
 	if err != nil {
 		return err
 	}
+	jobs, err := replay.NewStore(ctx, p.conn)
+	if err != nil {
+		return err
+	}
+	replays, err := replay.New(replay.Options{
+		Store: jobs, Letters: letters, Publisher: p.conn, Partitions: p.layout.Partitions, Instance: instance() + "-" + nuid.Next(),
+		Sole: p.flags.natsURL == "", Log: p.log.Named("replay"), Metrics: p.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	p.front = append(p.front, unit{"replays", replays.Run})
 	client, err := p.webhooks()
 	if err != nil {
 		return err
@@ -25,7 +46,7 @@ func addOps(ctx context.Context, p *process) error {
 		return err
 	}
 	svc, err := ops.New(ops.Options{BootstrapToken: chat.Secret(p.flags.opsToken)}, ops.Deps{
-		Registry: p.registry, DeadLetters: letters, Client: client, Guard: p.guard,
+		Registry: p.registry, DeadLetters: letters, Replays: replayJobs{replays, jobs}, Client: client, Guard: p.guard,
 		Lanes: lane.NewWaiting(p.conn, p.layout.Partitions), Log: p.log.Named("ops"),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, p.conn.JS, p.layout)
