@@ -54,6 +54,7 @@ func (o Options) Validate() error {
 // DeadLetters reads what the pipeline gave up on; a *deadletter.Store does.
 type DeadLetters interface {
 	List(ctx context.Context, f deadletter.Filter, p deadletter.Page) (deadletter.Listing, error)
+	Count(ctx context.Context, f deadletter.Filter) (uint64, error)
 	// Get returns a message's dead letters, one for each destination that it
 	// was given up at, or an error that wraps deadletter.ErrNotFound.
 	Get(ctx context.Context, messageID string) ([]deadletter.Letter, error)
@@ -186,6 +187,7 @@ func (s *Service) Mount(e *echo.Echo) {
 
 	g.GET("/status", s.status)
 	g.GET("/dead-letters", s.listDead)
+	g.GET("/dead-letters/count", s.countDead)
 	g.GET("/dead-letters/:id", s.getDead)
 }
 
