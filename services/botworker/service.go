@@ -71,8 +71,8 @@ type Options struct {
 	// Commands opens what operators ask of a partition's lanes; nil: nothing.
 	Commands func(partition int) lane.Commands
 
-	Owner     partition.Owner
-	Open      func(ctx context.Context, partition int) (lane.Store, error)
+	Owner partition.Owner
+	Open  func(ctx context.Context, partition int) (lane.Store, error)
 	// Replays is the once-ledger of replays; of the rest the sessions know.
 	Replays   lane.Marks
 	Graveyard lane.Graveyard

@@ -18,6 +18,7 @@ import (
 	"github.com/pb33f/libopenapi"
 	validator "github.com/pb33f/libopenapi-validator"
 	verrors "github.com/pb33f/libopenapi-validator/errors"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -32,6 +33,7 @@ import (
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/problem"
 	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/replay"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/pkg/webhook"
 	"github.com/parleyhq/parley/pkg/wire"
@@ -71,6 +73,7 @@ type api struct {
 	conn      *broker.Conn
 	dead      *chat.DeadLetter
 	logs      *observer.ObservedLogs
+	replays   *replay.Runner // makes jobs; runs none until it is told to
 }
 
 func newAPI(t *testing.T) *api {
@@ -102,9 +105,20 @@ func newAPI(t *testing.T) *api {
 	client, err := webhook.NewClient(webhook.Options{Guard: guard})
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
+	jobs, err := replay.NewStore(t.Context(), conn)
+	require.NoError(t, err)
+	runner, err := replay.New(replay.Options{
+		Store: jobs, Letters: store, Publisher: conn, Partitions: brokertest.Layout.Partitions, Instance: "test",
+		Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
+	})
+	require.NoError(t, err)
 	core, logs := observer.New(zap.InfoLevel)
 	svc, err := ops.New(ops.Options{BootstrapToken: opsToken, CommandWait: 50 * time.Millisecond}, ops.Deps{
 		Registry: reg, DeadLetters: store, Client: client, Guard: guard,
+		Replays: struct {
+			*replay.Runner
+			*replay.Store
+		}{runner, jobs},
 		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions), Log: zap.New(core),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
@@ -128,7 +142,7 @@ func newAPI(t *testing.T) *api {
 	svc.Mount(e)
 	srv := httptest.NewServer(e)
 	t.Cleanup(srv.Close)
-	return &api{t: t, url: srv.URL, validator: openAPI(t), registry: reg, conn: conn, dead: deadLetter(t, "crm"), logs: logs}
+	return &api{t: t, url: srv.URL, validator: openAPI(t), registry: reg, conn: conn, dead: deadLetter(t, "crm"), logs: logs, replays: runner}
 }
 
 func openAPI(t *testing.T) validator.Validator {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/problem"
 	"github.com/parleyhq/parley/pkg/replay"
 )
@@ -29,8 +31,9 @@ func (s *Service) createReplay(c echo.Context) error {
 	if err := decode(c, &in); err != nil {
 		return err
 	}
-	filter, err := in.Filter.filter("/filter")
-	if err != nil {
+	var p chat.Problems
+	filter := in.Filter.resolve("/filter/", s.Now(), &p)
+	if err := p.Err(); err != nil {
 		return err
 	}
 	if in.Filter == (DeadLetterFilter{}) && len(in.Messages) == 0 && !in.All {
@@ -63,7 +66,7 @@ func (s *Service) previewReplay(c echo.Context, job replay.Job) error {
 	}
 	out := ReplayPreview{Total: found.Total, Left: found.Left, Sample: []DeadLetter{}}
 	for i := range found.Sample {
-		out.Sample = append(out.Sample, deadLetterOf(&found.Sample[i].DeadLetter))
+		out.Sample = append(out.Sample, deadLetterOf(&found.Sample[i]))
 	}
 	return c.JSON(http.StatusOK, out)
 }
@@ -73,7 +76,7 @@ func (s *Service) listReplays(c echo.Context) error {
 	if err != nil {
 		return refusal(err)
 	}
-	list := List[ReplayJob]{Items: []ReplayJob{}}
+	list := ReplayList{Items: []ReplayJob{}}
 	for i := range jobs {
 		list.Items = append(list.Items, replayOf(&jobs[i]))
 	}
@@ -120,6 +123,20 @@ func replayOf(j *replay.Job) ReplayJob {
 	return out
 }
 
+// filterOf shows a filter as it was resolved.
+func filterOf(f deadletter.Filter) DeadLetterFilter {
+	out := DeadLetterFilter{
+		Stage: f.Stage, Channel: f.ChannelID, Destination: f.Destination, Conversation: f.ConversationID, Reason: f.Reason, Status: f.Status,
+	}
+	if !f.After.IsZero() {
+		out.Since = f.After.UTC().Format(time.RFC3339Nano)
+	}
+	if !f.Before.IsZero() {
+		out.Until = f.Before.UTC().Format(time.RFC3339Nano)
+	}
+	return out
+}
+
 // ReplayRequest asks for a job on dead letters.
 type ReplayRequest struct {
 	Action   replay.Action    `json:"action,omitempty"` // default "replay"
@@ -157,4 +174,9 @@ type ReplayJob struct {
 	Gone      uint64           `json:"gone"`
 	Error     string           `json:"error,omitempty"` // why it failed, or makes no progress now
 	Runner    string           `json:"runner,omitempty"`
+}
+
+// ReplayList is all replays, the newest first.
+type ReplayList struct {
+	Items []ReplayJob `json:"items"`
 }

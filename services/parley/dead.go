@@ -18,8 +18,8 @@ import (
 )
 
 func newDeadCommand(c *clientConfig) *cobra.Command {
-	return c.newGroup("dead", "Read dead letters: messages that the pipeline gave up on",
-		newDeadList(c), newDeadCount(c), newDeadShow(c))
+	return c.newGroup("dead", "Read dead letters, messages that the pipeline gave up on; send them again, or remove them",
+		newDeadList(c), newDeadCount(c), newDeadShow(c), newDeadReplay(c), newDeadDiscard(c))
 }
 
 // bindDeadFilter adds the flags that choose dead letters to a command.

@@ -16,14 +16,26 @@ import (
 
 func newReplayCommand(c *clientConfig) *cobra.Command {
 	return c.newGroup("replay", "Follow and steer what `parley dead replay` and `parley dead discard` have begun",
-		newList(c, "List replays, the newest first", "/replays", "ID\tACTION\tSTATE\tDONE\tOF\tLEFT\tBEGAN\tBY", func(j ops.ReplayJob) []any {
-			return []any{j.ID, j.Action, j.State, j.Done, totalOf(j), j.Left, when(j.CreatedAt), j.By}
-		}),
+		newReplayList(c),
 		newReplayShow(c),
 		newReplaySteer(c, "pause", "Stop a replay for now"),
 		newReplaySteer(c, "resume", "Let a paused replay go on"),
 		newReplaySteer(c, "cancel", "End a replay; what it has sent stays sent, and the rest dead"),
 	)
+}
+
+func newReplayList(c *clientConfig) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List replays, the newest first", Args: cobra.NoArgs,
+		RunE: c.run(func(cmd *cobra.Command, o *opsClient, _ []string) error {
+			return call(c, cmd, o, opsCall{method: http.MethodGet, path: "/replays"}, func(w io.Writer, list ops.ReplayList) {
+				fmt.Fprintln(w, "ID\tACTION\tSTATE\tDONE\tOF\tLEFT\tBEGAN\tBY")
+				for _, j := range list.Items {
+					row(w, j.ID, j.Action, j.State, j.Done, totalOf(j), j.Left, when(j.CreatedAt), j.By)
+				}
+			})
+		}),
+	}
 }
 
 func totalOf(j ops.ReplayJob) string {
@@ -138,6 +150,7 @@ func newDeadJob(c *clientConfig, action replay.Action, short string) *cobra.Comm
 		Use: string(action) + " [MESSAGE ...]", Short: short, Args: cobra.MaximumNArgs(replay.MaxMessages),
 		RunE: c.run(func(cmd *cobra.Command, o *opsClient, args []string) error {
 			in.Messages = args
+			pinTimes(&in.Filter, time.Now())
 			ask := opsCall{method: http.MethodPost, path: "/replays", body: in}
 			if in.DryRun {
 				return call(c, cmd, o, ask, printPreview)
@@ -153,7 +166,7 @@ func newDeadJob(c *clientConfig, action replay.Action, short string) *cobra.Comm
 		}),
 	}
 	f := cmd.Flags()
-	bindDeadFilter(f, &in.Filter)
+	bindDeadFilter(cmd, &in.Filter)
 	f.BoolVar(&in.All, "all", false, "all dead letters, where there is no other filter")
 	f.IntVar(&in.Rate, "rate", 0, "at most `NUMBER` letters a second; 0: as fast as it goes")
 	f.StringVar(&in.Reason, "reason", "", "`TEXT` that says why, for the audit")
@@ -169,6 +182,6 @@ func printPreview(w io.Writer, p ops.ReplayPreview) {
 	}
 	if len(p.Sample) > 0 {
 		fmt.Fprintf(w, "the first %d:\n", len(p.Sample))
-		printDeadList(w, ops.DeadLetterPage{Items: p.Sample})
+		printDeadList(w, ops.DeadLetterPage{Items: p.Sample}, nil)
 	}
 }
