@@ -169,7 +169,7 @@ func newDeadJob(c *clientConfig, action replay.Action, short string) *cobra.Comm
 	bindDeadFilter(cmd, &in.Filter)
 	f.BoolVar(&in.All, "all", false, "all dead letters, where there is no other filter")
 	f.IntVar(&in.Rate, "rate", 0, "at most `NUMBER` letters a second; 0: as fast as it goes")
-	f.StringVar(&in.Reason, "reason", "", "`TEXT` that says why, for the audit")
+	f.StringVar(&in.Reason, "why", "", "`TEXT` that says why; needed to discard")
 	f.BoolVar(&in.DryRun, "dry-run", false, "say how many are meant and show some, and do nothing")
 	f.BoolVar(&wait, "wait", false, "wait until it has ended")
 	return cmd
