@@ -11,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
+	"github.com/parleyhq/parley/pkg/audit"
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
@@ -64,9 +66,11 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 	client, err := webhook.NewClient(webhook.Options{Guard: guard})
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
+	trail, err := audit.New(t.Context(), conn, prometheus.NewRegistry())
+	require.NoError(t, err)
 	svc, err := ops.New(ops.Options{BootstrapToken: testOpsToken, CommandWait: 50 * time.Millisecond}, ops.Deps{
 		Registry: reg, DeadLetters: store, Client: client, Guard: guard,
-		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions),
+		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions), Audit: trail,
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},
