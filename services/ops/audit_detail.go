@@ -11,12 +11,12 @@ import (
 func (ch Channel) audited() (string, any) { return ch.ID, ch }
 
 func (e Endpoint) audited() (string, any) {
-	e.Sending = e.Sending.concealed()
+	e.Sending = e.concealed()
 	return e.ID, e
 }
 
 func (b Bot) audited() (string, any) {
-	b.Sending = b.Sending.concealed()
+	b.Sending = b.concealed()
 	b.Flow = digest(b.Flow)
 	return b.ID, b
 }
