@@ -24,6 +24,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/parleyhq/parley/pkg/audit"
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
@@ -112,6 +113,8 @@ func newAPI(t *testing.T) *api {
 		Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
 	})
 	require.NoError(t, err)
+	trail, err := audit.New(t.Context(), conn, prometheus.NewRegistry())
+	require.NoError(t, err)
 	core, logs := observer.New(zap.InfoLevel)
 	svc, err := ops.New(ops.Options{BootstrapToken: opsToken, CommandWait: 50 * time.Millisecond}, ops.Deps{
 		Registry: reg, DeadLetters: store, Client: client, Guard: guard,
@@ -119,7 +122,7 @@ func newAPI(t *testing.T) *api {
 			*replay.Runner
 			*replay.Store
 		}{runner, jobs},
-		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions), Log: zap.New(core),
+		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions), Log: zap.New(core), Audit: trail,
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},

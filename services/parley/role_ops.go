@@ -5,6 +5,7 @@ import (
 
 	"github.com/nats-io/nuid"
 
+	"github.com/parleyhq/parley/pkg/audit"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/lane"
@@ -45,6 +46,10 @@ func addOps(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	trail, err := audit.New(ctx, p.conn, p.metrics)
+	if err != nil {
+		return err
+	}
 	svc, err := ops.New(ops.Options{BootstrapToken: chat.Secret(p.flags.opsToken)}, ops.Deps{
 		Registry: p.registry, DeadLetters: letters, Replays: replayJobs{replays, jobs}, Client: client, Guard: p.guard,
 		Lanes: lane.NewWaiting(p.conn, p.layout.Partitions), Log: p.log.Named("ops"),
@@ -62,6 +67,7 @@ func addOps(ctx context.Context, p *process) error {
 			return lane.Ask(ctx, p.conn, stage, workers)
 		},
 		Circuits: board,
+		Audit:    trail,
 		Health: []ops.HealthCheck{
 			{Name: "broker", Check: func(context.Context) error { return p.conn.Ready() }},
 			{Name: "redis", Check: func(ctx context.Context) error { return p.redis.Ping(ctx).Err() }},

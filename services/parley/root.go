@@ -43,6 +43,7 @@ func newRoot() *cobra.Command {
 			newLaneCommand(client),
 			newDeadCommand(client),
 			newReplayCommand(client),
+			newAuditCommand(client),
 			newHealthCommand(),
 		}},
 		{"try", "Try it:", []*cobra.Command{
