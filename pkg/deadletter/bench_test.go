@@ -20,8 +20,9 @@ const (
 	millionLetters       = 1_000_000
 	millionConversations = 20_000
 	millionEndpoints     = 4
-	millionRare          = 10_000 // one letter of so many has a reason and an endpoint of its own
-	millionOld           = 20_000 // and one of ten of the first is of an endpoint that had no more
+	millionRare          = 10_000  // one letter of so many has a reason and an endpoint of its own
+	millionBurst         = 300_010 // from here on 50 are of one more conversation
+	millionOld           = 20_000  // and one of ten of the first is of an endpoint that had no more
 )
 
 // BenchmarkMillion times what an operator asks of 1,000,000 letters of 20,000
@@ -47,6 +48,7 @@ func BenchmarkMillion(b *testing.B) {
 		{"old-endpoint", deadletter.Filter{Destination: "old"}, 2000},
 		{"no-endpoint", deadletter.Filter{Destination: "none"}, 0},
 		{"conversation", deadletter.Filter{ChannelID: "shop", ConversationID: "77"}, 50},
+		{"burst-conversation", deadletter.Filter{ChannelID: "shop", ConversationID: "burst"}, 50},
 		{"until-the-middle", deadletter.Filter{Before: middle}, 0},
 		{"endpoint-until-the-middle", deadletter.Filter{Destination: "ep1", Before: middle}, 0},
 		{"rare-reason", deadletter.Filter{Reason: "poison"}, millionLetters / millionRare},
@@ -109,6 +111,9 @@ func openLarge(b *testing.B) *broker.Conn {
 }
 
 func millionth(n int) *chat.DeadLetter {
+	if n >= millionBurst && n < millionBurst+50 {
+		return letter("shop", "burst", "burst", uint64(n))
+	}
 	d := letter("shop", fmt.Sprintf("ep%d", n%millionEndpoints), fmt.Sprint(n%millionConversations), uint64(n))
 	switch {
 	case n%millionRare == millionRare/2:
