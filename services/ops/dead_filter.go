@@ -68,9 +68,6 @@ func (f DeadLetterFilter) resolve(prefix string, now time.Time, p *chat.Problems
 	} else if f.Conversation != "" {
 		p.Add(prefix+"conversation", "a conversation is one of a channel: give its channel too")
 	}
-	if len(f.Conversation) > chat.MaxConversationID {
-		p.Add(prefix+"conversation", fmt.Sprintf("no conversation's id has more than %d bytes", chat.MaxConversationID))
-	}
 	if f.Status != 0 && (f.Status < 100 || f.Status > 599) {
 		p.Add(prefix+"status", badStatus(strconv.Itoa(f.Status)))
 	}

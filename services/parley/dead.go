@@ -195,10 +195,7 @@ func printDead(w io.Writer, d ops.DeadLetter) {
 		field(w, "header "+name, d.Headers[name])
 	}
 	field(w, "body", string(d.Message))
-	if len(d.Data) > 0 {
-		field(w, "data", fmt.Sprintf("%d bytes that can't be read, in base64:", len(d.Data)))
-		field(w, "", base64.StdEncoding.EncodeToString(d.Data))
-	}
+	field(w, "body as base64", base64.StdEncoding.EncodeToString(d.Data))
 	field(w, "attempts", d.AttemptCount)
 	printAttempts(w, d.Attempts, d.AttemptCount)
 }
