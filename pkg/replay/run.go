@@ -136,14 +136,12 @@ func (x *run) end(err error) {
 	if err != nil {
 		state = Failed
 	}
-	for {
-		if x.write(x.ctx, func(j *Job) {
-			if j.State, j.EndedAt, j.Runner = state, time.Now().UTC(), ""; err != nil {
-				j.Error = err.Error()
-			}
-		}) {
-			break
+	ended := func(j *Job) {
+		if j.State, j.EndedAt, j.Runner = state, time.Now().UTC(), ""; err != nil {
+			j.Error = err.Error()
 		}
+	}
+	for !x.write(x.ctx, ended) {
 		if !sleep(x.ctx, refusedPause) {
 			x.leave()
 			return

@@ -192,7 +192,7 @@ func (r *Runner) claim(ctx context.Context, rec *record, jobs *sync.WaitGroup) e
 	r.mu.Lock()
 	r.running[rec.ID] = run.heard
 	r.mu.Unlock()
-	jobs.Go(func() {
+	jobs.Go(func() { //nolint:contextcheck // the run has it
 		run.run()
 		r.mu.Lock()
 		delete(r.running, rec.ID)
