@@ -158,6 +158,16 @@ func JournalFilter(channelID string, key chat.ConversationKey) string {
 	return strings.Join([]string{"journal", token(channelID), "*", key.String()}, ".")
 }
 
+// JournalEntries matches journals: of a channel, or of all (empty); of a
+// conversation, or of all (nil).
+func JournalEntries(channelID string, key *chat.ConversationKey) string {
+	conversation := "*"
+	if key != nil {
+		conversation = key.String()
+	}
+	return strings.Join([]string{"journal", wild(channelID), "*", conversation}, ".")
+}
+
 // SessionSubject is where a conversation's one session record is.
 func SessionSubject(partition int, key chat.ConversationKey) string {
 	return "session." + strconv.Itoa(partition) + "." + key.String()
