@@ -93,6 +93,13 @@ func LaneMessages(stage chat.Stage, group string) string {
 	return "parked." + string(stage) + ".*." + wild(group) + ".*"
 }
 
+// ConversationFilters match what waits of a conversation at a stage, whatever
+// the channel or endpoint: in its partition's work queue, and parked.
+func ConversationFilters(stage chat.Stage, partition int, key chat.ConversationKey) (hot, parked string) {
+	parked, _ = LaneSubjects(stage, partition, "*", key)
+	return HotSubject(stage, partition, "*", key), parked
+}
+
 // CommandKey is a lane's one key in BucketCommands.
 func CommandKey(stage chat.Stage, partition int, group string, key chat.ConversationKey) string {
 	return string(stage) + "." + strconv.Itoa(partition) + "." + group + "." + key.String()
