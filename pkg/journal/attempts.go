@@ -88,6 +88,17 @@ func (r *Reader) newest(ctx context.Context, f *Filter, p Page) (out Listing, er
 	return out, nil
 }
 
+// Turns returns a page of the turns that a filter lets through, newest first, as
+// Attempts does of deliveries.
+func (r *Reader) Turns(ctx context.Context, f Filter, p Page) (Listing, error) {
+	f.Turns = true
+	out, err := r.newest(ctx, &f, p)
+	if err != nil {
+		return Listing{}, fmt.Errorf("reading turns in the journal: %w", err)
+	}
+	return out, nil
+}
+
 // spread is how many sequences of the stream there are to each entry that the
 // broker can tell apart from others; 0 where there is no such entry.
 func (r *Reader) spread(ctx context.Context, f *Filter, span broker.Span) (uint64, error) {

@@ -28,6 +28,7 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/httpserver"
+	"github.com/parleyhq/parley/pkg/journal"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/problem"
@@ -105,7 +106,7 @@ func newAPI(t *testing.T) *api {
 	core, logs := observer.New(zap.InfoLevel)
 	svc, err := ops.New(ops.Options{BootstrapToken: opsToken, CommandWait: 50 * time.Millisecond}, ops.Deps{
 		Registry: reg, DeadLetters: store, Client: client, Guard: guard,
-		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions), Log: zap.New(core),
+		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions), Journal: journal.NewReader(conn), Recording: journal.ModeAll, Log: zap.New(core),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},

@@ -19,6 +19,7 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/httpserver"
+	"github.com/parleyhq/parley/pkg/journal"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
@@ -66,7 +67,7 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 	t.Cleanup(client.Close)
 	svc, err := ops.New(ops.Options{BootstrapToken: testOpsToken, CommandWait: 50 * time.Millisecond}, ops.Deps{
 		Registry: reg, DeadLetters: store, Client: client, Guard: guard,
-		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions),
+		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions), Journal: journal.NewReader(conn), Recording: journal.ModeAll,
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},
