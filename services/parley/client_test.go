@@ -58,6 +58,7 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 	require.NoError(t, err)
 	require.NoError(t, store.Write(t.Context(), letter))
 	parkLane(t, conn)
+	recordTurns(t, conn)
 	newer := *letter
 	newer.Destination = "archive"
 	require.NoError(t, store.Write(t.Context(), &newer))
