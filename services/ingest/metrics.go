@@ -10,41 +10,46 @@ const (
 	formBatch   form = "batch"
 	formLegacy  form = "legacy"
 	formActions form = "actions"
+	formHistory form = "history" // a legacy read
+	formSession form = "session" // a legacy read
 )
 
-func forms() []form { return []form{formMessage, formBatch, formLegacy, formActions} }
+func forms() []form {
+	return []form{formMessage, formBatch, formLegacy, formActions, formHistory, formSession}
+}
 
 // Slugs of the service's problems: the types' last parts, and the reasons in
 // the metrics.
 const (
-	slugUnauthorized     = "unauthorized"
-	slugForbidden        = "forbidden"
-	slugUnknownChannel   = "unknown-channel"
-	slugUnknownBot       = "unknown-bot"
-	slugChannelRequired  = "channel-required"
-	slugAmbiguousChannel = "ambiguous-channel"
-	slugMediaType        = "unsupported-media-type"
-	slugTooLarge         = "too-large"
-	slugTooManyLines     = "too-many-lines"
-	slugBodyUnreadable   = "body-unreadable"
-	slugNotJSON          = "not-json"
-	slugInvalid          = "invalid"
-	slugInvalidKey       = "invalid-idempotency-key"
-	slugKeyReused        = "idempotency-key-reused"
-	slugKeyInProgress    = "idempotency-key-in-progress"
-	slugBlocked          = "conversation-blocked"
-	slugRateLimited      = "rate-limited"
-	slugFull             = "store-full"
-	slugBacklog          = "channel-backlog-full"
-	slugUnavailable      = "broker-unavailable"
-	slugOverloaded       = "overloaded"
-	slugInternal         = "internal"
-	reasonOther          = "other"
+	slugUnauthorized        = "unauthorized"
+	slugForbidden           = "forbidden"
+	slugUnknownChannel      = "unknown-channel"
+	slugUnknownBot          = "unknown-bot"
+	slugUnknownConversation = "unknown-conversation"
+	slugChannelRequired     = "channel-required"
+	slugAmbiguousChannel    = "ambiguous-channel"
+	slugMediaType           = "unsupported-media-type"
+	slugTooLarge            = "too-large"
+	slugTooManyLines        = "too-many-lines"
+	slugBodyUnreadable      = "body-unreadable"
+	slugNotJSON             = "not-json"
+	slugInvalid             = "invalid"
+	slugInvalidKey          = "invalid-idempotency-key"
+	slugKeyReused           = "idempotency-key-reused"
+	slugKeyInProgress       = "idempotency-key-in-progress"
+	slugBlocked             = "conversation-blocked"
+	slugRateLimited         = "rate-limited"
+	slugFull                = "store-full"
+	slugBacklog             = "channel-backlog-full"
+	slugUnavailable         = "broker-unavailable"
+	slugOverloaded          = "overloaded"
+	slugInternal            = "internal"
+	reasonOther             = "other"
 )
 
 func reasons() []string {
 	return []string{
-		slugUnauthorized, slugForbidden, slugUnknownChannel, slugUnknownBot, slugChannelRequired, slugAmbiguousChannel,
+		slugUnauthorized, slugForbidden, slugUnknownChannel, slugUnknownBot, slugUnknownConversation, slugChannelRequired, slugAmbiguousChannel,
 		slugMediaType, slugTooLarge, slugTooManyLines, slugBodyUnreadable, slugNotJSON, slugInvalid, slugInvalidKey,
 		slugKeyReused, slugKeyInProgress, slugBlocked, slugRateLimited, slugFull, slugBacklog, slugUnavailable, slugOverloaded, slugInternal, reasonOther,
 	}
