@@ -2,7 +2,7 @@ package ingest
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// form is one of the forms that messages come in; it is a label.
+// form is one of the forms that messages, and reads, come in; it is a label.
 type form string
 
 const (
@@ -91,7 +91,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	reg.MustRegister(accepted, refused, seconds, m.inFlight, m.repeats, m.onceErrors)
 	for _, f := range forms() {
-		m.accepted[f] = accepted.WithLabelValues(string(f))
+		if f != formHistory && f != formSession {
+			m.accepted[f] = accepted.WithLabelValues(string(f))
+		}
 		m.seconds[f] = seconds.WithLabelValues(string(f))
 		m.refused[f] = map[string]prometheus.Counter{}
 		for _, r := range reasons() {
