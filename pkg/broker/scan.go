@@ -23,9 +23,9 @@ const (
 	scanWait = 5 * time.Second
 )
 
-// Scan visits the messages of a stream that match a filter, oldest first, from
-// a sequence on (0: from the first), as many as there are when it begins; visit
-// returns false to end it. For streams that anyone may read, which work queues
+// Scan visits the messages of a stream that match a filter (empty: all), oldest
+// first, from a sequence on (0: from the first), as many as there are when it
+// begins; visit returns false to end it. For streams that anyone may read, which work queues
 // are not. The error wraps ErrUnavailable.
 func (c *Conn) Scan(ctx context.Context, stream, filter string, from uint64, visit func(Stored) bool) error {
 	consumer, end, err := c.scanner(ctx, stream, filter, from)

@@ -12,7 +12,7 @@ import (
 // Scan reads so much of the journal before it visits that: its reader may take
 // its time, for which the broker would not wait.
 const (
-	scanEntries = 1000
+	scanEntries = 5000
 	scanBytes   = 8 << 20
 )
 

@@ -44,7 +44,7 @@ func shop(t *testing.T, n int) (*journal.Reader, *broker.Conn) {
 }
 
 func TestScan(t *testing.T) {
-	r, conn := shop(t, 1500)
+	r, conn := shop(t, 2000) // more than is read at once
 	scan := func(f journal.Filter, since, until time.Time, from uint64) (found []journal.Entry) {
 		require.NoError(t, r.Scan(t.Context(), f, since, until, from, func(e journal.Entry) error {
 			found = append(found, e)
@@ -53,13 +53,13 @@ func TestScan(t *testing.T) {
 		return found
 	}
 	all := scan(journal.Filter{}, time.Time{}, time.Time{}, 0)
-	require.Len(t, all, 4501)
+	require.Len(t, all, 6001)
 	for i, e := range all {
 		require.EqualValues(t, i+1, e.Seq)
 	}
-	require.ErrorIs(t, all[4500].Unreadable, wire.ErrUndecodable)
+	require.ErrorIs(t, all[6000].Unreadable, wire.ErrUndecodable)
 	require.Equal(t, all[4000:], scan(journal.Filter{}, time.Time{}, time.Time{}, 4001))
-	require.Empty(t, scan(journal.Filter{}, time.Time{}, time.Time{}, 4502))
+	require.Empty(t, scan(journal.Filter{}, time.Time{}, time.Time{}, 6002))
 
 	// Several entries may be stored within the clock's resolution.
 	cut := all[2000].StoredAt
@@ -80,17 +80,17 @@ func TestScan(t *testing.T) {
 		filter journal.Filter
 		want   int
 	}{
-		"channel":                {journal.Filter{ChannelID: "shop"}, 4501},
+		"channel":                {journal.Filter{ChannelID: "shop"}, 6001},
 		"other channel":          {journal.Filter{ChannelID: "other"}, 0},
 		"conversation":           {journal.Filter{Key: &key}, 3},
 		"conversation's channel": {journal.Filter{ChannelID: "shop", Key: &key}, 3},
-		"endpoint":               {journal.Filter{EndpointID: "crm"}, 1500},
-		"outcome":                {journal.Filter{Outcome: chat.OutcomeRetry}, 1500},
-		"status":                 {journal.Filter{Status: 503, Deliveries: true}, 1500},
+		"endpoint":               {journal.Filter{EndpointID: "crm"}, 2000},
+		"outcome":                {journal.Filter{Outcome: chat.OutcomeRetry}, 2000},
+		"status":                 {journal.Filter{Status: 503, Deliveries: true}, 2000},
 		"user message":           {journal.Filter{MessageID: "msg_7"}, 1},
 		"bot message":            {journal.Filter{MessageID: "msg_7_bot"}, 3},
 		"its deliveries":         {journal.Filter{MessageID: "msg_7_bot", Deliveries: true}, 2},
-		"turns":                  {journal.Filter{Turns: true, ChannelID: "shop", Outcome: chat.OutcomeProcessed}, 1500},
+		"turns":                  {journal.Filter{Turns: true, ChannelID: "shop", Outcome: chat.OutcomeProcessed}, 2000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Len(t, scan(c.filter, time.Time{}, time.Time{}, 0), c.want)

@@ -166,8 +166,12 @@ func JournalFilter(channelID string, key chat.ConversationKey) string {
 }
 
 // JournalEntries matches journals: of a channel, or of all (empty); of a
-// conversation, or of all (nil).
+// conversation, or of all (nil). What matches all is empty: with a filter, even
+// one that lets all through, the broker looks at each subject to count.
 func JournalEntries(channelID string, key *chat.ConversationKey) string {
+	if channelID == "" && key == nil {
+		return ""
+	}
 	conversation := "*"
 	if key != nil {
 		conversation = key.String()
