@@ -20,6 +20,7 @@ var readEntries = flag.Int("entries", 100_000, "how many entries the journal has
 // benchJournal has ten attempts of each conversation, spread over all of it, in
 // ten channels; all at one endpoint but the first, which is at another.
 func benchJournal(b *testing.B) *broker.Conn {
+	b.Helper()
 	conn, _ := brokertest.Start(b, b.TempDir())
 	for _, s := range brokertest.Layout.Streams() {
 		if s.Name == topology.StreamJournal {
@@ -52,6 +53,7 @@ func BenchmarkRead(b *testing.B) {
 	key := chat.KeyOf("channel7", "default-7")
 	attempts := func(f journal.Filter, p journal.Page, want int, pages bool) func(*testing.B) {
 		return func(b *testing.B) {
+			b.Helper()
 			for b.Loop() {
 				p, got := p, 0
 				for more := true; more; {

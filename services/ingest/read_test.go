@@ -151,8 +151,13 @@ func TestLegacyReadsAreAuthorized(t *testing.T) {
 			bot, sender, token string
 			status             int
 		}{
-			{"pizza", "anna", "-", 401}, {"pizza", "anna", "pat_wrong", 401}, {"pizza", "anna", h.one, 403}, {"pizza", "anna", h.ops, 403},
-			{"solo", "anna", h.shop, 403}, {"none", "anna", h.shop, 404}, {"pizza", "%0A", h.shop, 422},
+			{"pizza", "anna", "-", 401},
+			{"pizza", "anna", "pat_wrong", 401},
+			{"pizza", "anna", h.one, 403},
+			{"pizza", "anna", h.ops, 403},
+			{"solo", "anna", h.shop, 403},
+			{"none", "anna", h.shop, 404},
+			{"pizza", "%0A", h.shop, 422},
 		} {
 			require.Equal(t, c.status, h.read(t, fmt.Sprintf(path, c.bot, c.sender), c.token).status, "%+v", c)
 		}
