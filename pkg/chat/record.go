@@ -118,6 +118,8 @@ type Turn struct {
 	BotID    string
 	Duration time.Duration
 	Outcome  Outcome
+	Attempt  *Attempt // the run that failed; nil where the turn was made
+	NoBodies bool     // what was said was left out
 }
 
 // Delivery is one attempt at, or the end of, a bot message at one endpoint,
@@ -133,6 +135,7 @@ type Delivery struct {
 	Attempt        *Attempt // nil where nothing was sent
 	Outcome        Outcome
 	Reason         string // why it expired; empty for any other outcome
+	NoBodies       bool   // the answer's excerpt was left out
 }
 
 // Why bot messages expire.

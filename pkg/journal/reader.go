@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
@@ -10,10 +11,13 @@ import (
 	"github.com/parleyhq/parley/pkg/wire"
 )
 
-// Entry is a line of the journal: a turn or a delivery.
+// Entry is a line of the journal: a turn, a delivery, or one that can't be read.
 type Entry struct {
-	Turn     *chat.Turn
-	Delivery *chat.Delivery
+	Seq        uint64 // in the stream; the later, the higher
+	StoredAt   time.Time
+	Turn       *chat.Turn
+	Delivery   *chat.Delivery
+	Unreadable error // wraps wire.ErrUndecodable
 }
 
 // Reader reads the journal.
@@ -34,7 +38,7 @@ func (r *Reader) Conversation(ctx context.Context, channelID string, key chat.Co
 			broken = err
 			return false
 		}
-		entries = append(entries, Entry{Turn: turn, Delivery: delivery})
+		entries = append(entries, Entry{Seq: m.Seq, StoredAt: m.Time, Turn: turn, Delivery: delivery})
 		if len(entries) >= 2*limit {
 			entries = entries[:copy(entries, entries[len(entries)-limit:])]
 		}

@@ -26,6 +26,9 @@ const (
 // Options configure a Writer.
 type Options struct {
 	Mode Mode // empty means ModeAll
+	// NoBodies leaves out what was said: inputs, what the bot said, what the
+	// session was given, and the beginnings of answers, which may quote it.
+	NoBodies bool
 	// Queue is how many entries may wait to be written; 0 means 8192.
 	Queue int
 	// DrainTimeout bounds how long Run goes on writing what is queued after its
@@ -93,17 +96,25 @@ func NewWriter(publisher Publisher, o Options, reg prometheus.Registerer) (*Writ
 
 // Turn records a turn. It keeps t: the caller must not change it any more.
 func (w *Writer) Turn(t *chat.Turn) {
-	if w.wants(t.Outcome == chat.OutcomeProcessed) {
-		w.enqueue(entry{turn: t})
+	if !w.wants(t.Outcome == chat.OutcomeProcessed) {
+		return
 	}
+	if w.options.NoBodies {
+		t = withoutBodies(t)
+	}
+	w.enqueue(entry{turn: t})
 }
 
 // Delivery records an attempt, or an end without one. It keeps d: the caller
 // must not change it any more.
 func (w *Writer) Delivery(d *chat.Delivery) {
-	if w.wants(d.Outcome == chat.OutcomeDelivered || d.Outcome == chat.OutcomeFiltered) {
-		w.enqueue(entry{delivery: d})
+	if !w.wants(d.Outcome == chat.OutcomeDelivered || d.Outcome == chat.OutcomeFiltered) {
+		return
 	}
+	if w.options.NoBodies {
+		d = withoutAnswer(d)
+	}
+	w.enqueue(entry{delivery: d})
 }
 
 // Run writes until ctx ends, and then what is queued, for DrainTimeout at most.

@@ -15,6 +15,7 @@ import (
 // Defaults and bounds of the layout.
 const (
 	DefaultPartitions = 8
+	DefaultJournalAge = 7 * 24 * time.Hour
 	MaxPartitions     = 256
 	// MinStore is the least store that the streams fit into usefully.
 	MinStore = 256 << 20
@@ -32,9 +33,12 @@ type Layout struct {
 
 	DeadAge    time.Duration // 0 means 30 days
 	JournalAge time.Duration // 0 means 7 days
-	SessionTTL time.Duration // since the last turn; 0 means 30 days
-	LedgerTTL  time.Duration // 0 means 7 days
-	AuditAge   time.Duration // 0 means 400 days
+	// JournalBytes is what the journal may have; 0 means its share of the store,
+	// which is also the most.
+	JournalBytes int64
+	SessionTTL   time.Duration // since the last turn; 0 means 30 days
+	LedgerTTL    time.Duration // 0 means 7 days
+	AuditAge     time.Duration // 0 means 400 days
 }
 
 // Validate reports the first setting that can't work.
@@ -49,6 +53,8 @@ func (l Layout) Validate() error {
 	case l.bytes(shareUser)/int64(l.Partitions) < MinPartition:
 		return fmt.Errorf("the store of %d MiB leaves too little for each of %d partitions: give it at least %d MiB, or set fewer partitions",
 			l.Store>>20, l.Partitions, leastStore(l.Partitions)>>20)
+	case l.JournalBytes < 0 || l.JournalBytes > l.bytes(shareJournal):
+		return fmt.Errorf("the journal may have at most %d MiB of a store of %d MiB: give it less, or the store more", l.bytes(shareJournal)>>20, l.Store>>20)
 	case l.DeadAge < 0 || l.JournalAge < 0 || l.SessionTTL < 0 || l.LedgerTTL < 0 || l.AuditAge < 0:
 		return errors.New("an age limit is negative: set it above 0, or to 0 for its default")
 	}
@@ -115,7 +121,7 @@ func (l Layout) Streams() []jetstream.StreamConfig {
 		},
 		jetstream.StreamConfig{
 			Name: StreamJournal, Subjects: []string{"journal.>"}, Discard: jetstream.DiscardOld,
-			MaxBytes: l.bytes(shareJournal), MaxAge: orDefault(l.JournalAge, 7*24*time.Hour),
+			MaxBytes: orDefault(l.JournalBytes, l.bytes(shareJournal)), MaxAge: orDefault(l.JournalAge, DefaultJournalAge),
 			Duplicates: 10 * time.Second, Replicas: l.Replicas,
 		},
 		jetstream.StreamConfig{
@@ -290,7 +296,7 @@ func checkPartitions(ctx context.Context, js jetstream.JetStream, partitions int
 	return nil
 }
 
-func orDefault(d, def time.Duration) time.Duration {
+func orDefault[T time.Duration | int64](d, def T) T {
 	if d == 0 {
 		return def
 	}

@@ -21,12 +21,13 @@ func TestLayoutIsChecked(t *testing.T) {
 	good := topology.Layout{Partitions: topology.DefaultPartitions, Replicas: 1, Store: topology.MinStore}
 	require.NoError(t, good.Validate())
 	for want, change := range map[string]func(*topology.Layout){
-		"set it to 1..256":           func(l *topology.Layout) { l.Partitions = 0 },
-		"partitions is 257":          func(l *topology.Layout) { l.Partitions = 257 },
-		"set it to 1, 3 or 5":        func(l *topology.Layout) { l.Replicas = 2 },
-		"give it at least 268435456": func(l *topology.Layout) { l.Store-- },
-		"too little for each of 256": func(l *topology.Layout) { l.Partitions = 256 },
-		"an age limit is negative":   func(l *topology.Layout) { l.AuditAge = -1 },
+		"set it to 1..256":             func(l *topology.Layout) { l.Partitions = 0 },
+		"partitions is 257":            func(l *topology.Layout) { l.Partitions = 257 },
+		"set it to 1, 3 or 5":          func(l *topology.Layout) { l.Replicas = 2 },
+		"give it at least 268435456":   func(l *topology.Layout) { l.Store-- },
+		"too little for each of 256":   func(l *topology.Layout) { l.Partitions = 256 },
+		"the journal may have at most": func(l *topology.Layout) { l.JournalBytes = l.Store },
+		"an age limit is negative":     func(l *topology.Layout) { l.AuditAge = -1 },
 	} {
 		l := good
 		change(&l)

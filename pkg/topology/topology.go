@@ -98,6 +98,13 @@ func LaneMessages(stage chat.Stage, group string) string {
 	return "parked." + string(stage) + ".*." + wild(group) + ".*"
 }
 
+// ConversationFilters match what waits of a conversation at a stage, whatever
+// the channel or endpoint: in its partition's work queue, and parked.
+func ConversationFilters(stage chat.Stage, partition int, key chat.ConversationKey) (hot, parked string) {
+	parked, _ = LaneSubjects(stage, partition, "*", key)
+	return HotSubject(stage, partition, "*", key), parked
+}
+
 // CommandKey is a lane's one key in BucketCommands.
 func CommandKey(stage chat.Stage, partition int, group string, key chat.ConversationKey) string {
 	return string(stage) + "." + strconv.Itoa(partition) + "." + group + "." + key.String()
@@ -190,6 +197,20 @@ func AuditSubject(kind string) string { return "audit." + token(kind) }
 
 // AuditFilter matches those records; an empty kind matches every one.
 func AuditFilter(kind string) string { return "audit." + wild(kind) }
+
+// JournalEntries matches journals: of a channel, or of all (empty); of a
+// conversation, or of all (nil). What matches all is empty: with a filter, even
+// one that lets all through, the broker looks at each subject to count.
+func JournalEntries(channelID string, key *chat.ConversationKey) string {
+	if channelID == "" && key == nil {
+		return ""
+	}
+	conversation := "*"
+	if key != nil {
+		conversation = key.String()
+	}
+	return strings.Join([]string{"journal", wild(channelID), "*", conversation}, ".")
+}
 
 // SessionSubject is where a conversation's one session record is.
 func SessionSubject(partition int, key chat.ConversationKey) string {

@@ -10,7 +10,7 @@ import (
 
 // Every message is encoded up to five times on its way (user message, bot
 // message, session, journal), so what is on the way is encoded by hand: in the
-// order of the schema's numbers and without the fields that have their default,
+// order of the schema's numbers (a oneof's last) and without the fields that have their default,
 // which is byte for byte what proto.Marshal makes.
 
 // encoder appends fields; err is the first thing that can't be encoded.
@@ -183,7 +183,7 @@ func (e *encoder) session(s *chat.Session) {
 
 func turnSize(t *chat.Turn) int {
 	return overhead + len(t.Input.ChannelID) + len(t.Input.ConversationID) + len(t.BotID) + len(t.Outcome) +
-		userSize(&t.Input) + outputSize(t.Output)
+		userSize(&t.Input) + outputSize(t.Output) + attemptSize(t.Attempt)
 }
 
 // turn is a journal entry.
@@ -191,6 +191,7 @@ func (e *encoder) turn(t *chat.Turn) {
 	e.number(1, uint64(millis(t.At)))
 	e.text(2, t.Input.ChannelID)
 	e.text(3, t.Input.ConversationID)
+	e.flag(6, t.NoBodies)
 	entry := e.open(4)
 	input := e.open(1)
 	e.user(&t.Input)
@@ -199,15 +200,33 @@ func (e *encoder) turn(t *chat.Turn) {
 	e.text(3, t.BotID)
 	e.number(4, uint64(micros(t.Duration)))
 	e.text(5, string(t.Outcome))
+	e.attempt(6, t.Attempt)
 	e.close(entry)
 }
 
-func deliverySize(d *chat.Delivery) int {
-	n := overhead + len(d.ChannelID) + len(d.ConversationID) + len(d.MessageID) + len(d.EndpointID) + len(d.Outcome) + len(d.Reason)
-	if d.Attempt != nil {
-		n += overhead + len(d.Attempt.Error) + len(d.Attempt.Excerpt)
+func attemptSize(a *chat.Attempt) int {
+	if a == nil {
+		return 0
 	}
-	return n
+	return overhead + len(a.Error) + len(a.Excerpt)
+}
+
+// attempt is nothing where there was none.
+func (e *encoder) attempt(field byte, a *chat.Attempt) {
+	if a == nil {
+		return
+	}
+	start := e.open(field)
+	e.number(1, uint64(millis(a.At)))
+	e.number(2, uint64(micros(a.Duration)))
+	e.number(3, uint64(int64(count(a.Status))))
+	e.text(4, a.Error)
+	e.bytes(5, a.Excerpt)
+	e.close(start)
+}
+
+func deliverySize(d *chat.Delivery) int {
+	return overhead + len(d.ChannelID) + len(d.ConversationID) + len(d.MessageID) + len(d.EndpointID) + len(d.Outcome) + len(d.Reason) + attemptSize(d.Attempt)
 }
 
 // delivery is a journal entry.
@@ -215,21 +234,14 @@ func (e *encoder) delivery(d *chat.Delivery) {
 	e.number(1, uint64(millis(d.At)))
 	e.text(2, d.ChannelID)
 	e.text(3, d.ConversationID)
+	e.flag(6, d.NoBodies)
 	entry := e.open(5)
 	e.text(1, d.MessageID)
 	e.text(2, d.EndpointID)
 	e.number(3, d.Ordinal.Epoch)
 	e.number(4, d.Ordinal.Counter)
 	e.number(5, uint64(int64(count(d.AttemptNumber))))
-	if a := d.Attempt; a != nil {
-		attempt := e.open(6)
-		e.number(1, uint64(millis(a.At)))
-		e.number(2, uint64(micros(a.Duration)))
-		e.number(3, uint64(int64(count(a.Status))))
-		e.text(4, a.Error)
-		e.bytes(5, a.Excerpt)
-		e.close(attempt)
-	}
+	e.attempt(6, d.Attempt)
 	e.text(7, string(d.Outcome))
 	e.number(8, uint64(d.Ordinal.InputAt))
 	e.text(9, d.Reason)

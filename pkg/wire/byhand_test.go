@@ -114,17 +114,22 @@ func turnToProto(t *chat.Turn) (*parleyv1.JournalEntry, error) {
 	if err != nil {
 		return nil, err
 	}
+	p := &parleyv1.Turn{
+		Input:      input,
+		Output:     output,
+		BotId:      t.BotID,
+		DurationUs: micros(t.Duration),
+		Outcome:    string(t.Outcome),
+	}
+	if t.Attempt != nil {
+		p.Attempt = attemptToProto(t.Attempt)
+	}
 	return &parleyv1.JournalEntry{
 		AtMs:           millis(t.At),
 		ChannelId:      t.Input.ChannelID,
 		ConversationId: t.Input.ConversationID,
-		Entry: &parleyv1.JournalEntry_Turn{Turn: &parleyv1.Turn{
-			Input:      input,
-			Output:     output,
-			BotId:      t.BotID,
-			DurationUs: micros(t.Duration),
-			Outcome:    string(t.Outcome),
-		}},
+		Entry:          &parleyv1.JournalEntry_Turn{Turn: p},
+		NoBodies:       t.NoBodies,
 	}, nil
 }
 
@@ -147,6 +152,7 @@ func deliveryToProto(d *chat.Delivery) (*parleyv1.JournalEntry, error) {
 		ChannelId:      d.ChannelID,
 		ConversationId: d.ConversationID,
 		Entry:          &parleyv1.JournalEntry_Delivery{Delivery: p},
+		NoBodies:       d.NoBodies,
 	}, nil
 }
 
@@ -197,22 +203,23 @@ func sameBytes(t *rapid.T) {
 		User: document("user"), Locale: text("locale"), Paused: rapid.Bool().Draw(t, "paused"),
 		LastPlaceAt: number.Draw(t, "placeAt"),
 	}, EncodeSession, sessionToProto)
-	same(t, &chat.Turn{
-		At: instant("at"), Input: user, Output: bots, BotID: text("bot"), Duration: time.Duration(number.Draw(t, "took")),
-		Outcome: chat.Outcome(text("outcome")),
-	}, EncodeTurn, turnToProto)
-	d := chat.Delivery{
-		At: instant("at"), ChannelID: text("channel"), ConversationID: text("conversation"), MessageID: text("message"), EndpointID: text("endpoint"),
-		Ordinal:       chat.Ordinal{Epoch: uint64(number.Draw(t, "epoch")), InputAt: number.Draw(t, "inputAt")},
-		AttemptNumber: int(number.Draw(t, "number")), Outcome: chat.Outcome(text("outcome")), Reason: text("reason"),
-	}
+	var attempt *chat.Attempt
 	if rapid.Bool().Draw(t, "sent") {
-		d.Attempt = &chat.Attempt{
+		attempt = &chat.Attempt{
 			At: instant("at"), Duration: time.Duration(number.Draw(t, "took")), Status: int(number.Draw(t, "status")),
 			Error: text("error"), Excerpt: document("excerpt"),
 		}
 	}
-	same(t, &d, EncodeDelivery, deliveryToProto)
+	same(t, &chat.Turn{
+		At: instant("at"), Input: user, Output: bots, BotID: text("bot"), Duration: time.Duration(number.Draw(t, "took")),
+		Outcome: chat.Outcome(text("outcome")), Attempt: attempt, NoBodies: rapid.Bool().Draw(t, "no bodies"),
+	}, EncodeTurn, turnToProto)
+	same(t, &chat.Delivery{
+		At: instant("at"), ChannelID: text("channel"), ConversationID: text("conversation"), MessageID: text("message"), EndpointID: text("endpoint"),
+		Ordinal:       chat.Ordinal{Epoch: uint64(number.Draw(t, "epoch")), InputAt: number.Draw(t, "inputAt")},
+		AttemptNumber: int(number.Draw(t, "number")), Outcome: chat.Outcome(text("outcome")), Reason: text("reason"),
+		Attempt: attempt, NoBodies: rapid.Bool().Draw(t, "no bodies"),
+	}, EncodeDelivery, deliveryToProto)
 }
 
 func same[T any, P proto.Message](t *rapid.T, v *T, encode func(*T) ([]byte, error), convert func(*T) (P, error)) {

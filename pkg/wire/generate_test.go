@@ -120,14 +120,19 @@ func session() *rapid.Generator[chat.Session] {
 
 func turn() *rapid.Generator[chat.Turn] {
 	return rapid.Custom(func(t *rapid.T) chat.Turn {
-		return chat.Turn{
+		made := chat.Turn{
 			At:       instant(t, "at"),
 			Input:    userMessage().Draw(t, "input"),
 			Output:   output(t),
 			BotID:    rapid.String().Draw(t, "bot"),
 			Duration: duration(t),
 			Outcome:  chat.Outcome(rapid.String().Draw(t, "outcome")),
+			NoBodies: rapid.Bool().Draw(t, "noBodies"),
 		}
+		if rapid.Bool().Draw(t, "attempted") {
+			made.Attempt = new(attempt().Draw(t, "attempt"))
+		}
+		return made
 	})
 }
 
@@ -143,6 +148,7 @@ func delivery() *rapid.Generator[chat.Delivery] {
 			AttemptNumber:  int(rapid.Int32().Draw(t, "attemptNumber")),
 			Outcome:        chat.Outcome(rapid.String().Draw(t, "outcome")),
 			Reason:         rapid.String().Draw(t, "reason"),
+			NoBodies:       rapid.Bool().Draw(t, "noBodies"),
 		}
 		if rapid.Bool().Draw(t, "attempted") {
 			a := attempt().Draw(t, "attempt")

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	"github.com/parleyhq/parley/pkg/chat"
 	parleyv1 "github.com/parleyhq/parley/proto/parley/v1"
 )
@@ -51,6 +53,8 @@ func turnFromProto(p *parleyv1.JournalEntry, turn *parleyv1.Turn) (*chat.Turn, e
 		BotID:    turn.BotId,
 		Duration: fromMicros(turn.DurationUs),
 		Outcome:  chat.Outcome(turn.Outcome),
+		Attempt:  attemptOrNil(turn.Attempt),
+		NoBodies: p.NoBodies,
 	}
 	if err := userFromProto(&t.Input, turn.Input); err != nil {
 		return nil, fmt.Errorf("input: %w", err)
@@ -61,7 +65,7 @@ func turnFromProto(p *parleyv1.JournalEntry, turn *parleyv1.Turn) (*chat.Turn, e
 }
 
 func deliveryFromProto(p *parleyv1.JournalEntry, d *parleyv1.Delivery) *chat.Delivery {
-	out := &chat.Delivery{
+	return &chat.Delivery{
 		At:             fromMillis(p.AtMs),
 		ChannelID:      p.ChannelId,
 		ConversationID: p.ConversationId,
@@ -69,12 +73,39 @@ func deliveryFromProto(p *parleyv1.JournalEntry, d *parleyv1.Delivery) *chat.Del
 		EndpointID:     d.EndpointId,
 		Ordinal:        chat.Ordinal{Epoch: d.Epoch, Counter: d.Counter, InputAt: d.InputAtMs},
 		AttemptNumber:  int(d.AttemptNumber),
+		Attempt:        attemptOrNil(d.Attempt),
 		Outcome:        chat.Outcome(d.Outcome),
 		Reason:         d.Reason,
+		NoBodies:       p.NoBodies,
 	}
-	if d.Attempt != nil {
-		a := attemptFromProto(d.Attempt)
-		out.Attempt = &a
-	}
-	return out
 }
+
+func attemptOrNil(p *parleyv1.Attempt) *chat.Attempt {
+	if p == nil {
+		return nil
+	}
+	return new(attemptFromProto(p))
+}
+
+// IsDelivery reports whether a journal entry is a delivery's, without decoding
+// it; of what is no entry it may say either.
+func IsDelivery(b []byte) bool {
+	for len(b) > 0 {
+		field, kind, n := protowire.ConsumeTag(b)
+		if n < 0 || field == fieldTurn || field == fieldDelivery {
+			return n >= 0 && field == fieldDelivery
+		}
+		m := protowire.ConsumeFieldValue(field, kind, b[n:])
+		if m < 0 {
+			return false
+		}
+		b = b[n+m:]
+	}
+	return false
+}
+
+// Fields of JournalEntry.
+const (
+	fieldTurn     = 4
+	fieldDelivery = 5
+)

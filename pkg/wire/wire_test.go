@@ -30,6 +30,7 @@ func TestRoundTrip(t *testing.T) {
 	})
 	t.Run("turn", func(t *testing.T) {
 		roundTrip(t, turn(), wire.EncodeTurn, func(b []byte) (*chat.Turn, error) {
+			require.False(t, wire.IsDelivery(b))
 			got, other, err := wire.DecodeJournalEntry(b)
 			require.Nil(t, other)
 			return got, err
@@ -37,6 +38,7 @@ func TestRoundTrip(t *testing.T) {
 	})
 	t.Run("delivery", func(t *testing.T) {
 		roundTrip(t, delivery(), wire.EncodeDelivery, func(b []byte) (*chat.Delivery, error) {
+			require.True(t, wire.IsDelivery(b))
 			other, got, err := wire.DecodeJournalEntry(b)
 			require.Nil(t, other)
 			return got, err

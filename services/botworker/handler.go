@@ -119,7 +119,7 @@ func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
 	}
 	turn := &chat.Turn{At: time.Now(), Input: *inputOf(t), BotID: t.Destination, Outcome: outcome}
 	if a != nil {
-		turn.At, turn.Duration = a.At, a.Duration
+		turn.At, turn.Duration, turn.Attempt = a.At, a.Duration, a
 	}
 	h.Journal.Turn(turn)
 	if outcome == chat.OutcomeDead {

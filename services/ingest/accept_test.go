@@ -294,7 +294,7 @@ func TestMetrics(t *testing.T) {
 	require.Empty(t, problems)
 	n, err := testutil.GatherAndCount(h.metrics, "parley_ingest_refused_total")
 	require.NoError(t, err)
-	require.Equal(t, 4*23, n, "every reason of every form is there before the first refusal")
+	require.Equal(t, 6*24, n, "every reason of every form is there before the first refusal")
 
 	h.good(t, call{body: text("c1", "hi")})
 	h.do(t, call{body: `x`})

@@ -20,10 +20,12 @@ import (
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/journal"
 	"github.com/parleyhq/parley/pkg/ledger/idempotency"
 	"github.com/parleyhq/parley/pkg/ledger/idempotency/idempotencytest"
 	"github.com/parleyhq/parley/pkg/problem"
 	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/pkg/wire"
 	"github.com/parleyhq/parley/services/ingest"
@@ -47,6 +49,7 @@ type harness struct {
 	redis    *miniredis.Miniredis
 	metrics  *prometheus.Registry
 	registry *registry.Registry
+	sessions *session.Store
 	logs     *observer.ObservedLogs
 	url      string
 	shop     string // tokens
@@ -63,6 +66,9 @@ func newHarness(t *testing.T, change func(*ingest.Options, *ingest.Deps)) *harne
 	h.broker, h.stop = brokertest.Start(t, t.TempDir())
 	require.NoError(t, topology.Ensure(t.Context(), h.broker.JS, brokertest.Layout))
 	config := h.configure(t)
+	var err error
+	h.sessions, err = session.New(t.Context(), h.broker, brokertest.Layout.Partitions)
+	require.NoError(t, err)
 	var once *idempotency.Store
 	once, h.redis = idempotencytest.New(t)
 	core, logs := observer.New(zap.InfoLevel)
@@ -71,6 +77,7 @@ func newHarness(t *testing.T, change func(*ingest.Options, *ingest.Deps)) *harne
 	o := ingest.Options{Addr: "127.0.0.1:0", Partitions: brokertest.Layout.Partitions}
 	d := ingest.Deps{
 		Publisher: h.broker, Config: snapshots(config), CatchUp: catchUp(config), Once: once, Metrics: h.metrics, Log: zap.New(core),
+		Journal: journal.NewReader(h.broker), Sessions: h.sessions,
 	}
 	if change != nil {
 		change(&o, &d)

@@ -2,7 +2,7 @@ package ingest
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// form is one of the forms that messages come in; it is a label.
+// form is one of the forms that messages, and reads, come in; it is a label.
 type form string
 
 const (
@@ -10,41 +10,46 @@ const (
 	formBatch   form = "batch"
 	formLegacy  form = "legacy"
 	formActions form = "actions"
+	formHistory form = "history" // a legacy read
+	formSession form = "session" // a legacy read
 )
 
-func forms() []form { return []form{formMessage, formBatch, formLegacy, formActions} }
+func forms() []form {
+	return []form{formMessage, formBatch, formLegacy, formActions, formHistory, formSession}
+}
 
 // Slugs of the service's problems: the types' last parts, and the reasons in
 // the metrics.
 const (
-	slugUnauthorized     = "unauthorized"
-	slugForbidden        = "forbidden"
-	slugUnknownChannel   = "unknown-channel"
-	slugUnknownBot       = "unknown-bot"
-	slugChannelRequired  = "channel-required"
-	slugAmbiguousChannel = "ambiguous-channel"
-	slugMediaType        = "unsupported-media-type"
-	slugTooLarge         = "too-large"
-	slugTooManyLines     = "too-many-lines"
-	slugBodyUnreadable   = "body-unreadable"
-	slugNotJSON          = "not-json"
-	slugInvalid          = "invalid"
-	slugInvalidKey       = "invalid-idempotency-key"
-	slugKeyReused        = "idempotency-key-reused"
-	slugKeyInProgress    = "idempotency-key-in-progress"
-	slugBlocked          = "conversation-blocked"
-	slugRateLimited      = "rate-limited"
-	slugFull             = "store-full"
-	slugBacklog          = "channel-backlog-full"
-	slugUnavailable      = "broker-unavailable"
-	slugOverloaded       = "overloaded"
-	slugInternal         = "internal"
-	reasonOther          = "other"
+	slugUnauthorized        = "unauthorized"
+	slugForbidden           = "forbidden"
+	slugUnknownChannel      = "unknown-channel"
+	slugUnknownBot          = "unknown-bot"
+	slugUnknownConversation = "unknown-conversation"
+	slugChannelRequired     = "channel-required"
+	slugAmbiguousChannel    = "ambiguous-channel"
+	slugMediaType           = "unsupported-media-type"
+	slugTooLarge            = "too-large"
+	slugTooManyLines        = "too-many-lines"
+	slugBodyUnreadable      = "body-unreadable"
+	slugNotJSON             = "not-json"
+	slugInvalid             = "invalid"
+	slugInvalidKey          = "invalid-idempotency-key"
+	slugKeyReused           = "idempotency-key-reused"
+	slugKeyInProgress       = "idempotency-key-in-progress"
+	slugBlocked             = "conversation-blocked"
+	slugRateLimited         = "rate-limited"
+	slugFull                = "store-full"
+	slugBacklog             = "channel-backlog-full"
+	slugUnavailable         = "broker-unavailable"
+	slugOverloaded          = "overloaded"
+	slugInternal            = "internal"
+	reasonOther             = "other"
 )
 
 func reasons() []string {
 	return []string{
-		slugUnauthorized, slugForbidden, slugUnknownChannel, slugUnknownBot, slugChannelRequired, slugAmbiguousChannel,
+		slugUnauthorized, slugForbidden, slugUnknownChannel, slugUnknownBot, slugUnknownConversation, slugChannelRequired, slugAmbiguousChannel,
 		slugMediaType, slugTooLarge, slugTooManyLines, slugBodyUnreadable, slugNotJSON, slugInvalid, slugInvalidKey,
 		slugKeyReused, slugKeyInProgress, slugBlocked, slugRateLimited, slugFull, slugBacklog, slugUnavailable, slugOverloaded, slugInternal, reasonOther,
 	}
@@ -86,7 +91,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	reg.MustRegister(accepted, refused, seconds, m.inFlight, m.repeats, m.onceErrors)
 	for _, f := range forms() {
-		m.accepted[f] = accepted.WithLabelValues(string(f))
+		if f != formHistory && f != formSession {
+			m.accepted[f] = accepted.WithLabelValues(string(f))
+		}
 		m.seconds[f] = seconds.WithLabelValues(string(f))
 		m.refused[f] = map[string]prometheus.Counter{}
 		for _, r := range reasons() {

@@ -109,8 +109,11 @@ type Deps struct {
 	Once    Once     // nil: keys make ids, and nothing else
 	Backlog *Backlog // nil: no quotas
 	Limiter Limiter  // nil: no limits, whatever is configured
-	Metrics prometheus.Registerer
-	Log     *zap.Logger
+	// Journal and Sessions are what the legacy reads read; nil: there are none.
+	Journal  Journal
+	Sessions Sessions
+	Metrics  prometheus.Registerer
+	Log      *zap.Logger
 
 	Now    func() time.Time // nil: time.Now
 	Random func() uint64    // nil: math/rand/v2

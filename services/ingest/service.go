@@ -68,6 +68,16 @@ func (s *Service) routes() *echo.Echo {
 	route("/v1/channels/webhook/:channelId/messages", formMessage, s.messages)
 	route("/v1/bots/:botId/conversations/:conversationId/actions", formActions, s.actions)
 	route("/api/webhookMessage/:botId", formLegacy, s.legacy)
+	few := httpserver.Limit(maxReads, nil)
+	read := func(path string, f form, h echo.HandlerFunc) {
+		e.GET(path, h, s.observe(f), recovered, limit, few)
+	}
+	if s.deps.Journal != nil {
+		read("/api/bots/:botId/history/:senderId", formHistory, s.history)
+	}
+	if s.deps.Sessions != nil {
+		read("/api/sessionData/:botId/:senderId/:namespace", formSession, s.sessionData)
+	}
 	return e
 }
 

@@ -43,7 +43,7 @@ type AuditEntry struct {
 }
 
 func (s *Service) listAudit(c echo.Context) error {
-	f, at, err := auditQuery(c)
+	f, at, err := auditQuery(c, s.Now())
 	if err != nil {
 		return err
 	}
@@ -61,40 +61,17 @@ func (s *Service) listAudit(c echo.Context) error {
 	return c.JSON(http.StatusOK, page)
 }
 
-func auditQuery(c echo.Context) (f audit.Filter, at audit.Page, err error) {
+func auditQuery(c echo.Context, now time.Time) (f audit.Filter, at audit.Page, err error) {
 	var p chat.Problems
 	f = audit.Filter{
 		Kind: c.QueryParam("kind"), Object: c.QueryParam("object"), By: c.QueryParam("by"),
-		Since: timeQuery(c, &p, "since"), Until: timeQuery(c, &p, "until"),
+		Since: momentQuery(c, now, &p, "since"), Until: momentQuery(c, now, &p, "until"),
 	}
 	if f.Kind != "" && !slices.Contains(audit.Kinds(), f.Kind) {
 		p.Add("kind", fmt.Sprintf("%q is no kind: use one of %s", f.Kind, strings.Join(audit.Kinds(), ", ")))
 	}
-	at.Limit = defaultPage
-	if text := c.QueryParam("limit"); text != "" {
-		if at.Limit, err = strconv.Atoi(text); err != nil || at.Limit < 1 || at.Limit > maxPage {
-			p.Add("limit", fmt.Sprintf("the limit is %q: set it to 1..%d", text, maxPage))
-		}
-	}
-	if before := c.QueryParam("before"); before != "" {
-		if at.Before, err = strconv.ParseUint(before, 10, 64); err != nil {
-			p.Add("before", `this is no place in the list: give the "next" of an answer`)
-		}
-	}
+	at.Limit, at.Before = partQuery(c, &p)
 	return f, at, badQuery(&p)
-}
-
-// timeQuery reads a time; the zero time where none is given.
-func timeQuery(c echo.Context, p *chat.Problems, name string) time.Time {
-	text := c.QueryParam(name)
-	if text == "" {
-		return time.Time{}
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		p.Add(name, fmt.Sprintf("%q is no time: write it like 2026-01-31T08:00:00Z", text))
-	}
-	return at
 }
 
 func auditEntryOf(e *audit.Entry) AuditEntry {

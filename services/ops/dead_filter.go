@@ -15,17 +15,7 @@ import (
 func deadQuery(c echo.Context, now time.Time) (f deadletter.Filter, at deadletter.Page, err error) {
 	var p chat.Problems
 	f = deadFilterQuery(c, now, &p)
-	at.Limit = defaultPage
-	if text := c.QueryParam("limit"); text != "" {
-		if at.Limit, err = strconv.Atoi(text); err != nil || at.Limit < 1 || at.Limit > maxPage {
-			p.Add("limit", fmt.Sprintf("the limit is %q: set it to 1..%d", text, maxPage))
-		}
-	}
-	if before := c.QueryParam("before"); before != "" {
-		if at.Before, err = strconv.ParseUint(before, 10, 64); err != nil {
-			p.Add("before", `this is no place in the list: give the "next" of an answer`)
-		}
-	}
+	at.Limit, at.Before = partQuery(c, &p)
 	return f, at, badQuery(&p)
 }
 
@@ -109,19 +99,4 @@ func checkID(pointer, kind, id string, p *chat.Problems) {
 
 func badStatus(text string) string {
 	return fmt.Sprintf("%q is no HTTP status: give a number from 100 to 599", text)
-}
-
-// moment reads a time, or a duration back from now; none is the zero time.
-func moment(pointer, text string, now time.Time, p *chat.Problems) time.Time {
-	if text == "" {
-		return time.Time{}
-	}
-	if back, err := time.ParseDuration(text); err == nil && back >= 0 {
-		return now.Add(-back)
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		p.Add(pointer, fmt.Sprintf(`%q is no time: write it like "2026-07-28T12:00:00Z", or as a duration back like "1h30m"`, text))
-	}
-	return at
 }

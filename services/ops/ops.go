@@ -16,6 +16,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/journal"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/problem"
@@ -67,9 +68,19 @@ type Lanes interface {
 	Get(ctx context.Context, stage chat.Stage, id lane.ID) (*lane.Parked, error)
 	Command(ctx context.Context, stage chat.Stage, id lane.ID, action lane.Action, by string, wait time.Duration) (lane.Commanded, error)
 	CommandAll(ctx context.Context, f lane.Filter, action lane.Action, by string, wait time.Duration) (lane.Commanded, error)
+	// Find returns the messages of a conversation that wait, parked or not; all is
+	// false where so many do that not each was looked at.
+	Find(ctx context.Context, key chat.ConversationKey, wanted func(*chat.UserMessage, *chat.BotMessage) bool) (found []lane.Found, all bool, err error)
 	// Held counts a stage's lanes that wait for an operator; all is false where
 	// there were too many to look at.
 	Held(ctx context.Context, stage chat.Stage) (held uint64, all bool, err error)
+}
+
+// Journal reads turns and attempts; a *journal.Reader does.
+type Journal interface {
+	Attempts(ctx context.Context, f journal.Filter, p journal.Page) (journal.Listing, error)
+	Turns(ctx context.Context, f journal.Filter, p journal.Page) (journal.Listing, error)
+	Scan(ctx context.Context, f journal.Filter, since, until time.Time, from uint64, visit func(journal.Entry) error) error
 }
 
 // HealthCheck is one part that the pipeline needs.
@@ -87,6 +98,10 @@ type Deps struct {
 	Lanes  Lanes
 	// Replays are jobs on dead letters.
 	Replays Replays
+	// Journal is what was recorded, Recording what this process is told to record,
+	// which may be another setting than that of others.
+	Journal   Journal
+	Recording journal.Mode
 	// Owners reads who works on a stage.
 	Owners func(ctx context.Context, stage chat.Stage) (*partition.Owners, error)
 	// Ages asks a stage's workers, of whom there are so many, what waits there.
@@ -119,8 +134,8 @@ func New(o Options, d Deps) (*Service, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil || d.Ages == nil || d.Lanes == nil || d.Replays == nil || d.Client == nil || d.Guard == nil || d.Audit == nil {
-		return nil, errors.New("ops needs a registry, dead letters, a status, owners, ages, lanes, replays, a client, a guard and an audit")
+	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil || d.Ages == nil || d.Lanes == nil || d.Replays == nil || d.Journal == nil || d.Client == nil || d.Guard == nil || d.Audit == nil {
+		return nil, errors.New("ops needs a registry, dead letters, a status, owners, ages, lanes, replays, a journal, a client, a guard and an audit")
 	}
 	if d.Now == nil {
 		d.Now = time.Now
@@ -192,6 +207,10 @@ func (s *Service) Mount(e *echo.Echo) {
 	g.GET("/dead-letters/count", s.countDead)
 	g.GET("/dead-letters/:id", s.getDead)
 	g.GET("/audit", s.listAudit)
+
+	g.GET("/attempts", s.listAttempts)
+	g.GET("/messages/:id/trace", s.traceMessage)
+	g.GET("/conversations", s.showConversation)
 }
 
 // authorize lets a request pass that carries the bootstrap token or an ops

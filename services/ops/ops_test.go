@@ -30,6 +30,7 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/httpserver"
+	"github.com/parleyhq/parley/pkg/journal"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/problem"
@@ -122,7 +123,7 @@ func newAPI(t *testing.T) *api {
 			*replay.Runner
 			*replay.Store
 		}{runner, jobs},
-		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions), Log: zap.New(core), Audit: trail,
+		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions), Journal: journal.NewReader(conn), Recording: journal.ModeAll, Log: zap.New(core), Audit: trail,
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},

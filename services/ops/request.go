@@ -177,3 +177,41 @@ func refusal(err error) error {
 func missing(kind registry.Kind, id string) error {
 	return refusal(fmt.Errorf("%s %q: %w", kind, id, registry.ErrNotFound))
 }
+
+// partQuery reads which part of a list is asked for: how much, and what it ends
+// before (0: nothing).
+func partQuery(c echo.Context, p *chat.Problems) (limit int, before uint64) {
+	limit = defaultPage
+	var err error
+	if text := c.QueryParam("limit"); text != "" {
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxPage {
+			p.Add("limit", fmt.Sprintf("the limit is %q: set it to 1..%d", text, maxPage))
+		}
+	}
+	if text := c.QueryParam("before"); text != "" {
+		if before, err = strconv.ParseUint(text, 10, 64); err != nil {
+			p.Add("before", `this is no place in the list: give the "next" of an answer`)
+		}
+	}
+	return limit, before
+}
+
+// momentQuery reads a time; the zero time where none is given.
+func momentQuery(c echo.Context, now time.Time, p *chat.Problems, name string) time.Time {
+	return moment(name, c.QueryParam(name), now, p)
+}
+
+// moment reads a time, or a duration back from now; none is the zero time.
+func moment(pointer, text string, now time.Time, p *chat.Problems) time.Time {
+	if text == "" {
+		return time.Time{}
+	}
+	if back, err := time.ParseDuration(text); err == nil && back >= 0 {
+		return now.Add(-back)
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		p.Add(pointer, fmt.Sprintf(`%q is no time: write it like "2026-07-28T12:00:00Z", or as a duration back like "1h30m"`, text))
+	}
+	return at
+}

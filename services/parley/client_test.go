@@ -21,6 +21,7 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/httpserver"
+	"github.com/parleyhq/parley/pkg/journal"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
@@ -60,6 +61,7 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 	require.NoError(t, err)
 	require.NoError(t, store.Write(t.Context(), letter))
 	parkLane(t, conn)
+	recordTurns(t, conn)
 	newer := *letter
 	newer.Destination = "archive"
 	require.NoError(t, store.Write(t.Context(), &newer))
@@ -81,7 +83,7 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 	t.Cleanup(func() { cancel(); require.ErrorIs(t, <-ran, context.Canceled) })
 	svc, err := ops.New(ops.Options{BootstrapToken: testOpsToken, CommandWait: 50 * time.Millisecond}, ops.Deps{
 		Registry: reg, DeadLetters: store, Replays: replayJobs{runner, jobs}, Client: client, Guard: guard,
-		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions), Audit: trail,
+		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions), Journal: journal.NewReader(conn), Recording: journal.ModeAll, Audit: trail,
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},

@@ -266,7 +266,7 @@ func (p *platform) openLimiter(context.Context) error {
 }
 
 func (p *platform) openJournal(context.Context) (err error) {
-	p.journal, err = journal.NewWriter(p.conn, journal.Options{Mode: journal.Mode(p.flags.journal)}, p.metrics)
+	p.journal, err = journal.NewWriter(p.conn, p.flags.journalOptions(), p.metrics)
 	return err
 }
 

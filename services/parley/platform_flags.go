@@ -36,15 +36,20 @@ type serviceFlags struct {
 	opsToken             string
 	allowCIDRs           []string
 	allowPorts           string
-	journal              string
-	logLevel, logFormat  string
-	readyFile            string
-	startTimeout         time.Duration
-	shutdownTimeout      time.Duration
-	leaseTTL             time.Duration
-	disableAfter         time.Duration
-	quotas               struct{ channel, endpoint quotaFlags }
-	limits               struct{ token, channel, conversation string }
+	journal              struct {
+		mode   string
+		bodies bool
+		age    time.Duration
+		max    string
+	}
+	logLevel, logFormat string
+	readyFile           string
+	startTimeout        time.Duration
+	shutdownTimeout     time.Duration
+	leaseTTL            time.Duration
+	disableAfter        time.Duration
+	quotas              struct{ channel, endpoint quotaFlags }
+	limits              struct{ token, channel, conversation string }
 }
 
 // addTo declares the flags that every service has.
@@ -57,7 +62,10 @@ func (f *serviceFlags) addTo(cmd *cobra.Command) {
 	fs.StringVar(&f.storeMax, "store-max", "10GiB", "`SIZE` that the streams together may have on disk")
 	fs.StringVar(&f.sealKey, "seal-key", "", "32 bytes in base64 that seal secrets at rest; the same for all services")
 	fs.StringVar(&f.adminAddr, "admin-addr", "127.0.0.1:8081", "`ADDRESS` of /metrics, /livez, /readyz, /debug/pprof and, with ops, the ops API")
-	fs.StringVar(&f.journal, "journal", string(journal.ModeAll), "turns and attempts to record: all, failures or off")
+	fs.StringVar(&f.journal.mode, "journal", string(journal.ModeAll), "turns and attempts to record: all, failures or off")
+	fs.BoolVar(&f.journal.bodies, "journal-bodies", true, "record what was said too; with false ids, times and outcomes only")
+	fs.DurationVar(&f.journal.age, "journal-age", topology.DefaultJournalAge, "how long the journal keeps an entry; the same for all services")
+	fs.StringVar(&f.journal.max, "journal-max", "", "`SIZE` at which the journal forgets its oldest entries; the same for all services (default 6 % of --store-max, which is also the most)")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&f.logFormat, "log-format", "json", "json or console")
 	fs.StringVar(&f.readyFile, "ready-file", "", "`FILE` to write, once ready, with the addresses in use")
@@ -169,6 +177,8 @@ func (f *serviceFlags) check() error {
 		return fmt.Errorf("--start-timeout is %s: set it above 0, such as 2m", f.startTimeout)
 	case f.disableAfter < 0:
 		return fmt.Errorf("--endpoint-disable-after is %s: set it above 0, such as 120h, or to 0 for never", f.disableAfter)
+	case f.journal.age < time.Minute:
+		return fmt.Errorf("--journal-age is %s: set it to a minute or more, such as 168h", f.journal.age)
 	case f.shutdownTimeout <= 0:
 		return fmt.Errorf("--shutdown-timeout is %s: set it above 0, such as 25s", f.shutdownTimeout)
 	case f.natsURL == "" && f.dataDir != "" && f.replicas > 1:
@@ -179,10 +189,14 @@ func (f *serviceFlags) check() error {
 			return err
 		}
 	}
-	if err := (journal.Options{Mode: journal.Mode(f.journal)}).Validate(); err != nil {
+	if err := f.journalOptions().Validate(); err != nil {
 		return fmt.Errorf("--journal: %w", err)
 	}
 	return nil
+}
+
+func (f *serviceFlags) journalOptions() journal.Options {
+	return journal.Options{Mode: journal.Mode(f.journal.mode), NoBodies: !f.journal.bodies}
 }
 
 func (f *serviceFlags) layout() (topology.Layout, error) {
@@ -190,7 +204,12 @@ func (f *serviceFlags) layout() (topology.Layout, error) {
 	if err != nil {
 		return topology.Layout{}, fmt.Errorf("--store-max is %q: write a size such as 10GiB", f.storeMax)
 	}
-	l := topology.Layout{Partitions: f.partitions, Replicas: f.replicas, Store: store}
+	l := topology.Layout{Partitions: f.partitions, Replicas: f.replicas, Store: store, JournalAge: f.journal.age}
+	if f.journal.max != "" {
+		if l.JournalBytes, err = units.RAMInBytes(f.journal.max); err != nil || l.JournalBytes <= 0 {
+			return topology.Layout{}, fmt.Errorf("--journal-max is %q: write a size such as 500MiB", f.journal.max)
+		}
+	}
 	if l.Replicas == 0 && f.natsURL == "" { // the embedded broker
 		l.Replicas = 1
 	}

@@ -10,7 +10,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
+	"github.com/parleyhq/parley/pkg/journal"
 	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/pkg/webhook"
 )
 
@@ -63,6 +65,22 @@ func TestDefaultsWork(t *testing.T) {
 	require.Equal(t, &webhook.Guard{}, g, "public addresses and the usual ports alone")
 }
 
+func TestJournalFlags(t *testing.T) {
+	f := flagsOf(t, "--journal", "failures", "--journal-bodies=false", "--journal-age", "48h", "--journal-max", "100MiB")
+	require.NoError(t, opened(f))
+	require.Equal(t, journal.Options{Mode: journal.ModeFailures, NoBodies: true}, f.journalOptions())
+	l, err := f.layout()
+	require.NoError(t, err)
+	for _, s := range l.Streams() {
+		if s.Name == topology.StreamJournal {
+			require.Equal(t, 48*time.Hour, s.MaxAge)
+			require.EqualValues(t, 100<<20, s.MaxBytes)
+			return
+		}
+	}
+	require.Fail(t, "there is no journal")
+}
+
 func TestBadFlagsSayWhatToChange(t *testing.T) {
 	for _, tc := range []struct {
 		args []string
@@ -76,6 +94,10 @@ func TestBadFlagsSayWhatToChange(t *testing.T) {
 		{[]string{"--store-max", "lots"}, `--store-max is "lots": write a size such as 10GiB`},
 		{[]string{"--store-max", "-1"}, `--store-max is "-1": write a size such as 10GiB`},
 		{[]string{"--store-max", "1MiB"}, "give it at least"},
+		{[]string{"--journal", "some"}, "set it to all, failures or off"},
+		{[]string{"--journal-age", "1s"}, "--journal-age is 1s: set it to a minute or more"},
+		{[]string{"--journal-max", "lots"}, `--journal-max is "lots": write a size such as 500MiB`},
+		{[]string{"--journal-max", "1GiB"}, "the journal may have at most 563 MiB of a store of 10240 MiB"},
 		{[]string{"--sync", "never"}, `--sync is "never": set it to always or to a duration such as 1s`},
 		{[]string{"--sync", "0s"}, `--sync is "0s": set it to always`},
 		{[]string{"--sync", "-1s"}, `--sync is "-1s": set it to always`},

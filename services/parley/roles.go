@@ -13,6 +13,7 @@ import (
 	"github.com/parleyhq/parley/pkg/bot/httpbot"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/journal"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/ledger"
 	"github.com/parleyhq/parley/pkg/ledger/idempotency"
@@ -92,7 +93,7 @@ func (p *process) announce() error {
 	return ready.Write(p.flags.readyFile, p.at)
 }
 
-func addIngest(_ context.Context, p *process) error {
+func addIngest(ctx context.Context, p *process) error {
 	p.admin.AddOptionalCheck("redis", func(ctx context.Context) error { return ledger.CheckWritable(ctx, p.redis) })
 	channel, err := p.flags.quotas.channel.quota(p.layout.ChannelBytes())
 	if err != nil {
@@ -103,6 +104,10 @@ func addIngest(_ context.Context, p *process) error {
 		return err
 	}
 	limits, err := p.flags.ingestLimits()
+	if err != nil {
+		return err
+	}
+	sessions, err := session.New(ctx, p.conn, p.layout.Partitions)
 	if err != nil {
 		return err
 	}
@@ -118,6 +123,7 @@ func addIngest(_ context.Context, p *process) error {
 		Publisher: p.conn, Config: config, Backlog: backlog, Limiter: p.limiter,
 		CatchUp: func(ctx context.Context) (ingest.Config, error) { return p.registry.CatchUp(ctx) },
 		Once:    idempotency.New(p.redis), Metrics: p.metrics, Log: p.log,
+		Journal: journal.NewReader(p.conn), Sessions: sessions,
 	})
 	if err != nil {
 		return err

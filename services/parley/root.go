@@ -40,6 +40,9 @@ func newRoot() *cobra.Command {
 		}},
 		{"watch", "Watch it:", []*cobra.Command{
 			newStatusCommand(client),
+			newTraceCommand(client),
+			newAttemptsCommand(client),
+			newConversationCommand(client),
 			newLaneCommand(client),
 			newDeadCommand(client),
 			newReplayCommand(client),

@@ -67,9 +67,21 @@ func (t *transcript) Refused(reason string) error {
 	return t.write(t.style.red + "!! " + printable(reason) + t.style.reset + "\n")
 }
 
+// Remark prints a line about what stands above it.
+func (t *transcript) Remark(text string) error {
+	return t.write(margin + " " + t.style.dim + printable(text) + t.style.reset + "\n")
+}
+
 // Bot prints a message of the bot with its counter, or an event, and what is
 // known of its signature.
-func (t *transcript) Bot(d *delivery) error {
+func (t *transcript) Bot(d *delivery) error { return t.said(d, t.remarks(d)) }
+
+// Said prints a message of the bot with its counter, or an event, and a remark.
+func (t *transcript) Said(d *delivery, remark string) error {
+	return t.said(d, t.style.dim+printable(remark)+t.style.reset)
+}
+
+func (t *transcript) said(d *delivery, remark string) error {
 	s := t.style
 	var b strings.Builder
 	lines := t.lines(&d.Message)
@@ -85,7 +97,7 @@ func (t *transcript) Bot(d *delivery) error {
 		}
 		b.WriteString(line + "\n")
 	}
-	b.WriteString(margin + " " + t.remarks(d) + "\n")
+	b.WriteString(margin + " " + remark + "\n")
 	return t.write(b.String())
 }
 

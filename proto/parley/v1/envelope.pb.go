@@ -661,7 +661,9 @@ type JournalEntry struct {
 	//
 	//	*JournalEntry_Turn
 	//	*JournalEntry_Delivery
-	Entry         isJournalEntry_Entry `protobuf_oneof:"entry"`
+	Entry isJournalEntry_Entry `protobuf_oneof:"entry"`
+	// no_bodies says that what was said was left out of the entry.
+	NoBodies      bool `protobuf:"varint,6,opt,name=no_bodies,json=noBodies,proto3" json:"no_bodies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -742,6 +744,13 @@ func (x *JournalEntry) GetDelivery() *Delivery {
 	return nil
 }
 
+func (x *JournalEntry) GetNoBodies() bool {
+	if x != nil {
+		return x.NoBodies
+	}
+	return false
+}
+
 type isJournalEntry_Entry interface {
 	isJournalEntry_Entry()
 }
@@ -760,12 +769,14 @@ func (*JournalEntry_Delivery) isJournalEntry_Entry() {}
 
 // Turn is one user message with the bot messages that it produced.
 type Turn struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Input         *UserMessage           `protobuf:"bytes,1,opt,name=input,proto3" json:"input,omitempty"`
-	Output        []*BotMessage          `protobuf:"bytes,2,rep,name=output,proto3" json:"output,omitempty"`
-	BotId         string                 `protobuf:"bytes,3,opt,name=bot_id,json=botId,proto3" json:"bot_id,omitempty"`
-	DurationUs    int64                  `protobuf:"varint,4,opt,name=duration_us,json=durationUs,proto3" json:"duration_us,omitempty"`
-	Outcome       string                 `protobuf:"bytes,5,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Input      *UserMessage           `protobuf:"bytes,1,opt,name=input,proto3" json:"input,omitempty"`
+	Output     []*BotMessage          `protobuf:"bytes,2,rep,name=output,proto3" json:"output,omitempty"`
+	BotId      string                 `protobuf:"bytes,3,opt,name=bot_id,json=botId,proto3" json:"bot_id,omitempty"`
+	DurationUs int64                  `protobuf:"varint,4,opt,name=duration_us,json=durationUs,proto3" json:"duration_us,omitempty"`
+	Outcome    string                 `protobuf:"bytes,5,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// attempt is the run that failed, where one did; absent for a turn that was made.
+	Attempt       *Attempt `protobuf:"bytes,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -833,6 +844,13 @@ func (x *Turn) GetOutcome() string {
 		return x.Outcome
 	}
 	return ""
+}
+
+func (x *Turn) GetAttempt() *Attempt {
+	if x != nil {
+		return x.Attempt
+	}
+	return nil
 }
 
 // Delivery is what became of one bot message at one endpoint, or one attempt
@@ -1301,22 +1319,24 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\aheaders\x18\x0e \x03(\v2\".parley.v1.DeadLetter.HeadersEntryR\aheaders\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xce\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xeb\x01\n" +
 	"\fJournalEntry\x12\x13\n" +
 	"\x05at_ms\x18\x01 \x01(\x03R\x04atMs\x12\x1d\n" +
 	"\n" +
 	"channel_id\x18\x02 \x01(\tR\tchannelId\x12'\n" +
 	"\x0fconversation_id\x18\x03 \x01(\tR\x0econversationId\x12%\n" +
 	"\x04turn\x18\x04 \x01(\v2\x0f.parley.v1.TurnH\x00R\x04turn\x121\n" +
-	"\bdelivery\x18\x05 \x01(\v2\x13.parley.v1.DeliveryH\x00R\bdeliveryB\a\n" +
-	"\x05entry\"\xb5\x01\n" +
+	"\bdelivery\x18\x05 \x01(\v2\x13.parley.v1.DeliveryH\x00R\bdelivery\x12\x1b\n" +
+	"\tno_bodies\x18\x06 \x01(\bR\bnoBodiesB\a\n" +
+	"\x05entry\"\xe3\x01\n" +
 	"\x04Turn\x12,\n" +
 	"\x05input\x18\x01 \x01(\v2\x16.parley.v1.UserMessageR\x05input\x12-\n" +
 	"\x06output\x18\x02 \x03(\v2\x15.parley.v1.BotMessageR\x06output\x12\x15\n" +
 	"\x06bot_id\x18\x03 \x01(\tR\x05botId\x12\x1f\n" +
 	"\vduration_us\x18\x04 \x01(\x03R\n" +
 	"durationUs\x12\x18\n" +
-	"\aoutcome\x18\x05 \x01(\tR\aoutcome\"\xa1\x02\n" +
+	"\aoutcome\x18\x05 \x01(\tR\aoutcome\x12,\n" +
+	"\aattempt\x18\x06 \x01(\v2\x12.parley.v1.AttemptR\aattempt\"\xa1\x02\n" +
 	"\bDelivery\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x1f\n" +
@@ -1403,14 +1423,15 @@ var file_parley_v1_envelope_proto_depIdxs = []int32{
 	7,  // 4: parley.v1.JournalEntry.delivery:type_name -> parley.v1.Delivery
 	1,  // 5: parley.v1.Turn.input:type_name -> parley.v1.UserMessage
 	2,  // 6: parley.v1.Turn.output:type_name -> parley.v1.BotMessage
-	3,  // 7: parley.v1.Delivery.attempt:type_name -> parley.v1.Attempt
-	3,  // 8: parley.v1.LaneState.attempts:type_name -> parley.v1.Attempt
-	2,  // 9: parley.v1.Session.last_output:type_name -> parley.v1.BotMessage
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	3,  // 7: parley.v1.Turn.attempt:type_name -> parley.v1.Attempt
+	3,  // 8: parley.v1.Delivery.attempt:type_name -> parley.v1.Attempt
+	3,  // 9: parley.v1.LaneState.attempts:type_name -> parley.v1.Attempt
+	2,  // 10: parley.v1.Session.last_output:type_name -> parley.v1.BotMessage
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_parley_v1_envelope_proto_init() }

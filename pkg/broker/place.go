@@ -1,0 +1,38 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Span is what a stream holds: from First up to and including Last; nothing
+// where First is above Last.
+type Span struct{ First, Last uint64 }
+
+// SpanOf returns the sequences that a stream holds now. The error wraps
+// ErrUnavailable.
+func (c *Conn) SpanOf(ctx context.Context, stream string) (Span, error) {
+	s, err := c.JS.Stream(ctx, stream)
+	if err != nil {
+		return Span{}, fmt.Errorf("reading the state of stream %s: %w: %w", stream, ErrUnavailable, err)
+	}
+	state := s.CachedInfo().State
+	return Span{First: max(state.FirstSeq, 1), Last: state.LastSeq}, nil
+}
+
+// SeqAt returns the sequence of the first message of a stream that was stored at
+// a time or later; one above the last where there is none. The error wraps
+// ErrUnavailable.
+func (c *Conn) SeqAt(ctx context.Context, stream string, t time.Time) (uint64, error) {
+	consumer, end, err := c.makeScanner(ctx, stream, jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &t,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("looking for %s in stream %s: %w: %w", t.UTC().Format(time.RFC3339), stream, ErrUnavailable, err)
+	}
+	defer end()
+	return consumer.CachedInfo().Delivered.Stream + 1, nil
+}
