@@ -17,9 +17,16 @@ type lossy struct {
 	err   error
 }
 
-func (c lossy) Fetch(int, ...jetstream.FetchOpt) (jetstream.MessageBatch, error) { return c, nil }
+func (c lossy) Fetch(int, ...jetstream.FetchOpt) (jetstream.MessageBatch, error) {
+	return lossyBatch{c.gives, c.err}, nil
+}
 
-func (c lossy) Messages() <-chan jetstream.Msg {
+type lossyBatch struct {
+	gives []uint64
+	err   error
+}
+
+func (c lossyBatch) Messages() <-chan jetstream.Msg {
 	messages := make(chan jetstream.Msg, len(c.gives))
 	for _, n := range c.gives {
 		messages <- numbered{n: n}
@@ -28,7 +35,7 @@ func (c lossy) Messages() <-chan jetstream.Msg {
 	return messages
 }
 
-func (c lossy) Error() error { return c.err }
+func (c lossyBatch) Error() error { return c.err }
 
 // numbered is message n of a consumer; its sequence in the stream is 10 n.
 type numbered struct {
