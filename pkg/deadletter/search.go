@@ -60,9 +60,9 @@ func (q *search) run(ctx context.Context, r span) (low uint64, err error) {
 		return q.windows(ctx, "", r, first)
 	}
 	if q.filter.ConversationID == "" {
-		close := r
-		close.first = max(r.first, r.end-min(r.end, near))
-		low, err = q.windows(ctx, "", close, 4*first)
+		recent := r
+		recent.first = max(r.first, r.end-min(r.end, near))
+		low, err = q.windows(ctx, "", recent, 4*first)
 		if err != nil || q.enough() || low == r.first {
 			return low, err
 		}
