@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -34,6 +35,8 @@ type Conn struct {
 	publisher *publisher
 	batches   *batches
 	disk      *disk // nil where the server answers for itself
+
+	streams sync.Map // handles by name, of those that were read from
 }
 
 // Connect dials a server outside; urls may list several, separated by commas.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -35,4 +36,32 @@ func (c *Conn) SeqAt(ctx context.Context, stream string, t time.Time) (uint64, e
 	}
 	defer end()
 	return consumer.CachedInfo().Delivered.Stream + 1, nil
+}
+
+// ReadAt returns the message at a sequence, nil where there is none, as the leader
+// has it. The error wraps ErrUnavailable.
+func (c *Conn) ReadAt(ctx context.Context, stream string, seq uint64) (*Stored, error) {
+	s, err := c.handle(ctx, stream)
+	if err == nil {
+		var m *jetstream.RawStreamMsg
+		if m, err = s.GetMsg(ctx, seq); err == nil {
+			return &Stored{Seq: m.Sequence, Subject: m.Subject, Time: m.Time, Data: m.Data}, nil
+		}
+	}
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil //nolint:nilnil // documented: none
+	}
+	return nil, fmt.Errorf("reading message %d of stream %s: %w: %w", seq, stream, ErrUnavailable, err)
+}
+
+// handle returns a stream to read from, asked for once.
+func (c *Conn) handle(ctx context.Context, stream string) (jetstream.Stream, error) {
+	if s, ok := c.streams.Load(stream); ok {
+		return s.(jetstream.Stream), nil //nolint:forcetypeassert // stored below
+	}
+	s, err := c.JS.Stream(ctx, stream)
+	if err == nil {
+		c.streams.Store(stream, s)
+	}
+	return s, err
 }

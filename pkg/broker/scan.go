@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,32 +28,63 @@ const (
 )
 
 // Scan visits the messages of a stream that match a filter (empty: all, which is
-// cheaper than a wildcard), oldest first, from a sequence on (0: from the first), as many as there are when it begins; visit
-// returns false to end it. For streams that anyone may read, which work queues
-// are not. The error wraps ErrUnavailable.
+// cheaper than a wildcard), oldest first, from a sequence on (0: from the first),
+// as many as there are when it begins; visit returns false to end it. For streams
+// that anyone may read, which work queues are not. The error wraps
+// ErrUnavailable.
 func (c *Conn) Scan(ctx context.Context, stream, filter string, from uint64, visit func(Stored) bool) error {
-	consumer, end, err := c.scanner(ctx, stream, filter, from)
+	s := scan{next: from, left: math.MaxUint64, visit: visit}
+	for stalled := false; ; {
+		before := s.next
+		done, err := s.read(ctx, c, stream, filter)
+		if err == nil && !done && s.next == before {
+			if stalled {
+				err = fmt.Errorf("%w: messages that are there don't come", ErrUnavailable)
+			}
+			stalled = true
+		} else {
+			stalled = false
+		}
+		if err != nil || done {
+			return err
+		}
+	}
+}
+
+// scan is how far a scan has come.
+type scan struct {
+	next  uint64 // in the stream
+	left  uint64 // messages
+	visit func(Stored) bool
+}
+
+// read goes on with a consumer of its own, until it is done or messages fail to
+// come: the stream may have forgotten them, they may have been lost, or the
+// server may be slow. What a new consumer still has tells.
+func (s *scan) read(ctx context.Context, c *Conn, stream, filter string) (done bool, err error) {
+	consumer, end, err := c.scanner(ctx, stream, filter, s.next)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer end()
+	s.left = min(s.left, consumer.CachedInfo().NumPending)
 	unknown := time.Now().Add(scanWait)
-	for pending := consumer.CachedInfo().NumPending; pending > 0; {
-		n, more, err := scanBatch(ctx, consumer, int(min(pending, scanSize)), visit)
-		// A consumer that was made on another server may not be known at ours yet.
-		if errors.Is(err, nats.ErrNoResponders) && time.Now().Before(unknown) && pause(ctx, scanPause) {
-			pending -= min(uint64(n), pending)
-			continue
+	for read := uint64(0); s.left > 0; {
+		most := int(min(s.left, scanSize))
+		n, more, err := s.batch(ctx, consumer, most, read)
+		read += uint64(n)
+		switch {
+		case errors.Is(err, nats.ErrNoResponders) && time.Now().Before(unknown) && pause(ctx, scanPause):
+			// A consumer that was made on another server may not be known at ours yet.
+		case err != nil:
+			return false, fmt.Errorf("reading %s in stream %s: %w: %w", filter, stream, ErrUnavailable, err)
+		case !more:
+			return true, nil
+		case n < most:
+			return false, nil
 		}
-		if err != nil {
-			return fmt.Errorf("reading %s in stream %s: %w: %w", filter, stream, ErrUnavailable, err)
-		}
-		if !more {
-			return nil
-		}
-		pending -= min(uint64(n), pending)
 	}
-	return nil
+	return true, nil
 }
 
 // pause reports whether it has waited.
@@ -114,31 +146,37 @@ func (c *Conn) makeScanner(ctx context.Context, stream string, config jetstream.
 	}, nil
 }
 
-// scanBatch returns how many messages were visited, and whether to go on.
-func scanBatch(ctx context.Context, consumer jetstream.Consumer, most int, visit func(Stored) bool) (n int, more bool, err error) {
+// batch returns how many messages were visited behind those that the consumer
+// has given, and whether to go on.
+func (s *scan) batch(ctx context.Context, consumer jetstream.Consumer, most int, read uint64) (n int, more bool, err error) {
 	wait, cancel := context.WithTimeout(ctx, scanWait)
 	defer cancel()
 	batch, err := consumer.Fetch(most, jetstream.FetchContext(wait))
 	if err != nil {
 		return 0, false, err
 	}
-	more = true
+	more, whole := true, true
 	for msg := range batch.Messages() {
-		if !more {
+		if !more || !whole {
 			continue // the rest of what was asked for
 		}
 		meta, err := msg.Metadata()
 		if err != nil {
 			return n, false, err
 		}
+		if whole = meta.Sequence.Consumer == read+uint64(n)+1; !whole {
+			continue // one was lost on its way
+		}
 		n++
-		more = visit(Stored{Seq: meta.Sequence.Stream, Subject: msg.Subject(), Time: meta.Timestamp, Data: msg.Data()})
+		s.left--
+		s.next = meta.Sequence.Stream + 1
+		more = s.visit(Stored{Seq: meta.Sequence.Stream, Subject: msg.Subject(), Time: meta.Timestamp, Data: msg.Data()})
 	}
-	if n == most || !more {
+	if n == most || !more || !whole {
 		return n, more, nil
 	}
 	if ctx.Err() == nil && (batch.Error() == nil || errors.Is(batch.Error(), context.DeadlineExceeded)) {
-		return n, false, nil // the stream forgot the rest in the meantime
+		return n, true, nil
 	}
 	return n, false, errors.Join(context.Cause(ctx), batch.Error())
 }

@@ -115,6 +115,7 @@ func millionth(n int) *chat.DeadLetter {
 		return letter("shop", "burst", "burst", uint64(n))
 	}
 	d := letter("shop", fmt.Sprintf("ep%d", n%millionEndpoints), fmt.Sprint(n%millionConversations), uint64(n))
+	d.MessageID = chat.NewMessageID(d.DiedAt.Add(time.Duration(n)*time.Millisecond), chat.KeyOf(d.ChannelID, d.ConversationID), uint64(n))
 	switch {
 	case n%millionRare == millionRare/2:
 		d.Reason, d.Destination = "poison", "rare"

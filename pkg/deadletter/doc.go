@@ -10,4 +10,9 @@
 // A letter is named by its message's id, which is a token of a subject: a
 // message that can't be decoded has none, and is given one by who writes the
 // letter, such as "seq-bot-3-17" (stage, partition, sequence).
+//
+// [Store.List] finds the newest letters without counting or reading all, since
+// there may be a million; what a filter of reason or status matches rarely it
+// looks for in parts. [Store.Scan] reads them all, oldest first. Either, and
+// [Store.Count], has what the stream's leader has, wherever it reads.
 package deadletter

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -60,9 +62,9 @@ func (q *search) run(ctx context.Context, r span) (low uint64, err error) {
 		return q.windows(ctx, "", r, first)
 	}
 	if q.filter.ConversationID == "" {
-		close := r
-		close.first = max(r.first, r.end-min(r.end, near))
-		low, err = q.windows(ctx, "", close, 4*first)
+		recent := r
+		recent.first = max(r.first, r.end-min(r.end, near))
+		low, err = q.windows(ctx, "", recent, 4*first)
 		if err != nil || q.enough() || low == r.first {
 			return low, err
 		}
@@ -109,7 +111,9 @@ func (q *search) windows(ctx context.Context, subject string, r span, width uint
 	return low, nil
 }
 
-// named reads all letters of the subject that are in a span.
+// named reads all letters of the subject that are in a span, in the order of
+// their messages' ids, which begin with a time: so those of one block of the
+// stream are read together, and the broker loads it once.
 func (q *search) named(ctx context.Context, r span) error {
 	info, err := q.store.info(ctx, jetstream.WithSubjectFilter(q.subject))
 	if err != nil {
@@ -117,7 +121,7 @@ func (q *search) named(ctx context.Context, r span) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(readers)
-	for subject := range info.State.Subjects {
+	for _, subject := range slices.SortedFunc(maps.Keys(info.State.Subjects), byMessage) {
 		g.Go(func() error {
 			msg, err := q.store.stream.GetLastMsgForSubject(ctx, subject)
 			if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -133,6 +137,11 @@ func (q *search) named(ctx context.Context, r span) error {
 		})
 	}
 	return g.Wait()
+}
+
+// byMessage compares subjects by their last token.
+func byMessage(a, b string) int {
+	return strings.Compare(a[strings.LastIndexByte(a, '.')+1:], b[strings.LastIndexByte(b, '.')+1:])
 }
 
 // look takes a letter that matches; it always wants more, since what is newest

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -51,4 +52,43 @@ func (r *Reader) Conversation(ctx context.Context, channelID string, key chat.Co
 		return nil, fmt.Errorf("reading the journal of conversation %s: %w", key, err)
 	}
 	return entries[max(0, len(entries)-limit):], nil
+}
+
+// ErrForgotten means that the journal has the entry no more.
+var ErrForgotten = errors.New("the journal has forgotten the entry")
+
+// At returns the entry at a sequence. The error is ErrForgotten, or wraps
+// broker.ErrUnavailable or wire.ErrUndecodable.
+func (r *Reader) At(ctx context.Context, seq uint64) (*Entry, error) {
+	m, err := r.conn.ReadAt(ctx, topology.StreamJournal, seq)
+	if err != nil {
+		return nil, fmt.Errorf("reading entry %d of the journal: %w", seq, err)
+	}
+	if m == nil {
+		return nil, ErrForgotten
+	}
+	e := &Entry{Seq: m.Seq, StoredAt: m.Time}
+	e.Turn, e.Delivery, err = wire.DecodeJournalEntry(m.Data)
+	return e, err
+}
+
+// Begins returns when the first entry was stored that is left, zero where the
+// journal has forgotten none. The error wraps broker.ErrUnavailable.
+func (r *Reader) Begins(ctx context.Context) (time.Time, error) {
+	span, err := r.conn.SpanOf(ctx, topology.StreamJournal)
+	if err != nil || span.First <= 1 {
+		return time.Time{}, err
+	}
+	for {
+		e, err := r.At(ctx, span.First)
+		if err == nil {
+			return e.StoredAt, nil
+		}
+		if !errors.Is(err, ErrForgotten) {
+			return time.Time{}, err
+		}
+		if span, err = r.conn.SpanOf(ctx, topology.StreamJournal); err != nil || span.First > span.Last {
+			return time.Now(), err // it is empty
+		}
+	}
 }

@@ -32,7 +32,7 @@ const (
 // Ended reports whether the state is the last one.
 func (s State) Ended() bool { return s == Done || s == Cancelled || s == Failed }
 
-// Job is a replay, or a discarding, of dead letters.
+// Job is a replay, or a discarding, of dead letters, or a replay of what was delivered.
 type Job struct {
 	ID     string
 	Action Action
@@ -43,7 +43,9 @@ type Job struct {
 	// all of that.
 	Messages []string
 	UpTo     uint64 // the last letter's sequence when it was made
-	Rate     int    // letters a second at most; 0: as fast as it goes
+	// Delivered, where it is set, is what is sent again in place of dead letters.
+	Delivered *Delivered
+	Rate      int // letters a second at most; 0: as fast as it goes
 
 	State     State
 	CreatedAt time.Time
@@ -55,15 +57,26 @@ type Job struct {
 	Runner string
 }
 
+// Delivered are messages that an endpoint has confirmed, out of the journal.
+type Delivered struct {
+	EndpointID     string
+	ChannelID      string // empty: all of the endpoint
+	ConversationID string // of the channel; empty: all
+	// Since and Until bound when they were confirmed; until then and not later.
+	Since, Until time.Time
+	// Partial sends what the journal holds, where it doesn't hold all.
+	Partial bool
+}
+
 // Progress is how far a job has come.
 type Progress struct {
 	Counted bool   // Total is known
 	Total   uint64 // letters that were found when it began, and what is Done and Left
 	Done    uint64
 	// Left are letters that can't be sent again, since they can't be decoded: they
-	// stay where they are.
+	// stay where they are. Of what was delivered, the journal doesn't hold these.
 	Left uint64
-	Gone uint64 // that somebody else removed meanwhile
+	Gone uint64 // that somebody else removed, or the journal forgot, meanwhile
 }
 
 // Bounds of a job.
@@ -78,6 +91,14 @@ func (j *Job) Validate() error {
 	switch {
 	case j.Action != Replay && j.Action != Discard:
 		return fmt.Errorf(`the action is %q: use "replay" or "discard"`, j.Action)
+	case j.Delivered != nil && (j.Action != Replay || len(j.Messages) > 0 || j.Filter != deadletter.Filter{}):
+		return errors.New("what was delivered is sent again by endpoint and time: leave filter and messages out, and use no other action")
+	case j.Delivered != nil && (j.Delivered.EndpointID == "" || j.Delivered.Since.IsZero()):
+		return errors.New("say which endpoint is meant, and since when")
+	case j.Delivered != nil && j.Delivered.ConversationID != "" && j.Delivered.ChannelID == "":
+		return errors.New("a conversation is one of a channel: give its channel too")
+	case j.Delivered != nil && !j.Delivered.Until.IsZero() && !j.Delivered.Since.Before(j.Delivered.Until):
+		return errors.New("the time ends before it begins: give an until that is later than since")
 	case j.Action == Discard && j.Reason == "":
 		return errors.New("say why the letters are discarded: it is all that is left of them")
 	case len(j.Reason) > MaxReason:

@@ -19,6 +19,7 @@ import (
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/journal"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/pkg/wire"
 )
@@ -48,7 +49,7 @@ func newRig(t *testing.T) *rig {
 func (r *rig) process(name string, change ...func(*Options)) (runner *Runner, stop func()) {
 	r.Helper()
 	o := Options{
-		Store: r.store, Letters: r.letters, Publisher: r.conn, Partitions: brokertest.Layout.Partitions,
+		Store: r.store, Letters: r.letters, Journal: journal.NewReader(r.conn), Publisher: r.conn, Partitions: brokertest.Layout.Partitions,
 		Instance: name, Log: zaptest.NewLogger(r), Metrics: prometheus.NewRegistry(),
 	}
 	for _, c := range change {
@@ -440,7 +441,7 @@ func TestOneRunsAJob(t *testing.T) {
 func TestJobsAreBounded(t *testing.T) {
 	r := newRig(t)
 	runner, err := New(Options{
-		Store: r.store, Letters: r.letters, Publisher: r.conn, Partitions: 2, Instance: "p", Log: zaptest.NewLogger(t), Metrics: prometheus.NewRegistry(),
+		Store: r.store, Letters: r.letters, Journal: journal.NewReader(r.conn), Publisher: r.conn, Partitions: 2, Instance: "p", Log: zaptest.NewLogger(t), Metrics: prometheus.NewRegistry(),
 	})
 	require.NoError(t, err)
 	for want, j := range map[string]Job{

@@ -169,11 +169,12 @@ func (x *run) leave() {
 	}
 }
 
-// entry is a letter that is to be handled.
+// entry is a letter, or a message in the journal, that is to be handled.
 type entry struct {
 	place chat.Ordinal
-	seq   uint64
+	seq   uint64 // of the letter, or of the turn in the journal
 	lane  int32
+	index int32 // among the turn's messages
 }
 
 // work handles what the job's filter finds.
@@ -198,6 +199,13 @@ func (x *run) work() error {
 // begin notes how many letters were found; of a job that goes on, what is not there
 // any more is done, also what was not noted.
 func (x *run) begin(found uint64) {
+	if x.job.Delivered != nil { // all of it is sent once more, and its lanes know what they have had
+		x.done.Store(0)
+		x.gone.Store(0)
+		x.total.Store(found + x.left.Load())
+		x.counted.Store(true)
+		return
+	}
 	found += x.left.Load() + x.gone.Load()
 	if x.job.Counted && x.job.Total >= found {
 		x.total.Store(x.job.Total)
@@ -208,33 +216,15 @@ func (x *run) begin(found uint64) {
 	x.counted.Store(true)
 }
 
-// collect lists the letters by lane, those of a lane in order; the lanes are in
-// order of their first letter.
+// collect lists what is to be handled by lane, that of a lane in order; the lanes
+// are in order of what was found first.
 func (x *run) collect() (entries []entry, err error) {
-	known := map[string]int32{}
 	for {
-		entries = entries[:0]
-		clear(known)
-		x.left.Store(0)
-		err = find(x.ctx, x.runner.Letters, &x.job, func(l deadletter.Letter) error {
-			place, err := sendable(&x.job, &l)
-			if err != nil {
-				x.left.Add(1)
-				x.count(resultLeft)
-				return nil
-			}
-			if len(entries) == maxLetters {
-				return fmt.Errorf("the filter finds more than %d letters: narrow it", maxLetters)
-			}
-			name := string(l.Stage) + " " + l.Destination + " " + l.ChannelID + " " + l.ConversationID
-			id, ok := known[name]
-			if !ok {
-				id = int32(len(known)) //nolint:gosec // at most maxLetters
-				known[name] = id
-			}
-			entries = append(entries, entry{place: place, seq: l.Seq, lane: id})
-			return nil
-		})
+		if x.job.Delivered != nil {
+			entries, err = x.delivered()
+		} else {
+			entries, err = x.letters()
+		}
 		if !errors.Is(err, broker.ErrUnavailable) || !x.pause(err) {
 			break
 		}
@@ -242,6 +232,32 @@ func (x *run) collect() (entries []entry, err error) {
 	slices.SortFunc(entries, func(a, b entry) int {
 		return cmp.Or(cmp.Compare(a.lane, b.lane), cmp.Compare(a.place.InputAt, b.place.InputAt),
 			cmp.Compare(a.place.Epoch, b.place.Epoch), cmp.Compare(a.place.Counter, b.place.Counter), cmp.Compare(a.seq, b.seq))
+	})
+	return entries, err
+}
+
+// letters lists what the job's filter finds.
+func (x *run) letters() (entries []entry, err error) {
+	known := map[string]int32{}
+	x.left.Store(0)
+	err = find(x.ctx, x.runner.Letters, &x.job, func(l deadletter.Letter) error {
+		place, err := sendable(&x.job, &l)
+		if err != nil {
+			x.left.Add(1)
+			x.count(resultLeft)
+			return nil
+		}
+		if len(entries) == maxLetters {
+			return fmt.Errorf("the filter finds more than %d letters: narrow it", maxLetters)
+		}
+		name := string(l.Stage) + " " + l.Destination + " " + l.ChannelID + " " + l.ConversationID
+		id, ok := known[name]
+		if !ok {
+			id = int32(len(known)) //nolint:gosec // at most maxLetters
+			known[name] = id
+		}
+		entries = append(entries, entry{place: place, seq: l.Seq, lane: id})
+		return nil
 	})
 	return entries, err
 }
@@ -331,6 +347,9 @@ func (x *run) pause(err error) bool {
 
 // handle handles one letter: it is stored again before it is removed.
 func (x *run) handle(ctx context.Context, e *entry) error {
+	if x.job.Delivered != nil {
+		return x.resend(ctx, e)
+	}
 	if x.job.Action == Discard {
 		if err := x.runner.Letters.Remove(ctx, e.seq); err != nil {
 			return err
@@ -348,15 +367,11 @@ func (x *run) handle(ctx context.Context, e *entry) error {
 	if err != nil {
 		return err
 	}
-	key := chat.KeyOf(l.ChannelID, l.ConversationID)
-	replay := lane.Replay{ID: x.job.ID, Place: e.place}
+	to := ""
 	if l.Stage == chat.StageBot {
-		replay.To = l.Destination
+		to = l.Destination
 	}
-	if _, err := x.runner.Publisher.Publish(ctx, broker.Message{
-		Subject: topology.HotSubject(l.Stage, key.Partition(x.runner.Partitions), l.ChannelID, key),
-		Data:    l.Data, Headers: replay.Headers(),
-	}); err != nil {
+	if err := x.send(ctx, l.Stage, l.ChannelID, l.ConversationID, l.Data, to, e.place); err != nil {
 		return err
 	}
 	if err := x.runner.Letters.Remove(ctx, e.seq); err != nil {
@@ -365,6 +380,16 @@ func (x *run) handle(ctx context.Context, e *entry) error {
 	x.done.Add(1)
 	x.count(resultReplayed)
 	return nil
+}
+
+// send stores a message in its work queue.
+func (x *run) send(ctx context.Context, stage chat.Stage, channelID, conversationID string, data []byte, to string, place chat.Ordinal) error {
+	key := chat.KeyOf(channelID, conversationID)
+	replay := lane.Replay{ID: x.job.ID, To: to, Place: place}
+	_, err := x.runner.Publisher.Publish(ctx, broker.Message{
+		Subject: topology.HotSubject(stage, key.Partition(x.runner.Partitions), channelID, key), Data: data, Headers: replay.Headers(),
+	})
+	return err
 }
 
 func (x *run) count(r result) { x.runner.results[r].Inc() }

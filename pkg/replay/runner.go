@@ -13,6 +13,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/journal"
 )
 
 // Letters are the dead letters; a *deadletter.Store is them.
@@ -24,6 +25,13 @@ type Letters interface {
 	Last(ctx context.Context) (uint64, error)
 }
 
+// Journal is what was recorded; a *journal.Reader reads it.
+type Journal interface {
+	Scan(ctx context.Context, f journal.Filter, since, until time.Time, from uint64, visit func(journal.Entry) error) error
+	At(ctx context.Context, seq uint64) (*journal.Entry, error)
+	Begins(ctx context.Context) (time.Time, error)
+}
+
 // Publisher stores messages; a *broker.Conn does.
 type Publisher interface {
 	Publish(ctx context.Context, m broker.Message) (uint64, error)
@@ -33,6 +41,7 @@ type Publisher interface {
 type Options struct {
 	Store      *Store
 	Letters    Letters
+	Journal    Journal
 	Publisher  Publisher
 	Partitions int
 	// Instance names this process among those that may run jobs; no two have the
@@ -74,7 +83,7 @@ type sight struct {
 
 // New makes a Runner; Run starts it.
 func New(o Options) (*Runner, error) {
-	if o.Store == nil || o.Letters == nil || o.Publisher == nil || o.Partitions < 1 || o.Instance == "" || o.Log == nil || o.Metrics == nil {
+	if o.Store == nil || o.Letters == nil || o.Journal == nil || o.Publisher == nil || o.Partitions < 1 || o.Instance == "" || o.Log == nil || o.Metrics == nil {
 		return nil, errors.New("replay: a part is missing")
 	}
 	return &Runner{Options: o, results: newMetrics(o.Metrics), running: map[string]func(*record){}, seen: map[string]sight{}}, nil
@@ -91,6 +100,7 @@ func (r *Runner) Create(ctx context.Context, j Job) (*Job, error) {
 		return nil, err
 	}
 	j.ID, j.UpTo, j.State, j.CreatedAt = "rpl_"+nuid.Next(), upTo, Running, time.Now().UTC()
+	j.bound()
 	j.Progress, j.Runner, j.Error, j.EndedAt = Progress{}, "", "", time.Time{}
 	if err := r.Store.create(ctx, &j); err != nil {
 		return nil, err
@@ -201,11 +211,22 @@ func (r *Runner) claim(ctx context.Context, rec *record, jobs *sync.WaitGroup) e
 	return nil
 }
 
+// bound ends what is open at its end: what is delivered from now on is not meant.
+func (j *Job) bound() {
+	if d := j.Delivered; d != nil && (d.Until.IsZero() || d.Until.After(j.CreatedAt)) {
+		bounded := *d
+		bounded.Until = j.CreatedAt
+		j.Delivered = &bounded
+	}
+}
+
 // Preview is what a job would find.
 type Preview struct {
-	Total  uint64 // letters, exactly
+	Total  uint64 // letters or deliveries, exactly
 	Left   uint64 // of these, that can't be sent again
 	Sample []deadletter.Letter
+	// Refused is why the job would fail.
+	Refused string
 }
 
 // sampled is how many letters a preview shows.
@@ -220,6 +241,11 @@ func (r *Runner) Preview(ctx context.Context, j Job) (*Preview, error) {
 	upTo, err := r.Letters.Last(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if j.Delivered != nil {
+		j.CreatedAt = time.Now()
+		j.bound()
+		return r.previewDelivered(ctx, &j)
 	}
 	j.UpTo = upTo
 	p := &Preview{}

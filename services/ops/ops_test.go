@@ -110,7 +110,7 @@ func newAPI(t *testing.T) *api {
 	jobs, err := replay.NewStore(t.Context(), conn)
 	require.NoError(t, err)
 	runner, err := replay.New(replay.Options{
-		Store: jobs, Letters: store, Publisher: conn, Partitions: brokertest.Layout.Partitions, Instance: "test",
+		Store: jobs, Letters: store, Journal: journal.NewReader(conn), Publisher: conn, Partitions: brokertest.Layout.Partitions, Instance: "test",
 		Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
 	})
 	require.NoError(t, err)

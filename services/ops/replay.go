@@ -3,6 +3,7 @@ package ops
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -36,11 +37,16 @@ func (s *Service) createReplay(c echo.Context) error {
 	if err := p.Err(); err != nil {
 		return err
 	}
-	if in.Filter == (DeadLetterFilter{}) && len(in.Messages) == 0 && !in.All {
-		return invalid("/filter", `neither a filter nor messages are given: give one, or "all": true for every dead letter`)
+	delivered, err := s.deliveredOf(in.Delivered)
+	if err != nil {
+		return err
+	}
+	if in.Filter == (DeadLetterFilter{}) && len(in.Messages) == 0 && !in.All && delivered == nil {
+		return invalid("/filter", `neither a filter nor messages are given: give one, or "all": true for every dead letter, or "delivered" for what was delivered`)
 	}
 	job := replay.Job{
 		Action: in.Action, By: caller(c), Reason: in.Reason, Filter: filter, Messages: in.Messages, Rate: in.Rate,
+		Delivered: delivered,
 	}
 	if job.Action == "" {
 		job.Action = replay.Replay
@@ -59,12 +65,32 @@ func (s *Service) createReplay(c echo.Context) error {
 	return c.JSON(http.StatusAccepted, replayOf(made))
 }
 
+// deliveredOf turns what was delivered into the job's form; nil for nil.
+func (s *Service) deliveredOf(in *ReplayDelivered) (*replay.Delivered, error) {
+	if in == nil {
+		return nil, nil //nolint:nilnil // documented
+	}
+	var p chat.Problems
+	const at = "/delivered/"
+	out := &replay.Delivered{
+		EndpointID: in.Endpoint, ChannelID: in.Channel, ConversationID: in.Conversation, Partial: in.Partial,
+		Since: moment(at+"since", in.Since, s.Now(), &p), Until: moment(at+"until", in.Until, s.Now(), &p),
+	}
+	if _, ok := s.Registry.Snapshot().Endpoint(in.Endpoint); !ok {
+		p.Add(at+"endpoint", fmt.Sprintf("there is no endpoint %q: `parley endpoint list` shows those that there are", in.Endpoint))
+	}
+	if in.Channel != "" {
+		checkID(at+"channel", "channel", in.Channel, &p)
+	}
+	return out, p.Err()
+}
+
 func (s *Service) previewReplay(c echo.Context, job replay.Job) error {
 	found, err := s.Replays.Preview(c.Request().Context(), job)
 	if err != nil {
 		return replayRefusal(err)
 	}
-	out := ReplayPreview{Total: found.Total, Left: found.Left, Sample: []DeadLetter{}}
+	out := ReplayPreview{Total: found.Total, Left: found.Left, Refused: found.Refused, Sample: []DeadLetter{}}
 	for i := range found.Sample {
 		out.Sample = append(out.Sample, deadLetterOf(&found.Sample[i]))
 	}
@@ -117,6 +143,12 @@ func replayOf(j *replay.Job) ReplayJob {
 		Rate: j.Rate, CreatedAt: j.CreatedAt.UTC(), Counted: j.Counted, Total: j.Total, Done: j.Done, Left: j.Left, Gone: j.Gone,
 		Error: j.Error, Runner: j.Runner,
 	}
+	if d := j.Delivered; d != nil {
+		out.Delivered = &ReplayDelivered{
+			Endpoint: d.EndpointID, Channel: d.ChannelID, Conversation: d.ConversationID, Partial: d.Partial,
+			Since: d.Since.UTC().Format(time.RFC3339Nano), Until: d.Until.UTC().Format(time.RFC3339Nano),
+		}
+	}
 	if !j.EndedAt.IsZero() {
 		out.EndedAt = new(j.EndedAt.UTC())
 	}
@@ -146,13 +178,28 @@ type ReplayRequest struct {
 	Rate     int              `json:"rate,omitempty"`     // letters a second at most
 	Reason   string           `json:"reason,omitempty"`
 	DryRun   bool             `json:"dryRun,omitempty"` // count, and change nothing
+	// Delivered, in place of dead letters, is what an endpoint has confirmed.
+	Delivered *ReplayDelivered `json:"delivered,omitempty"`
+}
+
+// ReplayDelivered chooses what an endpoint has confirmed, out of the journal.
+type ReplayDelivered struct {
+	Endpoint     string `json:"endpoint"`
+	Channel      string `json:"channel,omitempty"`
+	Conversation string `json:"conversation,omitempty"` // of Channel
+	// Since and Until are times by RFC 3339, or durations back such as "1h".
+	Since   string `json:"since"`
+	Until   string `json:"until,omitempty"`   // default: now
+	Partial bool   `json:"partial,omitempty"` // send what the journal holds, where that is not all
 }
 
 // ReplayPreview is what a job would find.
 type ReplayPreview struct {
-	Total  uint64       `json:"total"`
-	Left   uint64       `json:"left"` // of these, that can't be sent again
-	Sample []DeadLetter `json:"sample"`
+	Total uint64 `json:"total"`
+	Left  uint64 `json:"left"` // of these, that can't be sent again
+	// Refused is why the job would fail.
+	Refused string       `json:"refused,omitempty"`
+	Sample  []DeadLetter `json:"sample"`
 }
 
 // ReplayJob is a job on dead letters.
@@ -164,6 +211,7 @@ type ReplayJob struct {
 	Reason    string           `json:"reason,omitempty"`
 	Filter    DeadLetterFilter `json:"filter"`
 	Messages  []string         `json:"messages,omitempty"`
+	Delivered *ReplayDelivered `json:"delivered,omitempty"`
 	Rate      int              `json:"rate,omitempty"`
 	CreatedAt time.Time        `json:"createdAt"`
 	EndedAt   *time.Time       `json:"endedAt,omitempty"`

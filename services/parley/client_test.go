@@ -74,7 +74,7 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 	jobs, err := replay.NewStore(t.Context(), conn)
 	require.NoError(t, err)
 	runner, err := replay.New(replay.Options{
-		Store: jobs, Letters: store, Publisher: conn, Partitions: brokertest.Layout.Partitions, Instance: "test",
+		Store: jobs, Letters: store, Journal: journal.NewReader(conn), Publisher: conn, Partitions: brokertest.Layout.Partitions, Instance: "test",
 		Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
 	})
 	require.NoError(t, err)

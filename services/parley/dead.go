@@ -62,7 +62,7 @@ func newDeadList(c *clientConfig) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List dead letters, newest first", Args: cobra.NoArgs,
 		Long: "List dead letters, newest first. Reason and status stand in the letters alone: with them the list\n" +
-			"goes on, 20,000 letters and more at a time, until it has as many as the limit says or is at its end.",
+			"goes on, about 20,000 letters at a time, until it has as many as the limit says or is at its end.",
 		RunE: c.run(func(cmd *cobra.Command, o *opsClient, _ []string) error {
 			if limit < 1 {
 				return fmt.Errorf("--limit is %d: set it to 1 or more", limit)

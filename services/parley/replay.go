@@ -9,13 +9,15 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/parleyhq/parley/pkg/replay"
 	"github.com/parleyhq/parley/services/ops"
 )
 
 func newReplayCommand(c *clientConfig) *cobra.Command {
-	return c.newGroup("replay", "Follow and steer what `parley dead replay` and `parley dead discard` have begun",
+	return c.newGroup("replay", "Send again what was delivered; follow and steer that, and what `parley dead replay` and `discard` have begun",
+		newReplayDelivered(c),
 		newReplayList(c),
 		newReplayShow(c),
 		newReplaySteer(c, "pause", "Stop a replay for now"),
@@ -94,7 +96,7 @@ func leftOf(n uint64) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d that can't be decoded: they stay where they are", n)
+	return fmt.Sprintf("%d that can't be sent again: they stay where they are", n)
 }
 
 func goneOf(n uint64) string {
@@ -143,6 +145,50 @@ func newDeadDiscard(c *clientConfig) *cobra.Command {
 	return newDeadJob(c, replay.Discard, "Remove dead letters for good: those named, or all that match; as a job, see `parley replay`")
 }
 
+func newReplayDelivered(c *clientConfig) *cobra.Command {
+	in := ops.ReplayRequest{Action: replay.Replay, Delivered: new(ops.ReplayDelivered)}
+	wait := false
+	cmd := &cobra.Command{
+		Use: "delivered --endpoint ENDPOINT --since TIME", Short: "Send again what an endpoint has confirmed, as for a customer who lost it", Args: cobra.NoArgs,
+		Long: "Send again, out of the journal, what an endpoint has confirmed in a time. It is marked as a replay, keeps webhook-id\n" +
+			"and messageCounter, and goes in order behind what waits. It is refused where the journal doesn't hold all of it.",
+		RunE: c.run(func(cmd *cobra.Command, o *opsClient, _ []string) error { return c.begin(cmd, o, in, wait) }),
+	}
+	f, d := cmd.Flags(), in.Delivered
+	f.StringVar(&d.Endpoint, "endpoint", "", "what this `ENDPOINT` has confirmed")
+	f.StringVar(&d.Channel, "channel", "", "only of this `CHANNEL`")
+	f.StringVar(&d.Conversation, "conversation", "", "only of this `CONVERSATION` of the channel")
+	f.StringVar(&d.Since, "since", "", "confirmed at this `TIME` or later: RFC 3339, or a duration back such as 1h")
+	f.StringVar(&d.Until, "until", "", "confirmed before this `TIME`; now if left out")
+	f.BoolVar(&d.Partial, "partial", false, "send what the journal holds, where that is not all")
+	bindReplay(f, &in, &wait)
+	return cmd
+}
+
+// bindReplay adds the flags that all replays have.
+func bindReplay(f *pflag.FlagSet, in *ops.ReplayRequest, wait *bool) {
+	f.IntVar(&in.Rate, "rate", 0, "at most `NUMBER` messages a second; 0: as fast as it goes")
+	f.StringVar(&in.Reason, "why", "", "`TEXT` that says why; needed to discard")
+	f.BoolVar(&in.DryRun, "dry-run", false, "say how many are meant, and do nothing")
+	f.BoolVar(wait, "wait", false, "wait until it has ended")
+}
+
+// begin asks for a job, or for what it would do.
+func (c *clientConfig) begin(cmd *cobra.Command, o *opsClient, in ops.ReplayRequest, wait bool) error {
+	ask := opsCall{method: http.MethodPost, path: "/replays", body: in}
+	if in.DryRun {
+		return call(c, cmd, o, ask, printPreview)
+	}
+	var j ops.ReplayJob
+	if _, err := o.do(cmd.Context(), ask, &j); err != nil {
+		return err
+	}
+	if wait {
+		return c.awaitReplay(cmd, o, j.ID)
+	}
+	return show(c, cmd, j, printReplay)
+}
+
 func newDeadJob(c *clientConfig, action replay.Action, short string) *cobra.Command {
 	in := ops.ReplayRequest{Action: action}
 	wait := false
@@ -151,34 +197,23 @@ func newDeadJob(c *clientConfig, action replay.Action, short string) *cobra.Comm
 		RunE: c.run(func(cmd *cobra.Command, o *opsClient, args []string) error {
 			in.Messages = args
 			pinTimes(&in.Filter, time.Now())
-			ask := opsCall{method: http.MethodPost, path: "/replays", body: in}
-			if in.DryRun {
-				return call(c, cmd, o, ask, printPreview)
-			}
-			var j ops.ReplayJob
-			if _, err := o.do(cmd.Context(), ask, &j); err != nil {
-				return err
-			}
-			if wait {
-				return c.awaitReplay(cmd, o, j.ID)
-			}
-			return show(c, cmd, j, printReplay)
+			return c.begin(cmd, o, in, wait)
 		}),
 	}
 	f := cmd.Flags()
 	bindDeadFilter(cmd, &in.Filter)
 	f.BoolVar(&in.All, "all", false, "all dead letters, where there is no other filter")
-	f.IntVar(&in.Rate, "rate", 0, "at most `NUMBER` letters a second; 0: as fast as it goes")
-	f.StringVar(&in.Reason, "why", "", "`TEXT` that says why; needed to discard")
-	f.BoolVar(&in.DryRun, "dry-run", false, "say how many are meant and show some, and do nothing")
-	f.BoolVar(&wait, "wait", false, "wait until it has ended")
+	bindReplay(f, &in, &wait)
 	return cmd
 }
 
 func printPreview(w io.Writer, p ops.ReplayPreview) {
-	fmt.Fprintf(w, "%d dead letters\n", p.Total)
+	fmt.Fprintf(w, "%d messages\n", p.Total)
 	if p.Left > 0 {
-		fmt.Fprintf(w, "%d of them can't be decoded and would stay where they are\n", p.Left)
+		fmt.Fprintf(w, "%d of them can't be sent again: they can't be decoded, or the journal doesn't hold them\n", p.Left)
+	}
+	if p.Refused != "" {
+		fmt.Fprintf(w, "it would fail: %s\n", printable(p.Refused))
 	}
 	if len(p.Sample) > 0 {
 		fmt.Fprintf(w, "the first %d:\n", len(p.Sample))

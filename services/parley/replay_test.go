@@ -14,7 +14,7 @@ func TestReplayCommands(t *testing.T) {
 	env, letter := opsServer(t)
 	require.Regexp(t, `ID +ACTION`, good(t, env, "replay", "list"))
 	dry := good(t, env, "dead", "replay", "--endpoint", "crm", "--dry-run")
-	require.Contains(t, dry, "1 dead letters\n1 of them can't be decoded and would stay where they are\nthe first 1:\n")
+	require.Contains(t, dry, "1 messages\n1 of them can't be sent again: they can't be decoded, or the journal doesn't hold them\nthe first 1:\n")
 	require.Contains(t, dry, letter.MessageID)
 
 	none := parley(t, env, "", "dead", "replay")
@@ -25,7 +25,7 @@ func TestReplayCommands(t *testing.T) {
 	require.Contains(t, why.stderr, "say why the letters are discarded")
 
 	out := good(t, env, "dead", "replay", "--all", "--since", "1h", "--rate", "100", "--wait")
-	require.Regexp(t, `(?ms)^state +done$.*^done +0 of 2$.*^left +2 that can't be decoded.*^rate +100 a second$`, out)
+	require.Regexp(t, `(?ms)^state +done$.*^done +0 of 2$.*^left +2 that can't be sent again.*^rate +100 a second$`, out)
 
 	made := goodJSON[ops.ReplayJob](t, env, "dead", "discard", letter.MessageID, "--endpoint", "crm", "--why", "a test")
 	require.Equal(t, replay.Discard, made.Action)

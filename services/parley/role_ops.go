@@ -32,7 +32,7 @@ func addOps(ctx context.Context, p *process) error {
 		return err
 	}
 	replays, err := replay.New(replay.Options{
-		Store: jobs, Letters: letters, Publisher: p.conn, Partitions: p.layout.Partitions, Instance: instance() + "-" + nuid.Next(),
+		Store: jobs, Letters: letters, Journal: journal.NewReader(p.conn), Publisher: p.conn, Partitions: p.layout.Partitions, Instance: instance() + "-" + nuid.Next(),
 		Sole: p.flags.natsURL == "", Log: p.log.Named("replay"), Metrics: p.metrics,
 	})
 	if err != nil {
