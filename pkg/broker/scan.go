@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -21,11 +22,14 @@ type Stored struct {
 const (
 	scanSize = 256
 	scanWait = 5 * time.Second
+	// and asks again after so long where nobody answers.
+	scanPause = 2 * time.Millisecond
 )
 
-// Scan visits the messages of a stream that match a filter (empty: all), oldest
-// first, from a sequence on (0: from the first), as many as there are when it
-// begins; visit returns false to end it. For streams that anyone may read, which work queues
+// Scan visits the messages of a stream that match a filter (empty: all, which is
+// cheaper than a wildcard), oldest first, from a sequence on (0: from the first),
+// as many as there are when it begins; visit returns false to end it. For streams
+// that anyone may read, which work queues
 // are not. The error wraps ErrUnavailable.
 func (c *Conn) Scan(ctx context.Context, stream, filter string, from uint64, visit func(Stored) bool) error {
 	consumer, end, err := c.scanner(ctx, stream, filter, from)
@@ -33,8 +37,14 @@ func (c *Conn) Scan(ctx context.Context, stream, filter string, from uint64, vis
 		return err
 	}
 	defer end()
+	unknown := time.Now().Add(scanWait)
 	for pending := consumer.CachedInfo().NumPending; pending > 0; {
 		n, more, err := scanBatch(ctx, consumer, int(min(pending, scanSize)), visit)
+		// A consumer that was made on another server may not be known at ours yet.
+		if errors.Is(err, nats.ErrNoResponders) && time.Now().Before(unknown) && pause(ctx, scanPause) {
+			pending -= min(uint64(n), pending)
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("reading %s in stream %s: %w: %w", filter, stream, ErrUnavailable, err)
 		}
@@ -46,15 +56,38 @@ func (c *Conn) Scan(ctx context.Context, stream, filter string, from uint64, vis
 	return nil
 }
 
+// pause reports whether it has waited.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
 // Count returns how many messages of a stream match a filter. The error wraps
 // ErrUnavailable.
 func (c *Conn) Count(ctx context.Context, stream, filter string) (uint64, error) {
-	consumer, end, err := c.scanner(ctx, stream, filter, 0)
+	n, _, err := c.CountFrom(ctx, stream, filter, 0)
+	return n, err
+}
+
+// CountFrom is Count from a sequence on. In a cluster it says which server has
+// counted: unless that is the stream's leader, it may not have the latest yet.
+func (c *Conn) CountFrom(ctx context.Context, stream, filter string, from uint64) (n uint64, server string, err error) {
+	consumer, end, err := c.scanner(ctx, stream, filter, from)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	defer end()
-	return consumer.CachedInfo().NumPending, nil
+	info := consumer.CachedInfo()
+	if info.Cluster != nil {
+		server = info.Cluster.Leader
+	}
+	return info.NumPending, server, nil
 }
 
 // scanner makes a consumer; end deletes it.

@@ -39,19 +39,28 @@ type Letter struct {
 	Seq      uint64 // in the stream; the later, the higher
 	StoredAt time.Time
 	chat.DeadLetter
+	// Undecodable is why the letter can't be read, else nil. Then the fields of
+	// DeadLetter are empty but for what its subject says: stage, channel,
+	// destination and message.
+	Undecodable error
+
+	key chat.ConversationKey // of the subject, where it is undecodable
 }
 
 // Write stores a dead letter; if there is one of the message at its destination
-// already, that one stays and Write returns nil. The error wraps broker.ErrFull
-// or broker.ErrUnavailable, unless the letter itself can't be stored.
+// already, that one stays and Write returns nil. One of a replay takes the place of
+// the one that was replayed, which may be there still, so that the replay's removal of
+// that one doesn't meet it. The error wraps broker.ErrFull or broker.ErrUnavailable,
+// unless the letter itself can't be stored.
 func (s *Store) Write(ctx context.Context, d *chat.DeadLetter) error {
-	if err := s.write(ctx, d); err != nil && !errors.Is(err, broker.ErrConflict) {
+	err := s.write(ctx, d, d.Headers[topology.HeaderReplay])
+	if err != nil {
 		return fmt.Errorf("writing the dead letter of message %s: %w", d.MessageID, err)
 	}
 	return nil
 }
 
-func (s *Store) write(ctx context.Context, d *chat.DeadLetter) error {
+func (s *Store) write(ctx context.Context, d *chat.DeadLetter, replay string) error {
 	for what, id := range map[string]string{"channel": d.ChannelID, "destination": d.Destination, "message": d.MessageID} {
 		if !isToken(id) {
 			return fmt.Errorf("the id of its %s, %q, can't stand in a subject: give it one without dots, spaces and wildcards", what, id)
@@ -61,12 +70,66 @@ func (s *Store) write(ctx context.Context, d *chat.DeadLetter) error {
 	if err != nil {
 		return err
 	}
-	none := uint64(0)
 	key := chat.KeyOf(d.ChannelID, d.ConversationID)
-	_, err = s.conn.Publish(ctx, broker.Message{
-		Subject: topology.DeadSubject(d.Stage, d.ChannelID, d.Destination, key, d.MessageID), Data: data, ExpectLast: &none,
-	})
-	return err
+	m := broker.Message{
+		Subject: topology.DeadSubject(d.Stage, d.ChannelID, d.Destination, key, d.MessageID), Data: data, ExpectLast: new(uint64),
+	}
+	for {
+		_, err := s.conn.Publish(ctx, m)
+		if !errors.Is(err, broker.ErrConflict) {
+			return err
+		}
+		seq, written, err := s.former(ctx, m.Subject, replay)
+		if err != nil || written {
+			return err
+		}
+		m.ExpectLast = &seq // it may have been removed meanwhile: then once more
+	}
+}
+
+// former returns the sequence of the letter that stands under a subject, 0 where
+// there is none; written says that it is the one that is to be written.
+func (s *Store) former(ctx context.Context, subject, replay string) (seq uint64, written bool, err error) {
+	if replay == "" {
+		return 0, true, nil
+	}
+	msg, err := s.stream.GetLastMsgForSubject(ctx, subject)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return 0, false, nil
+	case err != nil:
+		return 0, false, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
+	}
+	d, err := wire.DecodeDeadLetter(msg.Data)
+	return msg.Sequence, err == nil && d.Headers[topology.HeaderReplay] == replay, nil
+}
+
+// At returns the letter at a sequence. The error wraps ErrNotFound, where it was
+// removed, or broker.ErrUnavailable; one that can't be decoded is returned with
+// Undecodable set.
+func (s *Store) At(ctx context.Context, seq uint64) (*Letter, error) {
+	msg, err := s.stream.GetMsg(ctx, seq)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading dead letter %d: %w: %w", seq, broker.ErrUnavailable, err)
+	}
+	l := letterOf(broker.Stored{Seq: msg.Sequence, Subject: msg.Subject, Time: msg.Time, Data: msg.Data})
+	return &l, nil
+}
+
+// Remove removes a letter by its sequence, if it is still there. The error wraps
+// broker.ErrUnavailable.
+func (s *Store) Remove(ctx context.Context, seq uint64) error {
+	err := s.stream.DeleteMsg(ctx, seq)
+	if err == nil {
+		return nil
+	}
+	if _, there := s.stream.GetMsg(ctx, seq); errors.Is(there, jetstream.ErrMsgNotFound) {
+		return nil
+	}
+	return fmt.Errorf("removing dead letter %d: %w: %w", seq, broker.ErrUnavailable, err)
 }
 
 // room is what a publish needs beside its data.

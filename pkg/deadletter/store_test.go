@@ -214,3 +214,39 @@ func TestUnavailable(t *testing.T) {
 	_, err = store.Count(t.Context(), deadletter.Filter{})
 	require.ErrorIs(t, err, broker.ErrUnavailable)
 }
+
+// A message that dies in a replay takes its former letter's place, which the
+// replay may not have removed yet.
+func TestReplayedLetterTakesTheFormersPlace(t *testing.T) {
+	store, conn := open(t)
+	first := letter("shop", "ep", "1", 1)
+	require.NoError(t, store.Write(t.Context(), first))
+	before, err := store.Get(t.Context(), first.MessageID)
+	require.NoError(t, err)
+
+	again := *first
+	again.Reason, again.Headers = "waited", map[string]string{topology.HeaderReplay: "r1"}
+	for range 2 { // the second changes nothing
+		require.NoError(t, store.Write(t.Context(), &again))
+	}
+	require.NoError(t, store.Write(t.Context(), first), "nor does a repeat of the first")
+	got, err := store.Get(t.Context(), first.MessageID)
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+	require.Equal(t, again, got[0].DeadLetter)
+	require.Equal(t, before[0].Seq+1, got[0].Seq)
+
+	require.NoError(t, store.Remove(t.Context(), before[0].Seq), "as the replay does that found it")
+	_, err = store.Get(t.Context(), first.MessageID)
+	require.NoError(t, err)
+
+	other := again
+	other.Headers = map[string]string{topology.HeaderReplay: "r2"}
+	require.NoError(t, store.Remove(t.Context(), got[0].Seq))
+	require.NoError(t, store.Write(t.Context(), &other), "where it has gone")
+	stream, err := conn.JS.Stream(t.Context(), topology.StreamDead)
+	require.NoError(t, err)
+	info, err := stream.Info(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 1, info.State.Msgs)
+}

@@ -61,6 +61,9 @@ type Options struct {
 	// Marks is the once-ledger; nil where the handler itself knows what it has
 	// done (the bot stage, by its sessions).
 	Marks Marks
+	// Replays is the once-ledger of replays; nil: one that is stored twice is
+	// handled twice.
+	Replays Marks
 	// Rates keeps the rates of policies; nil: none is kept.
 	Rates     Rates
 	Graveyard Graveyard

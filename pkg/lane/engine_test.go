@@ -283,7 +283,7 @@ func (r *rig) start() {
 	var owner partition.Owner = sole
 	r.metrics = prometheus.NewRegistry()
 	r.engine = lane.New(lane.Options{
-		Stage: chat.StageBot, Rates: r.rates, MaxInFlight: r.inFlight, Marks: r.memory, Graveyard: r.memory, ReconcileEvery: 100 * time.Millisecond, Log: log, Metrics: r.metrics,
+		Stage: chat.StageBot, Rates: r.rates, MaxInFlight: r.inFlight, Marks: r.memory, Replays: r.memory, Graveyard: r.memory, ReconcileEvery: 100 * time.Millisecond, Log: log, Metrics: r.metrics,
 		Commands: func(p int) lane.Commands {
 			commands := lane.NewJetStreamCommands(r.conn, chat.StageBot, p)
 			if r.refuseDone {

@@ -15,7 +15,7 @@ type span struct {
 }
 
 func (it *item) span() span {
-	if it.msg.Replay != "" {
+	if it.msg.Replay != nil {
 		return span{}
 	}
 	return span{created: it.Created, expires: it.Expires, supersede: it.Supersede}

@@ -48,7 +48,7 @@ type Message struct {
 	Seq    uint64
 	Time   time.Time
 	Data   []byte
-	Replay string // the replay that it came from, or empty
+	Replay *Replay // nil: it is none
 }
 
 // ID names a lane within a partition: the group is the channel at the user

@@ -158,7 +158,7 @@ func (s *source) Next(ctx context.Context) (*Delivery, error) {
 		Ack:     func() { s.conn.AfterSync(func() { _ = msg.Ack() }) },
 	}
 	if h := msg.Headers(); h != nil {
-		d.Replay = h.Get(topology.HeaderReplay)
+		d.Replay = replayOf(h)
 	}
 	return d, nil
 }
@@ -236,13 +236,12 @@ func (s *JetStream) subjectsOf(id ID) (messages, state string) {
 // Append implements Store.
 func (s *JetStream) Append(ctx context.Context, id ID, m *Message) (uint64, error) {
 	subject, _ := s.subjectsOf(id)
-	headers := map[string]string{
-		topology.HeaderSeq:  strconv.FormatUint(m.Seq, 10),
-		topology.HeaderTime: strconv.FormatInt(m.Time.UnixNano(), 10),
+	headers := map[string]string{}
+	if m.Replay != nil {
+		headers = m.Replay.Headers()
 	}
-	if m.Replay != "" {
-		headers[topology.HeaderReplay] = m.Replay
-	}
+	headers[topology.HeaderSeq] = strconv.FormatUint(m.Seq, 10)
+	headers[topology.HeaderTime] = strconv.FormatInt(m.Time.UnixNano(), 10)
 	return s.conn.Publish(ctx, broker.Message{Subject: subject, Data: m.Data, Headers: headers, Later: true})
 }
 
@@ -307,7 +306,7 @@ func (s *JetStream) parkedMessage(ctx context.Context, raw *jetstream.RawStreamM
 	return &ParkedMessage{
 		Message: Message{
 			Seq: seq, Time: time.Unix(0, nanos), Data: raw.Data,
-			Replay: raw.Header.Get(topology.HeaderReplay),
+			Replay: replayOf(raw.Header),
 		},
 		ParkedSeq: raw.Sequence,
 		ParkedAt:  raw.Time,

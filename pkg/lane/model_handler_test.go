@@ -108,7 +108,7 @@ func (l *life) Expire(_ context.Context, t *lane.Task) lane.Verdict {
 	if ml := w.laneOf(t.Lane); ml.busy != nil && !ml.busy.dead {
 		w.violated(t.Lane, "%d expires while another is handled", f.place)
 	}
-	if t.Message.Replay != "" {
+	if t.Message.Replay != nil {
 		w.violated(t.Lane, "a replay expires")
 	}
 	w.inOrder(t.Lane, f)
@@ -130,7 +130,7 @@ func (l *life) Superseded(_ context.Context, t *lane.Task) bool {
 	w := l.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if t.Message.Replay != "" {
+	if t.Message.Replay != nil {
 		w.violated(t.Lane, "a replay may be superseded")
 	}
 	return w.rng.IntN(4) == 0
@@ -185,7 +185,7 @@ func (l *life) begin(t *lane.Task) (spell, bool) {
 	}
 	f := w.fateOf(t.Lane, t.Message.Data)
 	w.note(t.Lane, "life %d: attempt %d of %q to %s", l.number, t.Number, t.Message.Data, t.Destination)
-	if t.Message.Replay == "" {
+	if t.Message.Replay == nil {
 		w.inOrder(t.Lane, f)
 		w.numbered(t, f)
 		f.open = l
@@ -218,10 +218,10 @@ func (w *world) judge(ctx context.Context, l *life, t *lane.Task) lane.Verdict {
 	switch {
 	case ctx.Err() != nil && dice < .7:
 		return pick(w.rng, lane.Stall(ctx.Err()), lane.Retry(0, ctx.Err()), lane.Dead("cut", ctx.Err()))
-	case t.Message.Replay != "" && failed:
+	case t.Message.Replay != nil && failed:
 		return lane.Retry(0, errRefused)
-	case t.Message.Replay != "":
-		w.replays[t.Message.Replay] = true
+	case t.Message.Replay != nil:
+		w.replays[t.Message.Replay.ID] = true
 		return lane.Done()
 	case ctx.Err() == nil && failed:
 		f.counted++

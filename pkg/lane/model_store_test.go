@@ -372,7 +372,7 @@ func (w *world) roll(n int) int {
 
 // publish puts a message at the end of a partition's work queue; the mutex is
 // held.
-func (w *world) publish(part int, data, replay string) {
+func (w *world) publish(part int, data string, replay *lane.Replay) {
 	p := w.parts[part]
 	p.seq++
 	p.queue = append(p.queue, lane.Message{Seq: p.seq, Time: time.Now(), Data: []byte(data), Replay: replay})

@@ -140,7 +140,7 @@ func (w *world) publishSome() {
 		if w.rng.IntN(100) == 0 {
 			data := fmt.Sprintf("e0 %s %d %s", conv, len(w.rubbish)+1_000_000, pick(w.rng, "route-panics", "route-fails"))
 			w.rubbish[data] = false
-			w.publish(part, data, "")
+			w.publish(part, data, nil)
 			continue
 		}
 		w.places[conv]++
@@ -162,14 +162,16 @@ func (w *world) publishSome() {
 			ml := w.laneOf(lane.ID{Group: g, Key: chat.KeyOf("c", conv)})
 			ml.fates = append(ml.fates, &fate{place: w.places[conv], kind: kind})
 		}
-		w.publish(part, data, "")
+		w.publish(part, data, nil)
 		if w.rng.IntN(50) == 0 && kind == "plain" {
-			w.publish(part, data, "")
+			w.publish(part, data, nil)
 		}
 		if w.rng.IntN(100) == 0 && w.stage == chat.StageBot && kind == "plain" {
-			replay := fmt.Sprintf("replay-%d", len(w.replays))
-			w.replays[replay] = false
-			w.publish(part, strings.TrimSuffix(data, kind)+replay, replay)
+			replay := &lane.Replay{ID: fmt.Sprintf("replay-%d", len(w.replays)), Place: chat.Ordinal{Epoch: 1, Counter: w.places[conv]}}
+			w.replays[replay.ID] = false
+			for range 1 + w.rng.IntN(2) {
+				w.publish(part, strings.TrimSuffix(data, kind)+replay.ID, replay)
+			}
 		}
 	}
 }

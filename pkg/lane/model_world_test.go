@@ -182,7 +182,7 @@ func (w *world) start(number int) *life {
 		Commands: func(p int) lane.Commands { return &modelCommands{life: l, part: w.parts[p]} },
 		Open:     func(_ context.Context, p int) (lane.Store, error) { return &modelStore{life: l, part: w.parts[p]}, nil },
 	}
-	if w.stage == chat.StageBot {
+	if o.Replays = l; w.stage == chat.StageBot {
 		o.Marks = l
 	}
 	l.engine = lane.New(o, l)

@@ -124,7 +124,7 @@ func (s *shard) appendQueue(l *lane) {
 			continue
 		}
 		it := l.queue[0]
-		there := it.appended == nil && it.msg.Replay == "" && l.tailSeq != 0 && l.tail.Covers(it.Place)
+		there := it.appended == nil && it.msg.Replay == nil && l.tailSeq != 0 && l.tail.Covers(it.Place)
 		s.mu.Unlock()
 		if there { // delivered again, and in the lane already
 			s.engine.metrics.covered.Inc()

@@ -12,7 +12,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/parleyhq/parley/pkg/broker"
-	"github.com/parleyhq/parley/pkg/topology"
 )
 
 // tail is a source without a consumer, where this process alone writes and reads
@@ -106,7 +105,7 @@ func (t *tail) Next(ctx context.Context) (*Delivery, error) {
 	t.deliver(m.Seq)
 	seq := m.Seq // alone, so that nothing keeps the rest
 	return &Delivery{
-		Message: Message{Seq: seq, Time: m.Time, Data: m.Data, Replay: m.Header.Get(topology.HeaderReplay)},
+		Message: Message{Seq: seq, Time: m.Time, Data: m.Data, Replay: replayOf(m.Header)},
 		Number:  t.number,
 		Ack:     func() { t.settle(seq) },
 	}, nil

@@ -12,6 +12,7 @@ import (
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/partition"
+	"github.com/parleyhq/parley/pkg/topology"
 )
 
 const (
@@ -123,13 +124,21 @@ func (s *shard) next(ctx context.Context, l *lane) *item {
 	if it == nil {
 		return nil
 	}
-	s.loadMark(ctx, l)
-	if it.msg.Replay == "" && l.marked && l.mark.Covers(it.Place) || l.isBehind(it.msg) {
+	if s.isDone(ctx, l, it) || l.isBehind(it.msg) {
 		s.engine.metrics.covered.Inc()
 		s.settled(ctx, l, it)
 		return nil
 	}
 	return it
+}
+
+// isDone reports whether the mark of a message says that it was settled before.
+func (s *shard) isDone(ctx context.Context, l *lane, it *item) bool {
+	if r := it.msg.Replay; r != nil {
+		return s.replayed(ctx, l, r)
+	}
+	s.loadMark(ctx, l)
+	return l.marked && l.mark.Covers(it.Place)
 }
 
 // storeOrTry stores the state of a head that waits for that. Where the store is
@@ -176,7 +185,7 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	}
 	pass, admitted := admit(ctx, policy.Circuit, task, now)
 	if !admitted {
-		s.turnBack(ctx, l, it, policy.Circuit, state, now)
+		s.turnBack(ctx, l, it, policy, state, now)
 		return
 	}
 	if pass.Probe() { // others were asked
@@ -318,6 +327,9 @@ func (s *shard) bury(ctx context.Context, l *lane, it *item, t *Task, state *cha
 	if n := len(state.Attempts); n > 0 {
 		letter.Error = state.Attempts[n-1].Error
 	}
+	if id := it.msg.ReplayID(); id != "" {
+		letter.Headers = map[string]string{topology.HeaderReplay: id}
+	}
 	said, err := s.lastWord(l, it, t, reason)
 	switch {
 	case said && ctx.Err() != nil: // the lease has lapsed: record nothing
@@ -407,10 +419,12 @@ func (s *shard) undecodable(m *Message, cause error) *chat.DeadLetter {
 
 // settle stores the mark, then removes the head from where it stands.
 func (s *shard) settle(ctx context.Context, l *lane, it *item) {
-	if s.engine.Marks != nil && it.msg.Replay == "" {
+	switch r := it.msg.Replay; {
+	case r != nil:
+		s.settleReplay(ctx, l, r)
+	case s.engine.Marks != nil:
 		if err := s.engine.Marks.Settle(ctx, l.name, it.Place); err != nil {
-			s.engine.metrics.ledger.Inc()
-			s.log.Debug("the ledger did not take a mark", zap.Error(err))
+			s.deaf("the ledger did not take a mark", err)
 			it.unmarked = true
 		}
 		l.mark, l.marked = it.Place, true
@@ -420,7 +434,7 @@ func (s *shard) settle(ctx context.Context, l *lane, it *item) {
 
 // settled removes the head from where it stands.
 func (s *shard) settled(ctx context.Context, l *lane, it *item) {
-	if it.unmarked || it.msg.Replay != "" {
+	if it.unmarked || it.msg.Replay != nil {
 		s.source.Forget(it.msg.Seq)
 	}
 	l.seen, l.looked = nil, false
@@ -471,8 +485,7 @@ func (s *shard) loadMark(ctx context.Context, l *lane) {
 	}
 	mark, ok, err := s.engine.Marks.Load(ctx, l.name)
 	if err != nil {
-		s.engine.metrics.ledger.Inc()
-		s.log.Debug("the ledger did not answer", zap.Error(err))
+		s.deaf("the ledger did not answer", err)
 		return
 	}
 	if ok {

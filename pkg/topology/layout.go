@@ -38,6 +38,7 @@ type Layout struct {
 	JournalBytes int64
 	SessionTTL   time.Duration // since the last turn; 0 means 30 days
 	LedgerTTL    time.Duration // 0 means 7 days
+	AuditAge     time.Duration // 0 means 400 days
 }
 
 // Validate reports the first setting that can't work.
@@ -54,7 +55,7 @@ func (l Layout) Validate() error {
 			l.Store>>20, l.Partitions, leastStore(l.Partitions)>>20)
 	case l.JournalBytes < 0 || l.JournalBytes > l.bytes(shareJournal):
 		return fmt.Errorf("the journal may have at most %d MiB of a store of %d MiB: give it less, or the store more", l.bytes(shareJournal)>>20, l.Store>>20)
-	case l.DeadAge < 0 || l.JournalAge < 0 || l.SessionTTL < 0 || l.LedgerTTL < 0:
+	case l.DeadAge < 0 || l.JournalAge < 0 || l.SessionTTL < 0 || l.LedgerTTL < 0 || l.AuditAge < 0:
 		return errors.New("an age limit is negative: set it above 0, or to 0 for its default")
 	}
 	return nil
@@ -76,14 +77,16 @@ const (
 	shareUserParked = 80
 	shareBotParked  = 140
 	shareDead       = 60
-	shareJournal    = 60
+	shareJournal    = 55
 	shareSessions   = 100
+	shareAudit      = 5 // 100,000 entries of 500 bytes in 10 GiB
 	shareLedger     = 20
-	shareConfig     = 14
+	shareConfig     = 13
 	shareLeases     = 2
 	shareMembers    = 1
 	shareCommands   = 1
 	shareHealth     = 1
+	shareReplays    = 1
 )
 
 func (l Layout) bytes(share int64) int64 { return l.Store / 1000 * share }
@@ -112,7 +115,7 @@ func (l Layout) Streams() []jetstream.StreamConfig {
 		l.parked(chat.StageUser, shareUserParked),
 		l.parked(chat.StageBot, shareBotParked),
 		jetstream.StreamConfig{
-			Name: StreamDead, Subjects: []string{"dead.>"}, Discard: jetstream.DiscardNew,
+			Name: StreamDead, Subjects: []string{"dead.>"}, Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1,
 			MaxBytes: l.bytes(shareDead), MaxAge: orDefault(l.DeadAge, 30*24*time.Hour),
 			Duplicates: 10 * time.Second, Replicas: l.Replicas,
 		},
@@ -127,9 +130,16 @@ func (l Layout) Streams() []jetstream.StreamConfig {
 			MaxAge:     orDefault(l.SessionTTL, 30*24*time.Hour),
 			Duplicates: 10 * time.Second, Replicas: l.Replicas,
 		},
+		// What is recorded can't be edited: only age and size take it.
+		jetstream.StreamConfig{
+			Name: StreamAudit, Subjects: []string{"audit.*"}, Discard: jetstream.DiscardOld,
+			MaxBytes: l.bytes(shareAudit), MaxAge: orDefault(l.AuditAge, 400*24*time.Hour),
+			DenyDelete: true, DenyPurge: true, Duplicates: 10 * time.Second, Replicas: l.Replicas,
+		},
 		l.ownership(BucketLeases, shareLeases),
 		l.ownership(BucketMembers, shareMembers),
 		l.ownership(BucketHealth, shareHealth),
+		l.ownership(BucketReplays, shareReplays),
 	)
 }
 

@@ -20,12 +20,14 @@ const (
 	StreamDead     = "DEAD"
 	StreamJournal  = "JOURNAL"
 	StreamSessions = "SESSIONS"
+	StreamAudit    = "AUDIT"  // what operators changed
 	BucketConfig   = "CONFIG" // channels, endpoints, bots, tokens, the layout
 	BucketLeases   = "LEASES"
 	BucketMembers  = "MEMBERS" // the live workers
 	BucketLedger   = "LEDGER"
 	BucketHealth   = "HEALTH"       // destinations that fail
 	BucketCommands = "LANECOMMANDS" // what operators ask of parked lanes
+	BucketReplays  = "REPLAYS"      // jobs on dead letters
 )
 
 // Headers of stored messages.
@@ -34,8 +36,11 @@ const (
 	// original stood in the hot stream: a sequence, and Unix nanoseconds.
 	HeaderSeq  = "Parley-Seq"
 	HeaderTime = "Parley-Time"
-	// HeaderReplay names the replay that a message came from.
-	HeaderReplay = "Parley-Replay"
+	// HeaderReplay names the replay that a message came from, HeaderReplayTo its
+	// one group, HeaderReplayPlace its place there.
+	HeaderReplay      = "Parley-Replay"
+	HeaderReplayTo    = "Parley-Replay-To"
+	HeaderReplayPlace = "Parley-Replay-Place"
 )
 
 // HeaderKVOperation with KVDelete marks a bucket's key as deleted.
@@ -142,6 +147,28 @@ func DeadFilter(stage chat.Stage, channelID, destination string) string {
 	return strings.Join([]string{"dead", wild(string(stage)), wild(channelID), wild(destination), "*", "*"}, ".")
 }
 
+// DeadConversationFilter is DeadFilter for one conversation.
+func DeadConversationFilter(stage chat.Stage, channelID, destination string, key chat.ConversationKey) string {
+	return strings.Join([]string{"dead", wild(string(stage)), wild(channelID), wild(destination), key.String(), "*"}, ".")
+}
+
+// ParseDeadSubject takes the subject of a dead letter apart.
+func ParseDeadSubject(subject string) (stage chat.Stage, channelID, destination string, key chat.ConversationKey, messageID string, err error) {
+	parts := strings.Split(subject, ".")
+	if len(parts) != 6 || parts[0] != "dead" {
+		return "", "", "", key, "", fmt.Errorf("%q is no dead letter's subject", subject)
+	}
+	if key, err = chat.ParseConversationKey(parts[4]); err != nil {
+		return "", "", "", key, "", fmt.Errorf("%q is no dead letter's subject: %w", subject, err)
+	}
+	for i := 2; i < len(parts); i++ {
+		if parts[i] == token("") {
+			parts[i] = ""
+		}
+	}
+	return chat.Stage(parts[1]), parts[2], parts[3], key, parts[5], nil
+}
+
 // DeadMessageFilter matches one message's dead letters at every destination.
 // Without the conversation's key (nil) the broker has to look further.
 func DeadMessageFilter(key *chat.ConversationKey, messageID string) string {
@@ -178,6 +205,12 @@ func JournalEntries(channelID string, key *chat.ConversationKey) string {
 	}
 	return strings.Join([]string{"journal", wild(channelID), "*", conversation}, ".")
 }
+
+// AuditSubject is where what operators did to objects of a kind is recorded.
+func AuditSubject(kind string) string { return "audit." + token(kind) }
+
+// AuditFilter matches those records; an empty kind matches every one.
+func AuditFilter(kind string) string { return "audit." + wild(kind) }
 
 // SessionSubject is where a conversation's one session record is.
 func SessionSubject(partition int, key chat.ConversationKey) string {

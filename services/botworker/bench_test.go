@@ -70,7 +70,7 @@ func BenchmarkTurn(b *testing.B) {
 					Traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 				})
 				require.NoError(b, err)
-				messages[i] = lane.Message{Time: at, Data: data, Replay: "bench"} // a replay: its id may come again
+				messages[i] = lane.Message{Time: at, Data: data, Replay: &lane.Replay{ID: "bench"}} // a replay: its id may come again
 			}
 			seq := uint64(0)
 			b.ReportAllocs()

@@ -11,6 +11,7 @@ import (
 	"github.com/parleyhq/parley/pkg/bot"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/event"
+	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/ledger"
 	"github.com/parleyhq/parley/pkg/registry"
 )
@@ -59,7 +60,7 @@ func TestUserMessageStandsBeforeItsAnswers(t *testing.T) {
 
 	r.asks(chat.EventMessage, chat.EventUserMessage)
 	again := *hello
-	again.Replay, again.Seq = "replay1", more.Seq+1
+	again.Replay, again.Seq = &lane.Replay{ID: "replay1"}, more.Seq+1
 	require.Equal(t, "done", r.handle(&again))
 	_, got = r.faults.take(t)
 	require.JSONEq(t, `{"conversationId":"c1","messageId":"`+um.ID+`","acceptedAt":"`+um.AcceptedAt.UTC().Format(time.RFC3339Nano)+`",

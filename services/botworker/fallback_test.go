@@ -148,7 +148,7 @@ func TestBotIsToldOfTheAttempt(t *testing.T) {
 	require.Empty(t, first.Replay)
 
 	task := r.task(r.said("c1", "again"))
-	task.Number, task.Message.Replay = 3, "rpl_1"
+	task.Number, task.Message.Replay = 3, &lane.Replay{ID: "rpl_1"}
 	require.Equal(t, "done", r.h.Handle(t.Context(), task).String())
 	got, um := r.bot.last(), inputOf(task)
 	require.Equal(t, []any{um.ID, 3, "rpl_1", um.Traceparent, uint64(2)}, []any{got.MessageID, got.Attempt, got.Replay, got.Traceparent, got.Counter})

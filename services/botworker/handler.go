@@ -126,7 +126,7 @@ func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
 		um := inputOf(t)
 		h.Events.Raise(event.Event{
 			Kind: chat.EventDeadLetterCreated, ChannelID: um.ChannelID, MessageID: um.ID, ConversationID: um.ConversationID,
-			Reason: t.GivenUp, Replay: t.Message.Replay, At: time.Now(),
+			Reason: t.GivenUp, Replay: t.Message.ReplayID(), At: time.Now(),
 		})
 	}
 }
@@ -209,7 +209,7 @@ func (k known) handled(t *lane.Task) bool {
 	if k.rec == nil {
 		return false
 	}
-	return k.rec.LastInputID == t.MessageID && t.Message.Replay == "" ||
+	return k.rec.LastInputID == t.MessageID && t.Message.Replay == nil ||
 		(chat.Ordinal{Counter: k.rec.LastInputSeq, InputAt: k.rec.LastInputAt}).Covers(t.Place)
 }
 

@@ -117,7 +117,7 @@ func TestRepeatStoredBehindItselfRunsNoBot(t *testing.T) {
 	require.Equal(t, before, data)
 	require.Equal(t, 1, r.bot.runs())
 
-	repeat.Replay = "replay1"
+	repeat.Replay = &lane.Replay{ID: "replay1"}
 	require.Equal(t, "done", r.handle(&repeat))
 	require.Equal(t, 2, r.bot.runs(), "an operator's replay is meant")
 }

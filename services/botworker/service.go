@@ -71,8 +71,10 @@ type Options struct {
 	// Commands opens what operators ask of a partition's lanes; nil: nothing.
 	Commands func(partition int) lane.Commands
 
-	Owner     partition.Owner
-	Open      func(ctx context.Context, partition int) (lane.Store, error)
+	Owner partition.Owner
+	Open  func(ctx context.Context, partition int) (lane.Store, error)
+	// Replays is the once-ledger of replays; of the rest the sessions know.
+	Replays   lane.Marks
 	Graveyard lane.Graveyard
 	Sessions  Sessions
 	Publisher Publisher
@@ -91,7 +93,7 @@ func (o *Options) Validate() error {
 	switch {
 	case o.Partitions < 1:
 		return errors.New("botworker: the number of partitions must be at least 1")
-	case o.Owner == nil, o.Open == nil, o.Graveyard == nil, o.Sessions == nil, o.Publisher == nil,
+	case o.Owner == nil, o.Open == nil, o.Replays == nil, o.Graveyard == nil, o.Sessions == nil, o.Publisher == nil,
 		o.Directory == nil, o.Journal == nil, o.Events == nil, o.NewBot == nil, o.Log == nil, o.Metrics == nil:
 		return errors.New("botworker: a part is missing")
 	case o.Timeout < 0, o.DrainTimeout < 0:
@@ -121,7 +123,7 @@ func New(o Options) (*Service, error) {
 	}
 	h := newHandler(o)
 	engine := lane.New(lane.Options{
-		Stage: chat.StageUser, Alone: o.Alone, Open: h.open, Commands: o.Commands, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
+		Stage: chat.StageUser, Alone: o.Alone, Open: h.open, Commands: o.Commands, Replays: o.Replays, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
 		DrainTimeout: o.DrainTimeout,
 	}, h)
 	return &Service{handler: h, engine: engine, owner: o.Owner, directory: o.Directory}, nil

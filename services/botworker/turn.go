@@ -72,7 +72,7 @@ func (h *handler) respond(ctx context.Context, config *chat.Bot, task *lane.Task
 	}
 	um := inputOf(task)
 	asked := &bot.Turn{
-		MessageID: um.ID, Attempt: task.Number, Replay: task.Message.Replay, Traceparent: um.Traceparent,
+		MessageID: um.ID, Attempt: task.Number, Replay: task.Message.ReplayID(), Traceparent: um.Traceparent,
 		ChannelID: um.ChannelID, ConversationID: um.ConversationID, Input: um.Input, Session: t.state, First: rec == nil,
 	}
 	if rec != nil {

@@ -64,9 +64,12 @@ func (h *handler) Route(ctx context.Context, m *lane.Message) ([]lane.Target, er
 		return nil, err
 	}
 	key := bm.Key() // a hash
-	if bm.Event == chat.EventMessage && m.Replay == "" && h.jumps.seen(key, bm.Ordinal) {
+	if bm.Event == chat.EventMessage && m.Replay == nil && h.jumps.seen(key, bm.Ordinal) {
 		h.metrics.jumps.Inc()
 		h.Log.Error("a conversation's counter jumped", zap.String("message", bm.ID), zap.Uint64("counter", bm.Ordinal.Counter))
+	}
+	if r := m.Replay; r != nil && r.To != "" { // whatever it subscribes to by now
+		return []lane.Target{target(m, bm, key, r.To)}, nil
 	}
 	endpoints := h.Directory.Snapshot().EndpointsOf(bm.ChannelID)
 	targets := make([]lane.Target, 0, len(endpoints))
@@ -149,7 +152,7 @@ func (h *handler) raise(t *lane.Task, bm *chat.BotMessage, d *chat.Delivery) {
 	}
 	e := event.Event{
 		Kind: chat.EventDeliveryFailed, ChannelID: bm.ChannelID, EndpointID: t.Destination, MessageID: bm.ID,
-		ConversationID: bm.ConversationID, Reason: t.GivenUp, Replay: t.Message.Replay, At: time.Now(),
+		ConversationID: bm.ConversationID, Reason: t.GivenUp, Replay: t.Message.ReplayID(), At: time.Now(),
 	}
 	if d.Outcome == chat.OutcomeExpired {
 		e.Reason = string(d.Outcome)
@@ -223,7 +226,7 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 		request.Body = webhook.RenderEvent(bm.Event, bm.CreatedAt, bm.ChannelID, e.VerifyToken, bm.Message)
 		request.Event = bm.Event
 	}
-	request.MessageID, request.Attempt, request.Replay = bm.ID, t.Number, t.Message.Replay
+	request.MessageID, request.Attempt, request.Replay = bm.ID, t.Number, t.Message.ReplayID()
 	request.Traceparent, request.Timeout = bm.Traceparent, e.Timeout.Std()
 	result := h.Client.Do(ctx, request)
 	h.metrics.duration.Observe(result.Duration.Seconds())

@@ -54,6 +54,11 @@ func TestFanOut(t *testing.T) {
 		restored := r.task(wanted, target.Lane.Group, 1)
 		require.Equal(t, target, restored.Target)
 	}
+	wanted.Replay = &lane.Replay{ID: "r1", To: "b"}
+	require.Equal(t, []string{"b"}, groups(r.route(wanted)), "a replay is for one")
+	event := r.message("c1", 3, func(m *chat.BotMessage) { m.Event = "typing" })
+	event.Replay = &lane.Replay{ID: "r1", To: "b"}
+	require.Equal(t, []string{"b"}, groups(r.route(event)), "whatever it wants by now")
 	_, err := r.h.Route(t.Context(), &lane.Message{Data: []byte("\xff")})
 	require.Error(t, err)
 	_, err = r.h.Restore(&lane.Message{Data: []byte("\xff")}, "a")
@@ -243,7 +248,7 @@ func TestJumps(t *testing.T) {
 	see("c1", 2, 3)
 	require.EqualValues(t, 1, count(), "seen before filters")
 	replay := r.message("c1", 9)
-	replay.Replay = "r1"
+	replay.Replay = &lane.Replay{ID: "r1"}
 	r.route(replay)
 	require.EqualValues(t, 1, count())
 

@@ -42,7 +42,7 @@ type Delivery struct {
 }
 
 func (s *Service) listAttempts(c echo.Context) error {
-	f, at, err := attemptsQuery(c)
+	f, at, err := s.attemptsQuery(c)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ var outcomes = map[chat.Outcome]bool{
 	chat.OutcomeFiltered: true, chat.OutcomeUnrouted: true,
 }
 
-func attemptsQuery(c echo.Context) (f journal.Filter, at journal.Page, err error) {
+func (s *Service) attemptsQuery(c echo.Context) (f journal.Filter, at journal.Page, err error) {
 	var p chat.Problems
 	f = journal.Filter{
 		ChannelID: c.QueryParam("channel"), EndpointID: c.QueryParam("endpoint"), MessageID: c.QueryParam("message"),
@@ -99,7 +99,7 @@ func attemptsQuery(c echo.Context) (f journal.Filter, at journal.Page, err error
 		}
 		f.Key = &key
 	}
-	at = pageQuery(c, &p)
+	at = s.pageQuery(c, &p)
 	return f, at, badQuery(&p)
 }
 
@@ -120,7 +120,7 @@ func conversationQuery(c echo.Context, p *chat.Problems) *chat.ConversationKey {
 }
 
 // pageQuery reads which part of the journal is asked for.
-func pageQuery(c echo.Context, p *chat.Problems) (at journal.Page) {
+func (s *Service) pageQuery(c echo.Context, p *chat.Problems) (at journal.Page) {
 	at.Limit = defaultPage
 	var err error
 	if text := c.QueryParam("limit"); text != "" {
@@ -133,20 +133,9 @@ func pageQuery(c echo.Context, p *chat.Problems) (at journal.Page) {
 			p.Add("before", `this is no place in the list: give the "next" of an answer`)
 		}
 	}
-	at.Since, at.Until = timeQuery(c, p, "since"), timeQuery(c, p, "until")
+	now := s.Now()
+	at.Since, at.Until = moment("since", c.QueryParam("since"), now, p), moment("until", c.QueryParam("until"), now, p)
 	return at
-}
-
-func timeQuery(c echo.Context, p *chat.Problems, name string) time.Time {
-	text := c.QueryParam(name)
-	if text == "" {
-		return time.Time{}
-	}
-	t, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil {
-		p.Add(name, fmt.Sprintf("%q is no time: write it as 2026-11-25T14:00:00Z (RFC 3339)", text))
-	}
-	return t
 }
 
 func placeOf(next uint64) string {

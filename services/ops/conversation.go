@@ -66,7 +66,7 @@ func (s *Service) showConversation(c echo.Context) error {
 		p.Add("channel", err.Error())
 	}
 	f := journal.Filter{ChannelID: out.ChannelID, Key: conversationQuery(c, &p)}
-	at := pageQuery(c, &p)
+	at := s.pageQuery(c, &p)
 	if err := badQuery(&p); err != nil {
 		return err
 	}

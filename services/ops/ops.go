@@ -55,6 +55,7 @@ func (o Options) Validate() error {
 // DeadLetters reads what the pipeline gave up on; a *deadletter.Store does.
 type DeadLetters interface {
 	List(ctx context.Context, f deadletter.Filter, p deadletter.Page) (deadletter.Listing, error)
+	Count(ctx context.Context, f deadletter.Filter) (uint64, error)
 	// Get returns a message's dead letters, one for each destination that it
 	// was given up at, or an error that wraps deadletter.ErrNotFound.
 	Get(ctx context.Context, messageID string) ([]deadletter.Letter, error)
@@ -99,6 +100,8 @@ type Deps struct {
 	// which may be another setting than that of others.
 	Journal   Journal
 	Recording journal.Mode
+	// Replays are jobs on dead letters.
+	Replays Replays
 	// Owners reads who works on a stage.
 	Owners func(ctx context.Context, stage chat.Stage) (*partition.Owners, error)
 	// Ages asks a stage's workers, of whom there are so many, what waits there.
@@ -108,6 +111,8 @@ type Deps struct {
 	Guard  *webhook.Guard
 	// Circuits is how destinations do; nil: that is not known.
 	Circuits Circuits
+	// Audit keeps what is changed here.
+	Audit Audit
 	// Health is what status reports beside; may be nil.
 	Health []HealthCheck
 	// Log is told what operators do to lanes; nil: nothing is logged.
@@ -129,8 +134,8 @@ func New(o Options, d Deps) (*Service, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil || d.Ages == nil || d.Lanes == nil || d.Journal == nil || d.Client == nil || d.Guard == nil {
-		return nil, errors.New("ops needs a registry, dead letters, a status, owners, ages, lanes, a journal, a client and a guard")
+	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil || d.Ages == nil || d.Lanes == nil || d.Journal == nil || d.Replays == nil || d.Client == nil || d.Guard == nil || d.Audit == nil {
+		return nil, errors.New("ops needs a registry, dead letters, a status, owners, ages, lanes, a journal, replays, a client, a guard and an audit")
 	}
 	if d.Now == nil {
 		d.Now = time.Now
@@ -147,7 +152,7 @@ func New(o Options, d Deps) (*Service, error) {
 
 // Mount adds the routes to a server whose error handler is problem.Handler.
 func (s *Service) Mount(e *echo.Echo) {
-	g := e.Group(Root, s.authorize)
+	g := e.Group(Root, s.authorize, s.audit)
 
 	g.GET("/channels", s.listChannels)
 	g.POST("/channels", s.createChannel)
@@ -190,9 +195,18 @@ func (s *Service) Mount(e *echo.Echo) {
 		g.POST("/endpoints/:id/lanes/"+string(action), s.commandLanes(action))
 	}
 
+	g.GET("/replays", s.listReplays)
+	g.POST("/replays", s.createReplay)
+	g.GET("/replays/:id", s.getReplay)
+	g.POST("/replays/:id/pause", s.pauseReplay)
+	g.POST("/replays/:id/resume", s.resumeReplay)
+	g.POST("/replays/:id/cancel", s.cancelReplay)
+
 	g.GET("/status", s.status)
 	g.GET("/dead-letters", s.listDead)
+	g.GET("/dead-letters/count", s.countDead)
 	g.GET("/dead-letters/:id", s.getDead)
+	g.GET("/audit", s.listAudit)
 
 	g.GET("/attempts", s.listAttempts)
 	g.GET("/messages/:id/trace", s.traceMessage)
@@ -221,16 +235,26 @@ func (s *Service) authorize(next echo.HandlerFunc) echo.HandlerFunc {
 				"the token opens a channel and not the ops API: use one made with `parley token create --ops`")
 		}
 		c.Set(callerKey, cmp.Or(token.Name, token.ID))
+		c.Set(callerIDKey, token.ID)
 		return next(c)
 	}
 }
 
-// callerKey is where a request's context has the name of its token.
-const callerKey = "caller"
+// Where a request's context has the name of its token, and its id, which the
+// bootstrap token has not.
+const (
+	callerKey   = "caller"
+	callerIDKey = "callerID"
+)
 
 func caller(c echo.Context) string {
 	name, _ := c.Get(callerKey).(string)
 	return name
+}
+
+func callerID(c echo.Context) string {
+	id, _ := c.Get(callerIDKey).(string)
+	return id
 }
 
 func unauthorized(detail string) error {

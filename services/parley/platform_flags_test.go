@@ -97,7 +97,7 @@ func TestBadFlagsSayWhatToChange(t *testing.T) {
 		{[]string{"--journal", "some"}, "set it to all, failures or off"},
 		{[]string{"--journal-age", "1s"}, "--journal-age is 1s: set it to a minute or more"},
 		{[]string{"--journal-max", "lots"}, `--journal-max is "lots": write a size such as 500MiB`},
-		{[]string{"--journal-max", "1GiB"}, "the journal may have at most 614 MiB of a store of 10240 MiB"},
+		{[]string{"--journal-max", "1GiB"}, "the journal may have at most 563 MiB of a store of 10240 MiB"},
 		{[]string{"--sync", "never"}, `--sync is "never": set it to always or to a duration such as 1s`},
 		{[]string{"--sync", "0s"}, `--sync is "0s": set it to always`},
 		{[]string{"--sync", "-1s"}, `--sync is "-1s": set it to always`},

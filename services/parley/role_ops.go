@@ -3,20 +3,42 @@ package main
 import (
 	"context"
 
+	"github.com/nats-io/nuid"
+
+	"github.com/parleyhq/parley/pkg/audit"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/journal"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
+	"github.com/parleyhq/parley/pkg/replay"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/services/ops"
 )
+
+// replayJobs makes, runs and steers replays.
+type replayJobs struct {
+	*replay.Runner
+	*replay.Store
+}
 
 func addOps(ctx context.Context, p *process) error {
 	letters, err := deadletter.New(ctx, p.conn)
 	if err != nil {
 		return err
 	}
+	jobs, err := replay.NewStore(ctx, p.conn)
+	if err != nil {
+		return err
+	}
+	replays, err := replay.New(replay.Options{
+		Store: jobs, Letters: letters, Publisher: p.conn, Partitions: p.layout.Partitions, Instance: instance() + "-" + nuid.Next(),
+		Sole: p.flags.natsURL == "", Log: p.log.Named("replay"), Metrics: p.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	p.front = append(p.front, unit{"replays", replays.Run})
 	client, err := p.webhooks()
 	if err != nil {
 		return err
@@ -25,8 +47,12 @@ func addOps(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	trail, err := audit.New(ctx, p.conn, p.metrics)
+	if err != nil {
+		return err
+	}
 	svc, err := ops.New(ops.Options{BootstrapToken: chat.Secret(p.flags.opsToken)}, ops.Deps{
-		Registry: p.registry, DeadLetters: letters, Client: client, Guard: p.guard,
+		Registry: p.registry, DeadLetters: letters, Replays: replayJobs{replays, jobs}, Client: client, Guard: p.guard,
 		Lanes: lane.NewWaiting(p.conn, p.layout.Partitions), Log: p.log.Named("ops"),
 		Journal: journal.NewReader(p.conn), Recording: journal.Mode(p.flags.journal.mode),
 		Status: func(ctx context.Context) (*topology.Status, error) {
@@ -43,6 +69,7 @@ func addOps(ctx context.Context, p *process) error {
 			return lane.Ask(ctx, p.conn, stage, workers)
 		},
 		Circuits: board,
+		Audit:    trail,
 		Health: []ops.HealthCheck{
 			{Name: "broker", Check: func(context.Context) error { return p.conn.Ready() }},
 			{Name: "redis", Check: func(ctx context.Context) error { return p.redis.Ping(ctx).Err() }},

@@ -158,7 +158,7 @@ func addBotWorker(ctx context.Context, p *process) error {
 	svc, err := botworker.New(botworker.Options{
 		Circuits:   func(bot string) lane.Circuit { return board.Destination(topology.HealthKey(chat.StageUser, bot)) },
 		Partitions: p.layout.Partitions, DrainTimeout: p.drainTimeout(),
-		Alone: &p.alone, Owner: owner, Open: p.opener(chat.StageUser), Commands: p.commands(chat.StageUser), Graveyard: letters, Sessions: sessions,
+		Alone: &p.alone, Owner: owner, Open: p.opener(chat.StageUser), Commands: p.commands(chat.StageUser), Replays: p.marks, Graveyard: letters, Sessions: sessions,
 		Publisher: p.conn, Directory: p.registry, Journal: p.journal, Events: p.events, NewBot: bots.make,
 		Log: p.log.Named("bot-worker"), Metrics: p.metrics,
 	})

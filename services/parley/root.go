@@ -45,6 +45,8 @@ func newRoot() *cobra.Command {
 			newConversationCommand(client),
 			newLaneCommand(client),
 			newDeadCommand(client),
+			newReplayCommand(client),
+			newAuditCommand(client),
 			newHealthCommand(),
 		}},
 		{"try", "Try it:", []*cobra.Command{

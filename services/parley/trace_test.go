@@ -98,7 +98,7 @@ func TestAttemptsCommand(t *testing.T) {
 	require.Len(t, goodJSON[ops.DeliveryPage](t, env, "attempts", "--message", first).Items, 2)
 	require.Len(t, goodJSON[ops.DeliveryPage](t, env, "attempts", "--status", "503", "--channel", "shop", "--conversation", "eve\x1b[2J").Items, 1)
 	require.Empty(t, goodJSON[ops.DeliveryPage](t, env, "attempts", "--until", "1h").Items)
-	for flag, want := range map[string]string{"since": "write a time such as", "outcome": "no outcome"} {
+	for flag, want := range map[string]string{"since": "this is no time", "outcome": "no outcome"} {
 		r := parley(t, env, "", "attempts", "--"+flag, "soon")
 		require.Equal(t, exitFailed, r.code)
 		require.Contains(t, r.stderr, want)
