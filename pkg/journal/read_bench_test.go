@@ -3,6 +3,7 @@ package journal_test
 import (
 	"flag"
 	"fmt"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,6 +48,19 @@ func benchJournal(b *testing.B) *broker.Conn {
 	return conn
 }
 
+// reportCPU begins to count the processor time of the whole process, the
+// broker's too; the returned function reports it.
+func reportCPU(b *testing.B) func() {
+	b.Helper()
+	spent := func() time.Duration {
+		var u syscall.Rusage
+		require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	began := spent()
+	return func() { b.ReportMetric(float64((spent()-began).Microseconds())/float64(b.N)/1000, "cpu-ms/op") }
+}
+
 func BenchmarkRead(b *testing.B) {
 	conn := benchJournal(b)
 	r := journal.NewReader(conn)
@@ -54,6 +68,7 @@ func BenchmarkRead(b *testing.B) {
 	attempts := func(f journal.Filter, p journal.Page, want int, pages bool) func(*testing.B) {
 		return func(b *testing.B) {
 			b.Helper()
+			defer reportCPU(b)()
 			for b.Loop() {
 				p, got := p, 0
 				for more := true; more; {
@@ -74,6 +89,7 @@ func BenchmarkRead(b *testing.B) {
 	b.Run("conversation", attempts(journal.Filter{ChannelID: "channel7", Key: &key}, journal.Page{}, 10, false))
 	b.Run("conversation, channel not known", attempts(journal.Filter{Key: &key}, journal.Page{}, 10, false))
 	b.Run("scan of all", func(b *testing.B) {
+		defer reportCPU(b)()
 		for b.Loop() {
 			n := 0
 			require.NoError(b, r.Scan(b.Context(), journal.Filter{}, time.Time{}, time.Time{}, 0, func(journal.Entry) error { n++; return nil }))
@@ -81,6 +97,7 @@ func BenchmarkRead(b *testing.B) {
 		}
 	})
 	b.Run("first of a time", func(b *testing.B) {
+		defer reportCPU(b)()
 		for b.Loop() {
 			_, err := conn.SeqAt(b.Context(), topology.StreamJournal, time.Now().Add(-time.Second))
 			require.NoError(b, err)

@@ -61,7 +61,7 @@ func newAttemptsCommand(c *clientConfig) *cobra.Command {
 		filter[flag.name] = f.String(flag.name, "", flag.usage)
 	}
 	f.IntVar(&status, "status", 0, "only those answered with this HTTP `STATUS`")
-	f.StringVar(&since, "since", "", "only since this `TIME`, such as 2026-11-25T14:00:00Z, or 2h for two hours ago")
+	f.StringVar(&since, "since", "", "only since this `TIME`: 24h (ago), 2026-01-31, or 2026-01-31T08:00:00Z")
 	f.StringVar(&until, "until", "", "only before this `TIME`, written alike")
 	f.IntVar(&limit, "limit", 50, "at most `NUMBER`")
 	c.bind(cmd)
@@ -71,17 +71,13 @@ func newAttemptsCommand(c *clientConfig) *cobra.Command {
 // setTimes puts the bounds into a query.
 func setTimes(query url.Values, since, until string, now time.Time) error {
 	for name, text := range map[string]string{"since": since, "until": until} {
-		if text == "" {
-			continue
-		}
-		at, err := time.Parse(time.RFC3339Nano, text)
-		if ago, notAgo := time.ParseDuration(text); notAgo == nil && ago >= 0 {
-			at, err = now.Add(-ago), nil
-		}
+		at, err := parseWhen(text, now)
 		if err != nil {
-			return fmt.Errorf("--%s is %q: write a time such as 2026-11-25T14:00:00Z, or 2h for two hours ago", name, text)
+			return fmt.Errorf("--%s %q: %w", name, text, err)
 		}
-		query.Set(name, at.UTC().Format(time.RFC3339Nano))
+		if !at.IsZero() {
+			query.Set(name, at.UTC().Format(time.RFC3339Nano))
+		}
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ func newConversationShow(c *clientConfig) *cobra.Command {
 		}),
 	}
 	f := cmd.Flags()
-	f.StringVar(&since, "since", "", "only since this `TIME`, such as 2026-11-25T14:00:00Z, or 2h for two hours ago")
+	f.StringVar(&since, "since", "", "only since this `TIME`: 24h (ago), 2026-01-31, or 2026-01-31T08:00:00Z")
 	f.StringVar(&until, "until", "", "only before this `TIME`, written alike")
 	f.StringVar(&before, "before", "", "`PLACE` that the part behind began at")
 	f.IntVar(&limit, "limit", 50, "at most `NUMBER` turns")
@@ -108,14 +108,25 @@ func printSaid(out *transcript, i *ops.TranscriptItem) error {
 // deliveredText says how far a message has come at an endpoint.
 func deliveredText(d ops.TranscriptDelivery) string {
 	text := string(d.Outcome)
+	if d.Outcome == chat.OutcomeRetry {
+		text = "not delivered yet"
+	}
 	if d.EndpointID != "" {
 		text = d.EndpointID + " " + text
 	}
 	if d.Attempts > 1 || d.Outcome == chat.OutcomeRetry {
-		text += fmt.Sprintf(" after %d attempts", d.Attempts)
+		text += " after " + countOf(d.Attempts, "attempt")
 	}
 	if d.Status != 0 {
 		text += fmt.Sprintf(" (%d)", d.Status)
 	}
 	return text
+}
+
+// countOf is a number of things.
+func countOf(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }

@@ -65,7 +65,7 @@ func (f *serviceFlags) addTo(cmd *cobra.Command) {
 	fs.StringVar(&f.journal.mode, "journal", string(journal.ModeAll), "turns and attempts to record: all, failures or off")
 	fs.BoolVar(&f.journal.bodies, "journal-bodies", true, "record what was said too; with false ids, times and outcomes only")
 	fs.DurationVar(&f.journal.age, "journal-age", topology.DefaultJournalAge, "how long the journal keeps an entry; the same for all services")
-	fs.StringVar(&f.journal.max, "journal-max", "", "`SIZE` at which the journal forgets its oldest entries; the same for all services (default 6 % of --store-max, which is also the most)")
+	fs.StringVar(&f.journal.max, "journal-max", "", "`SIZE` at which the journal forgets its oldest entries; the same for all services (default 5.5 % of --store-max, which is also the most)")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&f.logFormat, "log-format", "json", "json or console")
 	fs.StringVar(&f.readyFile, "ready-file", "", "`FILE` to write, once ready, with the addresses in use")

@@ -133,10 +133,10 @@ func waitingLine(m ops.TraceWaiting, names map[string]string, now time.Time) str
 	case m.Lane == "":
 		line += ", in the queue or at work"
 	case m.Ahead > 0:
-		line += fmt.Sprintf(", behind %d others in lane %s", m.Ahead, m.Lane)
+		line += fmt.Sprintf(", behind %s in lane %s", countOf(m.Ahead, "other"), m.Lane)
 	default:
 		state := laneState(ops.Lane{Closed: m.Closed, Held: m.Held, DueAt: m.DueAt}, now)
-		line += fmt.Sprintf(", first in lane %s, %d attempts, %s", m.Lane, m.AttemptCount, state)
+		line += fmt.Sprintf(", first in lane %s, %s, %s", m.Lane, countOf(m.AttemptCount, "attempt"), state)
 	}
 	if m.Closed != "" && (m.Lane == "" || m.Ahead > 0) {
 		line += ", closed: " + m.Closed

@@ -98,7 +98,7 @@ func TestAttemptsCommand(t *testing.T) {
 	require.Len(t, goodJSON[ops.DeliveryPage](t, env, "attempts", "--message", first).Items, 2)
 	require.Len(t, goodJSON[ops.DeliveryPage](t, env, "attempts", "--status", "503", "--channel", "shop", "--conversation", "eve\x1b[2J").Items, 1)
 	require.Empty(t, goodJSON[ops.DeliveryPage](t, env, "attempts", "--until", "1h").Items)
-	for flag, want := range map[string]string{"since": "write a time such as", "outcome": "no outcome"} {
+	for flag, want := range map[string]string{"since": "this is no time", "outcome": "no outcome"} {
 		r := parley(t, env, "", "attempts", "--"+flag, "soon")
 		require.Equal(t, exitFailed, r.code)
 		require.Contains(t, r.stderr, want)
@@ -134,6 +134,20 @@ func TestWhatWasSaidInALine(t *testing.T) {
 	}
 	require.Equal(t, "Size? (S) (location)", messageText(json.RawMessage(`{"text":"Size?","quick_replies":[{"content_type":"text","title":"S"},{"content_type":"location"}]}`)))
 	require.Equal(t, "(not recorded)", messageText(nil))
+}
+
+func TestWaitingInALine(t *testing.T) {
+	now := recordedAt.Add(12 * time.Second)
+	due := now.Add(48 * time.Second)
+	w := ops.TraceWaiting{MessageID: "m", Stage: chat.StageBot, Destination: "crm", Since: recordedAt}
+	names := map[string]string{"m": "#4"}
+	require.Equal(t, "#4 for crm, 12s, in the queue or at work", waitingLine(w, names, now))
+	w.Lane, w.Ahead, w.Closed = "bot.crm.1", 1, "paused"
+	require.Equal(t, "#4 for crm, 12s, behind 1 other in lane bot.crm.1, closed: paused", waitingLine(w, names, now))
+	w.Ahead, w.AttemptCount, w.Closed, w.DueAt, w.LastError = 0, 1, "", &due, "status 503"
+	require.Equal(t, "#4 for crm, 12s, first in lane bot.crm.1, 1 attempt, due in 48s: status 503", waitingLine(w, names, now))
+	require.Equal(t, "the message for pizza, 12s, in the queue or at work", waitingLine(ops.TraceWaiting{Stage: chat.StageUser, Destination: "pizza", Since: recordedAt}, names, now))
+	require.Equal(t, "crm not delivered yet after 1 attempt (503)", deliveredText(ops.TranscriptDelivery{EndpointID: "crm", Outcome: chat.OutcomeRetry, Attempts: 1, Status: 503}))
 }
 
 func TestPrintsWhatIsNotRecorded(t *testing.T) {
