@@ -33,7 +33,7 @@ func pages(t *testing.T, r *journal.Reader, f journal.Filter, p journal.Page) (a
 }
 
 func TestAttempts(t *testing.T) {
-	r, conn := shop(t, 300)
+	r, conn := shop(t, 100)
 	key := chat.KeyOf("shop", "7")
 	scanned := func(f journal.Filter, since, until time.Time) (want []journal.Entry) {
 		f.Deliveries = true
@@ -53,15 +53,15 @@ func TestAttempts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := scanned(f, time.Time{}, time.Time{})
-			for _, limit := range []int{1, 7, 1000} {
+			for _, limit := range []int{3, 7, 1000} {
 				got, _, _ := pages(t, r, f, journal.Page{Limit: limit})
 				require.Equal(t, want, got)
 			}
 		})
 	}
 	all, _, _ := pages(t, r, journal.Filter{}, journal.Page{Limit: 100})
-	require.Len(t, all, 600)
-	since, until := all[400].StoredAt, all[100].StoredAt
+	require.Len(t, all, 200)
+	since, until := all[150].StoredAt, all[50].StoredAt
 	got, _, _ := pages(t, r, journal.Filter{}, journal.Page{Since: since, Until: until, Limit: 9})
 	require.Equal(t, scanned(journal.Filter{}, since, until), got)
 
