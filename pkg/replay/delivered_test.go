@@ -40,8 +40,10 @@ func (r *rig) records(conversation string, n uint64, change ...func(*chat.Turn))
 	r.journal(conversation, data)
 	for _, m := range turn.Output {
 		for _, d := range []chat.Delivery{
-			{EndpointID: "ep", Outcome: chat.OutcomeRetry}, {EndpointID: "ep", Outcome: chat.OutcomeDelivered},
-			{EndpointID: "ep", Outcome: chat.OutcomeDelivered}, {EndpointID: "other", Outcome: chat.OutcomeDead},
+			{EndpointID: "ep", Outcome: chat.OutcomeRetry},
+			{EndpointID: "ep", Outcome: chat.OutcomeDelivered},
+			{EndpointID: "ep", Outcome: chat.OutcomeDelivered},
+			{EndpointID: "other", Outcome: chat.OutcomeDead},
 		} {
 			d.At, d.ChannelID, d.ConversationID, d.MessageID, d.Ordinal = at, "shop", conversation, m.ID, m.Ordinal
 			data, err := wire.EncodeDelivery(&d)
