@@ -80,7 +80,7 @@ type Session struct {
 func (s *Session) Erased() bool { return s.ConversationID == "" }
 
 // Erase returns the record of an erased conversation: without anything that was
-// said, and settled up to the place of an input as well. s may be nil.
+// said, and with all inputs up to a place settled. s may be nil.
 func (s *Session) Erase(upTo Ordinal) *Session {
 	var left Session
 	if s != nil {
@@ -89,9 +89,7 @@ func (s *Session) Erase(upTo Ordinal) *Session {
 			LastPlaceAt: s.LastPlaceAt,
 		}
 	}
-	if !(Ordinal{Counter: left.LastInputSeq, InputAt: left.LastInputAt}).Covers(Ordinal{Counter: upTo.Counter, InputAt: upTo.InputAt}) {
-		left.LastInputSeq, left.LastInputAt, left.LastInputID = upTo.Counter, max(left.LastInputAt, upTo.InputAt), ""
-	}
+	left.LastInputSeq, left.LastInputAt = max(left.LastInputSeq, upTo.Counter), max(left.LastInputAt, upTo.InputAt)
 	return &left
 }
 

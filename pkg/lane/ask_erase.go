@@ -27,6 +27,7 @@ type Erasing struct {
 	// UpTo is a place in the work queue, parked the last of each parked lane; see
 	// UpToNow.
 	UpTo   uint64
+	at     time.Time // its
 	parked map[string]uint64
 }
 
@@ -56,7 +57,7 @@ func (w *Waiting) UpToNow(ctx context.Context, e Erasing) (Erasing, error) {
 	if err != nil {
 		return e, err
 	}
-	e.UpTo = info.State.LastSeq
+	e.UpTo, e.at = info.State.LastSeq, info.State.LastTime
 	return e, nil
 }
 
@@ -88,6 +89,9 @@ func (w *Waiting) Erase(ctx context.Context, e Erasing, wait time.Duration) (Com
 
 func (w *Waiting) askToErase(ctx context.Context, kv jetstream.KeyValue, all *asked, p *Parked, e Erasing) error {
 	c := Command{Action: Erase, UpTo: e.parked[p.ID.Group], Hot: e.UpTo, Epoch: e.Epoch, By: e.By, At: time.Now().UTC()}
+	if e.UpTo > 0 {
+		c.HotAt = e.at.UnixMilli()
+	}
 	value, err := json.Marshal(c)
 	if err != nil {
 		return err

@@ -34,9 +34,10 @@ type Command struct {
 	// UpTo is a place in the parked stream: the head's, of Discard and Erase the
 	// last one's, 0 where nothing was parked.
 	UpTo uint64 `json:"upTo"`
-	// Hot is a place in the work queue: Erase is about all up to it too, wherever it
-	// is by now.
-	Hot uint64 `json:"hot,omitempty"`
+	// Hot is a place in the work queue, HotAt its time in Unix milliseconds: Erase is
+	// about all up to it too, wherever it is by now.
+	Hot   uint64 `json:"hot,omitempty"`
+	HotAt int64  `json:"hotAt,omitempty"`
 	// Epoch keeps Erase from messages of later sessions; 0: nothing is.
 	Epoch uint64 `json:"epoch,omitempty"`
 	// Attempts is how many the head had. RetryNow is void after another.

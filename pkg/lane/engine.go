@@ -67,10 +67,11 @@ type Options struct {
 	// Rates keeps the rates of policies; nil: none is kept.
 	Rates     Rates
 	Graveyard Graveyard
-	// Erased is called once a lane's messages are erased, up to a place (zero: it
-	// had none), between two attempts: what else the stage has of the conversation
-	// is to be erased, and the place to be remembered where Marks is nil. It is
-	// called again until it succeeds; nil: there is nothing else.
+	// Erased is called once a lane's messages are erased, between two attempts: what
+	// else the stage has of the conversation is to be erased. upTo is the place in the
+	// work queue up to which all is meant; where Marks is nil it is to be remembered,
+	// since a message may be delivered again. It is called until it succeeds; nil:
+	// there is nothing else.
 	Erased  func(ctx context.Context, id ID, upTo chat.Ordinal) error
 	Log     *zap.Logger
 	Metrics prometheus.Registerer

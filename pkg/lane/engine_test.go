@@ -49,7 +49,7 @@ type handler struct {
 	seen       map[string][]uint64 // lane → places handled with Done, in order
 	tries      map[string]int
 	ended      map[chat.Outcome]int
-	failed     []int // status of each attempt that was reported and had one
+	failed     []int             // status of each attempt that was reported and had one
 	epochs     map[uint64]uint64 // place → its session's, else 1
 	change     chan struct{}
 	expire     func(*lane.Task) lane.Verdict // nil: it has expired

@@ -20,9 +20,6 @@ func (s *shard) erase(ctx context.Context, l *lane, it *item, c *Command) (done 
 	}
 	task := s.task(l, it)
 	s.settle(ctx, l, it)
-	if it.msg.Replay == nil { // a replay's place is behind those that came first
-		l.erased = it.Place
-	}
 	s.outcome(task, nil, chat.OutcomeDiscarded)
 	return true
 }
@@ -52,16 +49,15 @@ func (s *shard) endErase(ctx context.Context, l *lane, c *Command, keepState boo
 		s.stall(l, partition.ErrLapsed)
 		return false
 	}
-	if err := s.eraseTraces(ctx, l, keepState); err != nil {
+	if err := s.eraseTraces(ctx, l, c, keepState); err != nil {
 		s.stall(l, err)
 		return false
 	}
-	l.erased = chat.Ordinal{}
 	s.conclude(l, c)
 	return true
 }
 
-func (s *shard) eraseTraces(ctx context.Context, l *lane, keepState bool) error {
+func (s *shard) eraseTraces(ctx context.Context, l *lane, c *Command, keepState bool) error {
 	if err := s.removeSettled(ctx, l); err != nil {
 		return err
 	}
@@ -74,5 +70,5 @@ func (s *shard) eraseTraces(ctx context.Context, l *lane, keepState bool) error 
 	if s.engine.Erased == nil {
 		return nil
 	}
-	return s.engine.Erased(ctx, l.id, l.erased)
+	return s.engine.Erased(ctx, l.id, chat.Ordinal{Counter: c.Hot, InputAt: c.HotAt})
 }

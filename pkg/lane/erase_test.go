@@ -211,7 +211,7 @@ func TestEraseAsksTheStage(t *testing.T) {
 		r.erase(r.erasing("a", "e"), 1)
 		mu.Lock()
 		defer mu.Unlock()
-		require.Equal(r.t, []string{"e 2", "e 2", "e 0"}, asked)
+		require.Equal(r.t, []string{"e 2", "e 2", "e 2"}, asked)
 		r.requireEmpty()
 	})
 }

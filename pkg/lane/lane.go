@@ -57,7 +57,6 @@ type lane struct {
 	// the lane was active, which is to look at it at once.
 	command  *Command
 	recalled bool
-	erased   chat.Ordinal // the last place that the command has erased; head's goroutine only
 
 	due    time.Time // not before this; zero: now
 	dueAt  int       // place in the shard's heap, -1 if none

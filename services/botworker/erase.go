@@ -28,8 +28,8 @@ const flushTimeout = 5 * time.Second
 
 var errFlushTimeout = errors.New("the journal was not written within " + flushTimeout.String())
 
-// erase puts in a session's place what has to be remembered of it, and forgets
-// the session; where nothing is known of the conversation nothing is stored.
+// erase puts in a session's place what has to be remembered, and forgets the
+// session. That is stored where there was none too: an input may be delivered again.
 func (c *cache) erase(ctx context.Context, key chat.ConversationKey, upTo chat.Ordinal, now time.Time) error {
 	rec, revision, err := c.store.Load(ctx, key)
 	switch {
@@ -37,9 +37,6 @@ func (c *cache) erase(ctx context.Context, key chat.ConversationKey, upTo chat.O
 		rec = &chat.Session{Epoch: uint64(max(now.UnixMilli(), 0))}
 	case err != nil:
 		return fmt.Errorf("erasing the session: %w", err)
-	case rec == nil && upTo.IsZero():
-		c.forgetOne(key)
-		return nil
 	}
 	if _, err := c.store.Save(ctx, key, rec.Erase(upTo), revision); err != nil {
 		return fmt.Errorf("erasing the session: %w", err)

@@ -84,6 +84,7 @@ type Deps struct {
 	// Status reads what waits in the streams.
 	Status func(ctx context.Context) (*topology.Status, error)
 	Lanes  Lanes
+	Eraser Eraser
 	// Owners reads who works on a stage.
 	Owners func(ctx context.Context, stage chat.Stage) (*partition.Owners, error)
 	// Ages asks a stage's workers, of whom there are so many, what waits there.
@@ -116,6 +117,9 @@ func New(o Options, d Deps) (*Service, error) {
 	}
 	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil || d.Ages == nil || d.Lanes == nil || d.Client == nil || d.Guard == nil {
 		return nil, errors.New("ops needs a registry, dead letters, a status, owners, ages, lanes, a client and a guard")
+	}
+	if d.Eraser == nil {
+		return nil, errors.New("ops needs an eraser")
 	}
 	if d.Now == nil {
 		d.Now = time.Now
@@ -174,6 +178,8 @@ func (s *Service) Mount(e *echo.Echo) {
 		g.POST("/lanes/:id/"+string(action), s.commandLane(action))
 		g.POST("/endpoints/:id/lanes/"+string(action), s.commandLanes(action))
 	}
+
+	g.DELETE("/conversations", s.eraseConversation)
 
 	g.GET("/status", s.status)
 	g.GET("/dead-letters", s.listDead)

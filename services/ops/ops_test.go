@@ -27,11 +27,13 @@ import (
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/erasure"
 	"github.com/parleyhq/parley/pkg/httpserver"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/problem"
 	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/pkg/webhook"
 	"github.com/parleyhq/parley/pkg/wire"
@@ -103,9 +105,13 @@ func newAPI(t *testing.T) *api {
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
 	core, logs := observer.New(zap.InfoLevel)
+	sessions, err := session.New(t.Context(), conn, brokertest.Layout.Partitions)
+	require.NoError(t, err)
+	lanes := lane.NewWaiting(conn, brokertest.Layout.Partitions)
 	svc, err := ops.New(ops.Options{BootstrapToken: opsToken, CommandWait: 50 * time.Millisecond}, ops.Deps{
 		Registry: reg, DeadLetters: store, Client: client, Guard: guard,
-		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions), Log: zap.New(core),
+		Eraser: erasure.New(conn, lanes, store, sessions),
+		Lanes:  lane.NewWaiting(conn, brokertest.Layout.Partitions), Log: zap.New(core),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},

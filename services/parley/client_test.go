@@ -18,10 +18,12 @@ import (
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/erasure"
 	"github.com/parleyhq/parley/pkg/httpserver"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/pkg/webhook"
 	"github.com/parleyhq/parley/pkg/wire"
@@ -64,9 +66,13 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 	client, err := webhook.NewClient(webhook.Options{Guard: guard})
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
+	sessions, err := session.New(t.Context(), conn, brokertest.Layout.Partitions)
+	require.NoError(t, err)
+	lanes := lane.NewWaiting(conn, brokertest.Layout.Partitions)
 	svc, err := ops.New(ops.Options{BootstrapToken: testOpsToken, CommandWait: 50 * time.Millisecond}, ops.Deps{
 		Registry: reg, DeadLetters: store, Client: client, Guard: guard,
-		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions),
+		Eraser: erasure.New(conn, lanes, store, sessions),
+		Lanes:  lane.NewWaiting(conn, brokertest.Layout.Partitions),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},

@@ -5,8 +5,10 @@ import (
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/erasure"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
+	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/services/ops"
 )
@@ -16,6 +18,11 @@ func addOps(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	sessions, err := session.New(ctx, p.conn, p.layout.Partitions)
+	if err != nil {
+		return err
+	}
+	lanes := lane.NewWaiting(p.conn, p.layout.Partitions)
 	client, err := p.webhooks()
 	if err != nil {
 		return err
@@ -26,7 +33,8 @@ func addOps(ctx context.Context, p *process) error {
 	}
 	svc, err := ops.New(ops.Options{BootstrapToken: chat.Secret(p.flags.opsToken)}, ops.Deps{
 		Registry: p.registry, DeadLetters: letters, Client: client, Guard: p.guard,
-		Lanes: lane.NewWaiting(p.conn, p.layout.Partitions), Log: p.log.Named("ops"),
+		Lanes: lanes, Log: p.log.Named("ops"),
+		Eraser: erasure.New(p.conn, lanes, letters, sessions),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, p.conn.JS, p.layout)
 		},

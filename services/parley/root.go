@@ -42,6 +42,7 @@ func newRoot() *cobra.Command {
 			newStatusCommand(client),
 			newLaneCommand(client),
 			newDeadCommand(client),
+			newConversationCommand(client),
 			newHealthCommand(),
 		}},
 		{"try", "Try it:", []*cobra.Command{
