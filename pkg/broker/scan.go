@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -21,6 +22,8 @@ type Stored struct {
 const (
 	scanSize = 256
 	scanWait = 5 * time.Second
+	// and asks again after so long where nobody answers.
+	scanPause = 2 * time.Millisecond
 )
 
 // Scan visits the messages of a stream that match a filter (empty: all, which is
@@ -33,8 +36,14 @@ func (c *Conn) Scan(ctx context.Context, stream, filter string, from uint64, vis
 		return err
 	}
 	defer end()
+	unknown := time.Now().Add(scanWait)
 	for pending := consumer.CachedInfo().NumPending; pending > 0; {
 		n, more, err := scanBatch(ctx, consumer, int(min(pending, scanSize)), visit)
+		// A consumer that was made on another server may not be known at ours yet.
+		if errors.Is(err, nats.ErrNoResponders) && time.Now().Before(unknown) && pause(ctx, scanPause) {
+			pending -= min(uint64(n), pending)
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("reading %s in stream %s: %w: %w", filter, stream, ErrUnavailable, err)
 		}
@@ -44,6 +53,18 @@ func (c *Conn) Scan(ctx context.Context, stream, filter string, from uint64, vis
 		pending -= min(uint64(n), pending)
 	}
 	return nil
+}
+
+// pause reports whether it has waited.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }
 
 // Count returns how many messages of a stream match a filter. The error wraps

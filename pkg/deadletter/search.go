@@ -59,13 +59,20 @@ func (q *search) run(ctx context.Context, r span) (low uint64, err error) {
 	if q.subject == "" {
 		return q.windows(ctx, "", r, first)
 	}
-	close := r
-	close.first = max(r.first, r.end-min(r.end, near))
-	low, err = q.windows(ctx, "", close, 4*first)
-	if err != nil || q.enough() || low == r.first {
-		return low, err
+	if q.filter.ConversationID == "" {
+		close := r
+		close.first = max(r.first, r.end-min(r.end, near))
+		low, err = q.windows(ctx, "", close, 4*first)
+		if err != nil || q.enough() || low == r.first {
+			return low, err
+		}
+		r.end = low
 	}
-	r.end = low
+	return q.further(ctx, r)
+}
+
+// further looks for what is too rare, or too far back, to be met by reading all.
+func (q *search) further(ctx context.Context, r span) (low uint64, err error) {
 	n, err := q.store.conn.Count(ctx, topology.StreamDead, q.subject)
 	if err != nil {
 		return 0, err

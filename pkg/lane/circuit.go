@@ -79,18 +79,18 @@ func admit(ctx context.Context, c Circuit, t *Task, now time.Time) (health.Pass,
 }
 
 // turnBack lets a lane wait whose destination's circuit has let no attempt through.
-func (s *shard) turnBack(ctx context.Context, l *lane, it *item, c Circuit, state *chat.LaneState, now time.Time) {
+func (s *shard) turnBack(ctx context.Context, l *lane, it *item, p Policy, state *chat.LaneState, now time.Time) {
 	if state != nil && now.Before(state.Due) { // it was brought forward, and the circuit is open again
-		s.backOff(l, it.wakeAt(state), c)
+		s.backOff(l, it.wakeAt(state), p.Circuit)
 		return
 	}
-	s.bar(ctx, l, it)
+	s.bar(ctx, l, it, p, now)
 }
 
 // bar lets a lane wait whose destination's circuit is open, parked; nothing of
-// that counts as an attempt. It is looked at now and then all the same: a head
-// may have waited for too long, and its time may be up.
-func (s *shard) bar(ctx context.Context, l *lane, it *item) {
+// that counts as an attempt. It is looked at when its head will have waited for
+// too long, when its time is up, and now and then.
+func (s *shard) bar(ctx context.Context, l *lane, it *item, p Policy, now time.Time) {
 	if it == l.hand { // its state is to be stored first
 		s.waitUntil(l, time.Now().Add(stallPause))
 		return
@@ -105,7 +105,10 @@ func (s *shard) bar(ctx context.Context, l *lane, it *item) {
 		s.setParked(l, parkedCircuit)
 		s.startAppending(l)
 	}
-	l.due, l.wakeMe = earlier(time.Now().Add(closedPoll), it.ends), true
+	l.due, l.wakeMe = earlier(now.Add(closedPoll), it.ends), true
+	if vain := it.vainFrom(p, l, now); vain.After(now) {
+		l.due = earlier(l.due, vain)
+	}
 	if !s.closed {
 		l.barred = true
 		l.dest.await(l)

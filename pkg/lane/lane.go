@@ -113,6 +113,16 @@ func (it *item) waitedInVain(p Policy, l *lane, now time.Time) bool {
 	return l.dest.silentFor(wait, since, now)
 }
 
+// vainFrom is from when on the message will have waited in vain, if nothing gets
+// through until then.
+func (it *item) vainFrom(p Policy, l *lane, now time.Time) time.Time {
+	since := now // it is parked just now
+	if it.parkedSeq != 0 {
+		since = later(it.parkedAt, l.opened)
+	}
+	return later(since.Add(p.Schedule.Total()+time.Millisecond), l.dest.known.Add(evidence))
+}
+
 // hot is a message of the work queue that is in hand.
 type hot struct {
 	seq  uint64

@@ -186,7 +186,7 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	}
 	pass, admitted := admit(ctx, policy.Circuit, task, now)
 	if !admitted {
-		s.turnBack(ctx, l, it, policy.Circuit, state, now)
+		s.turnBack(ctx, l, it, policy, state, now)
 		return
 	}
 	if pass.Probe() { // others were asked

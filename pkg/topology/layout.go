@@ -34,6 +34,7 @@ type Layout struct {
 	JournalAge time.Duration // 0 means 7 days
 	SessionTTL time.Duration // since the last turn; 0 means 30 days
 	LedgerTTL  time.Duration // 0 means 7 days
+	AuditAge   time.Duration // 0 means 400 days
 }
 
 // Validate reports the first setting that can't work.
@@ -48,7 +49,7 @@ func (l Layout) Validate() error {
 	case l.bytes(shareUser)/int64(l.Partitions) < MinPartition:
 		return fmt.Errorf("the store of %d MiB leaves too little for each of %d partitions: give it at least %d MiB, or set fewer partitions",
 			l.Store>>20, l.Partitions, leastStore(l.Partitions)>>20)
-	case l.DeadAge < 0 || l.JournalAge < 0 || l.SessionTTL < 0 || l.LedgerTTL < 0:
+	case l.DeadAge < 0 || l.JournalAge < 0 || l.SessionTTL < 0 || l.LedgerTTL < 0 || l.AuditAge < 0:
 		return errors.New("an age limit is negative: set it above 0, or to 0 for its default")
 	}
 	return nil
@@ -70,8 +71,9 @@ const (
 	shareUserParked = 80
 	shareBotParked  = 140
 	shareDead       = 60
-	shareJournal    = 60
+	shareJournal    = 55
 	shareSessions   = 100
+	shareAudit      = 5 // 100,000 entries of 500 bytes in 10 GiB
 	shareLedger     = 20
 	shareConfig     = 13
 	shareLeases     = 2
@@ -121,6 +123,12 @@ func (l Layout) Streams() []jetstream.StreamConfig {
 			MaxMsgsPerSubject: 1, MaxBytes: l.bytes(shareSessions), AllowDirect: l.direct(),
 			MaxAge:     orDefault(l.SessionTTL, 30*24*time.Hour),
 			Duplicates: 10 * time.Second, Replicas: l.Replicas,
+		},
+		// What is recorded can't be edited: only age and size take it.
+		jetstream.StreamConfig{
+			Name: StreamAudit, Subjects: []string{"audit.*"}, Discard: jetstream.DiscardOld,
+			MaxBytes: l.bytes(shareAudit), MaxAge: orDefault(l.AuditAge, 400*24*time.Hour),
+			DenyDelete: true, DenyPurge: true, Duplicates: 10 * time.Second, Replicas: l.Replicas,
 		},
 		l.ownership(BucketLeases, shareLeases),
 		l.ownership(BucketMembers, shareMembers),

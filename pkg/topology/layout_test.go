@@ -26,7 +26,7 @@ func TestLayoutIsChecked(t *testing.T) {
 		"set it to 1, 3 or 5":        func(l *topology.Layout) { l.Replicas = 2 },
 		"give it at least 268435456": func(l *topology.Layout) { l.Store-- },
 		"too little for each of 256": func(l *topology.Layout) { l.Partitions = 256 },
-		"an age limit is negative":   func(l *topology.Layout) { l.SessionTTL = -1 },
+		"an age limit is negative":   func(l *topology.Layout) { l.AuditAge = -1 },
 	} {
 		l := good
 		change(&l)
@@ -71,7 +71,7 @@ func TestLimitsStayBelowTheStore(t *testing.T) {
 func TestStreamsRefuseInsteadOfForgetting(t *testing.T) {
 	for _, s := range brokertest.Layout.Streams() {
 		require.Equal(t, brokertest.Layout.Replicas, s.Replicas, s.Name)
-		if s.Name == topology.StreamJournal {
+		if s.Name == topology.StreamJournal || s.Name == topology.StreamAudit {
 			require.Equal(t, jetstream.DiscardOld, s.Discard)
 			continue
 		}
@@ -159,6 +159,31 @@ func TestEnsureTakesOverLeasesWithDirectReads(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 1, status.History())
 	require.Equal(t, time.Minute, status.LimitMarkerTTL())
+}
+
+// A store of a version that had no audit gets it at the next start, and its
+// entries are synced and can't be removed.
+func TestEnsureAddsTheAudit(t *testing.T) {
+	conn, _ := brokertest.Start(t, t.TempDir())
+	l := brokertest.Layout
+	require.NoError(t, topology.Ensure(t.Context(), conn.JS, l))
+	require.NoError(t, conn.JS.DeleteStream(t.Context(), topology.StreamAudit))
+	journal, err := conn.JS.Stream(t.Context(), topology.StreamJournal)
+	require.NoError(t, err)
+	former := journal.CachedInfo().Config
+	former.MaxBytes = l.Store / 1000 * 60
+	_, err = conn.JS.UpdateStream(t.Context(), former)
+	require.NoError(t, err)
+
+	require.NoError(t, topology.Ensure(t.Context(), conn.JS, l))
+	stream, err := conn.JS.Stream(t.Context(), topology.StreamAudit)
+	require.NoError(t, err)
+	require.Equal(t, 400*24*time.Hour, stream.CachedInfo().Config.MaxAge)
+	seq, err := conn.Publish(t.Context(), broker.Message{Subject: topology.AuditSubject("endpoint"), Data: []byte("{}")})
+	require.NoError(t, err)
+	require.Error(t, stream.DeleteMsg(t.Context(), seq))
+	require.Error(t, stream.Purge(t.Context()))
+	require.NotContains(t, topology.Unsynced(), topology.StreamAudit)
 }
 
 func TestEnsureSaysWhereThereIsNoRoom(t *testing.T) {

@@ -20,6 +20,7 @@ const (
 	StreamDead     = "DEAD"
 	StreamJournal  = "JOURNAL"
 	StreamSessions = "SESSIONS"
+	StreamAudit    = "AUDIT"  // what operators changed
 	BucketConfig   = "CONFIG" // channels, endpoints, bots, tokens, the layout
 	BucketLeases   = "LEASES"
 	BucketMembers  = "MEMBERS" // the live workers
@@ -194,6 +195,12 @@ func JournalSubject(channelID string, key chat.ConversationKey) string {
 func JournalFilter(channelID string, key chat.ConversationKey) string {
 	return strings.Join([]string{"journal", token(channelID), "*", key.String()}, ".")
 }
+
+// AuditSubject is where what operators did to objects of a kind is recorded.
+func AuditSubject(kind string) string { return "audit." + token(kind) }
+
+// AuditFilter matches those records; an empty kind matches every one.
+func AuditFilter(kind string) string { return "audit." + wild(kind) }
 
 // SessionSubject is where a conversation's one session record is.
 func SessionSubject(partition int, key chat.ConversationKey) string {

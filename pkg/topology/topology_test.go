@@ -97,6 +97,7 @@ func TestEverySubjectHasOneStream(t *testing.T) {
 			state:    topology.ParkedStream(stage),
 			topology.DeadSubject(stage, channel, optional, key, id):                      topology.StreamDead,
 			topology.JournalSubject(channel, key):                                        topology.StreamJournal,
+			topology.AuditSubject(optional):                                              topology.StreamAudit,
 			topology.SessionSubject(p, key):                                              topology.StreamSessions,
 			topology.ConfigSubject("endpoint." + group):                                  "KV_" + topology.BucketConfig,
 			"$KV." + topology.BucketLeases + ".user." + strconv.Itoa(p):                  "KV_" + topology.BucketLeases,
@@ -139,4 +140,7 @@ func TestFiltersMatchWhatTheyName(t *testing.T) {
 		require.True(t, matches(topology.JournalFilter("shop", key), entry), entry)
 	}
 	require.False(t, matches(topology.JournalFilter("shop", other), topology.JournalSubject("shop", key)))
+	for kind, want := range map[string]bool{"": true, "lane": true, "bot": false} {
+		require.Equal(t, want, matches(topology.AuditFilter(kind), topology.AuditSubject("lane")), kind)
+	}
 }

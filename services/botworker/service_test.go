@@ -201,6 +201,7 @@ func run(t *testing.T, r *rig, journal Journal, until <-chan struct{}, change ..
 	var err error
 	o.Owner, err = partition.NewSole(t.Context(), r.conn.JS, chat.StageUser, brokertest.Layout.Partitions, "test")
 	require.NoError(t, err)
+	o.Replays = noMarks{}
 	o.Graveyard, err = deadletter.New(t.Context(), r.conn)
 	require.NoError(t, err)
 	for _, c := range change {
@@ -255,3 +256,14 @@ func checkConversation(t *testing.T, got []*chat.BotMessage, messages int) {
 		require.Equal(t, fmt.Sprintf("%d: %d", i%2+1, i/2), said[i])
 	}
 }
+
+// noMarks is a ledger that is away.
+type noMarks struct{}
+
+var errNoLedger = errors.New("no ledger")
+
+func (noMarks) Load(context.Context, string) (chat.Ordinal, bool, error) {
+	return chat.Ordinal{}, false, errNoLedger
+}
+
+func (noMarks) Settle(context.Context, string, chat.Ordinal) error { return errNoLedger }

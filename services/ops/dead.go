@@ -1,12 +1,14 @@
 package ops
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -19,10 +21,13 @@ import (
 const (
 	defaultPage = 50
 	maxPage     = 500
+	// countTimeout bounds a count that has to read the letters: some ten
+	// millions of them.
+	countTimeout = 5 * time.Minute
 )
 
 func (s *Service) listDead(c echo.Context) error {
-	filter, at, err := deadQuery(c)
+	filter, at, err := deadQuery(c, s.Now())
 	if err != nil {
 		return err
 	}
@@ -35,41 +40,31 @@ func (s *Service) listDead(c echo.Context) error {
 		page.Next = strconv.FormatUint(found.Next, 10)
 	}
 	for i := range found.Letters {
-		page.Items = append(page.Items, deadLetterOf(&found.Letters[i].DeadLetter))
+		page.Items = append(page.Items, deadLetterOf(&found.Letters[i]))
 	}
 	return c.JSON(http.StatusOK, page)
 }
 
-func deadQuery(c echo.Context) (f deadletter.Filter, at deadletter.Page, err error) {
+func (s *Service) countDead(c echo.Context) error {
 	var p chat.Problems
-	f = deadletter.Filter{
-		Stage: chat.Stage(c.QueryParam("stage")), ChannelID: c.QueryParam("channel"), Destination: c.QueryParam("destination"),
+	filter := deadFilterQuery(c, s.Now(), &p)
+	if err := badQuery(&p); err != nil {
+		return err
 	}
-	if f.Stage != "" && f.Stage != chat.StageUser && f.Stage != chat.StageBot {
-		p.Add("stage", fmt.Sprintf(`%q is no stage: use "user" or "bot"`, f.Stage))
+	ctx, cancel := context.WithTimeoutCause(c.Request().Context(), countTimeout, errLongCount)
+	defer cancel()
+	// The server's own limit is for answers that take no reading.
+	if err := http.NewResponseController(c.Response()).SetWriteDeadline(time.Now().Add(countTimeout + time.Minute)); err != nil {
+		return fmt.Errorf("waiting longer for a count: %w", err)
 	}
-	// They become parts of a subject.
-	for name, id := range map[string]string{"channel": f.ChannelID, "destination": f.Destination} {
-		if id == "" {
-			continue
-		}
-		if err := chat.ValidateID(name, id); err != nil {
-			p.Add(name, err.Error())
-		}
+	n, err := s.DeadLetters.Count(ctx, filter)
+	if err != nil {
+		return refusal(err)
 	}
-	at.Limit = defaultPage
-	if text := c.QueryParam("limit"); text != "" {
-		if at.Limit, err = strconv.Atoi(text); err != nil || at.Limit < 1 || at.Limit > maxPage {
-			p.Add("limit", fmt.Sprintf("the limit is %q: set it to 1..%d", text, maxPage))
-		}
-	}
-	if before := c.QueryParam("before"); before != "" {
-		if at.Before, err = strconv.ParseUint(before, 10, 64); err != nil {
-			p.Add("before", `this is no place in the list: give the "next" of an answer`)
-		}
-	}
-	return f, at, badQuery(&p)
+	return c.JSON(http.StatusOK, DeadLetterCount{Count: n})
 }
+
+var errLongCount = errors.New("the letters could not be read in five minutes: give a filter of channel, endpoint or time beside reason and status")
 
 // getDead answers with all dead letters of a message: one for each endpoint
 // that it was given up at.
@@ -85,10 +80,12 @@ func (s *Service) getDead(c echo.Context) error {
 	}
 	page := DeadLetterPage{Items: []DeadLetter{}}
 	for i := range letters {
-		d := &letters[i].DeadLetter
+		d := &letters[i]
 		item := deadLetterOf(d)
-		item.Message = messageOf(d)
-		item.Attempts = attemptsOf(d.Attempts)
+		item.Attempts, item.Headers = attemptsOf(d.Attempts), d.Headers
+		if item.Message = messageOf(&d.DeadLetter); item.Message == nil {
+			item.Data = d.Data
+		}
 		page.Items = append(page.Items, item)
 	}
 	return c.JSON(http.StatusOK, page)
@@ -104,11 +101,11 @@ func attemptsOf(attempts []chat.Attempt) (out []Attempt) {
 	return out
 }
 
-func deadLetterOf(d *chat.DeadLetter) DeadLetter {
+func deadLetterOf(d *deadletter.Letter) DeadLetter {
 	out := DeadLetter{
 		MessageID: d.MessageID, Stage: d.Stage, ChannelID: d.ChannelID, Destination: d.Destination,
 		ConversationID: d.ConversationID, MessageCounter: d.Counter, Reason: d.Reason, Error: d.Error,
-		DiedAt: d.DiedAt.UTC(), AttemptCount: d.AttemptCount,
+		DiedAt: d.DiedAt.UTC(), AttemptCount: d.AttemptCount, StoredAt: d.StoredAt.UTC(),
 	}
 	if !d.FirstFailure.IsZero() {
 		out.FirstFailureAt = new(d.FirstFailure.UTC())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 	"unicode/utf8"
 
@@ -36,6 +37,25 @@ type Erased struct {
 	// carried it out, work queues that something was still in. Once more erases that.
 	PendingLanes  int `json:"pendingLanes,omitempty"`
 	PendingQueues int `json:"pendingQueues,omitempty"`
+}
+
+// audited names the conversation by its hash: the audit outlasts it.
+func (e Erased) audited() (string, any) {
+	key := chat.KeyOf(e.ChannelID, e.ConversationID).String()
+	e.ConversationID = key
+	return key, e
+}
+
+// auditedQuery is a request's query with its conversation's hash in the place of
+// its id.
+func auditedQuery(u *url.URL) string {
+	query := u.Query()
+	id := query.Get("conversation")
+	if id == "" {
+		return u.RawQuery
+	}
+	query.Set("conversation", chat.KeyOf(query.Get("channel"), id).String())
+	return query.Encode()
 }
 
 // eraseConversation answers 202 where something is still to be done.

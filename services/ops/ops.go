@@ -54,6 +54,7 @@ func (o Options) Validate() error {
 // DeadLetters reads what the pipeline gave up on; a *deadletter.Store does.
 type DeadLetters interface {
 	List(ctx context.Context, f deadletter.Filter, p deadletter.Page) (deadletter.Listing, error)
+	Count(ctx context.Context, f deadletter.Filter) (uint64, error)
 	// Get returns a message's dead letters, one for each destination that it
 	// was given up at, or an error that wraps deadletter.ErrNotFound.
 	Get(ctx context.Context, messageID string) ([]deadletter.Letter, error)
@@ -85,6 +86,8 @@ type Deps struct {
 	Status func(ctx context.Context) (*topology.Status, error)
 	Lanes  Lanes
 	Eraser Eraser
+	// Replays are jobs on dead letters.
+	Replays Replays
 	// Owners reads who works on a stage.
 	Owners func(ctx context.Context, stage chat.Stage) (*partition.Owners, error)
 	// Ages asks a stage's workers, of whom there are so many, what waits there.
@@ -94,6 +97,8 @@ type Deps struct {
 	Guard  *webhook.Guard
 	// Circuits is how destinations do; nil: that is not known.
 	Circuits Circuits
+	// Audit keeps what is changed here.
+	Audit Audit
 	// Health is what status reports beside; may be nil.
 	Health []HealthCheck
 	// Log is told what operators do to lanes; nil: nothing is logged.
@@ -115,8 +120,8 @@ func New(o Options, d Deps) (*Service, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil || d.Ages == nil || d.Lanes == nil || d.Client == nil || d.Guard == nil {
-		return nil, errors.New("ops needs a registry, dead letters, a status, owners, ages, lanes, a client and a guard")
+	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil || d.Ages == nil || d.Lanes == nil || d.Replays == nil || d.Client == nil || d.Guard == nil || d.Audit == nil {
+		return nil, errors.New("ops needs a registry, dead letters, a status, owners, ages, lanes, replays, a client, a guard and an audit")
 	}
 	if d.Eraser == nil {
 		return nil, errors.New("ops needs an eraser")
@@ -136,7 +141,7 @@ func New(o Options, d Deps) (*Service, error) {
 
 // Mount adds the routes to a server whose error handler is problem.Handler.
 func (s *Service) Mount(e *echo.Echo) {
-	g := e.Group(Root, s.authorize)
+	g := e.Group(Root, s.authorize, s.audit)
 
 	g.GET("/channels", s.listChannels)
 	g.POST("/channels", s.createChannel)
@@ -181,9 +186,18 @@ func (s *Service) Mount(e *echo.Echo) {
 
 	g.DELETE("/conversations", s.eraseConversation)
 
+	g.GET("/replays", s.listReplays)
+	g.POST("/replays", s.createReplay)
+	g.GET("/replays/:id", s.getReplay)
+	g.POST("/replays/:id/pause", s.pauseReplay)
+	g.POST("/replays/:id/resume", s.resumeReplay)
+	g.POST("/replays/:id/cancel", s.cancelReplay)
+
 	g.GET("/status", s.status)
 	g.GET("/dead-letters", s.listDead)
+	g.GET("/dead-letters/count", s.countDead)
 	g.GET("/dead-letters/:id", s.getDead)
+	g.GET("/audit", s.listAudit)
 }
 
 // authorize lets a request pass that carries the bootstrap token or an ops
@@ -208,16 +222,26 @@ func (s *Service) authorize(next echo.HandlerFunc) echo.HandlerFunc {
 				"the token opens a channel and not the ops API: use one made with `parley token create --ops`")
 		}
 		c.Set(callerKey, cmp.Or(token.Name, token.ID))
+		c.Set(callerIDKey, token.ID)
 		return next(c)
 	}
 }
 
-// callerKey is where a request's context has the name of its token.
-const callerKey = "caller"
+// Where a request's context has the name of its token, and its id, which the
+// bootstrap token has not.
+const (
+	callerKey   = "caller"
+	callerIDKey = "callerID"
+)
 
 func caller(c echo.Context) string {
 	name, _ := c.Get(callerKey).(string)
 	return name
+}
+
+func callerID(c echo.Context) string {
+	id, _ := c.Get(callerIDKey).(string)
+	return id
 }
 
 func unauthorized(detail string) error {

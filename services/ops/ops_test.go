@@ -18,11 +18,13 @@ import (
 	"github.com/pb33f/libopenapi"
 	validator "github.com/pb33f/libopenapi-validator"
 	verrors "github.com/pb33f/libopenapi-validator/errors"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/parleyhq/parley/pkg/audit"
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
@@ -33,6 +35,7 @@ import (
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/problem"
 	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/replay"
 	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/pkg/webhook"
@@ -73,6 +76,7 @@ type api struct {
 	conn      *broker.Conn
 	dead      *chat.DeadLetter
 	logs      *observer.ObservedLogs
+	replays   *replay.Runner // makes jobs; runs none until it is told to
 }
 
 func newAPI(t *testing.T) *api {
@@ -104,6 +108,15 @@ func newAPI(t *testing.T) *api {
 	client, err := webhook.NewClient(webhook.Options{Guard: guard})
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
+	jobs, err := replay.NewStore(t.Context(), conn)
+	require.NoError(t, err)
+	runner, err := replay.New(replay.Options{
+		Store: jobs, Letters: store, Publisher: conn, Partitions: brokertest.Layout.Partitions, Instance: "test",
+		Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
+	})
+	require.NoError(t, err)
+	trail, err := audit.New(t.Context(), conn, prometheus.NewRegistry())
+	require.NoError(t, err)
 	core, logs := observer.New(zap.InfoLevel)
 	sessions, err := session.New(t.Context(), conn, brokertest.Layout.Partitions)
 	require.NoError(t, err)
@@ -111,7 +124,11 @@ func newAPI(t *testing.T) *api {
 	svc, err := ops.New(ops.Options{BootstrapToken: opsToken, CommandWait: 50 * time.Millisecond}, ops.Deps{
 		Registry: reg, DeadLetters: store, Client: client, Guard: guard,
 		Eraser: erasure.New(conn, lanes, store, sessions),
-		Lanes:  lane.NewWaiting(conn, brokertest.Layout.Partitions), Log: zap.New(core),
+		Replays: struct {
+			*replay.Runner
+			*replay.Store
+		}{runner, jobs},
+		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions), Log: zap.New(core), Audit: trail,
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},
@@ -134,7 +151,7 @@ func newAPI(t *testing.T) *api {
 	svc.Mount(e)
 	srv := httptest.NewServer(e)
 	t.Cleanup(srv.Close)
-	return &api{t: t, url: srv.URL, validator: openAPI(t), registry: reg, conn: conn, dead: deadLetter(t, "crm"), logs: logs}
+	return &api{t: t, url: srv.URL, validator: openAPI(t), registry: reg, conn: conn, dead: deadLetter(t, "crm"), logs: logs, replays: runner}
 }
 
 func openAPI(t *testing.T) validator.Validator {

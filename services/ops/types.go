@@ -214,8 +214,31 @@ type Health struct {
 	Error string `json:"error,omitempty"`
 }
 
+// DeadLetterFilter chooses dead letters, in a query or a body; what is left out
+// lets every value through. Endpoint, Bot and Destination are one and the same;
+// the first two say which stage it is.
+type DeadLetterFilter struct {
+	Stage        chat.Stage `json:"stage,omitempty"`
+	Channel      string     `json:"channel,omitempty"`
+	Endpoint     string     `json:"endpoint,omitempty"`
+	Bot          string     `json:"bot,omitempty"`
+	Destination  string     `json:"destination,omitempty"`
+	Conversation string     `json:"conversation,omitempty"` // of Channel
+	Reason       string     `json:"reason,omitempty"`
+	Status       int        `json:"status,omitempty"` // HTTP status of the last attempt
+	// Since and Until are times by RFC 3339, or durations back such as "1h".
+	Since string `json:"since,omitempty"` // stored then or later
+	Until string `json:"until,omitempty"` // stored earlier
+}
+
+// DeadLetterCount is how many dead letters a filter lets through.
+type DeadLetterCount struct {
+	Count uint64 `json:"count"`
+}
+
 // DeadLetterPage is a part of the list of dead letters, newest first. Next is
-// what "before" takes for the part behind; empty at the end.
+// what "before" takes for the part behind; empty at the end. With a filter of
+// reason or status a part may be short, or empty, and have a Next.
 type DeadLetterPage struct {
 	Items []DeadLetter `json:"items"`
 	Next  string       `json:"next,omitempty"`
@@ -224,22 +247,27 @@ type DeadLetterPage struct {
 	Undecodable int `json:"undecodable,omitempty"`
 }
 
-// DeadLetter is a message that the pipeline gave up on. Attempts and Message
-// are left out of lists.
+// DeadLetter is a message that the pipeline gave up on. What follows StoredAt is
+// left out of lists.
 type DeadLetter struct {
-	MessageID      string          `json:"messageId"`
-	Stage          chat.Stage      `json:"stage"`
-	ChannelID      string          `json:"channelId"`
-	Destination    string          `json:"destination"`
-	ConversationID string          `json:"conversationId"`
-	MessageCounter uint64          `json:"messageCounter,omitempty"`
-	Reason         string          `json:"reason"`
-	Error          string          `json:"error,omitempty"`
-	FirstFailureAt *time.Time      `json:"firstFailureAt,omitempty"`
-	DiedAt         time.Time       `json:"diedAt"`
-	AttemptCount   int             `json:"attemptCount"`
-	Attempts       []Attempt       `json:"attempts,omitempty"`
-	Message        json.RawMessage `json:"message,omitempty"`
+	MessageID      string     `json:"messageId"`
+	Stage          chat.Stage `json:"stage"`
+	ChannelID      string     `json:"channelId"`
+	Destination    string     `json:"destination"`
+	ConversationID string     `json:"conversationId"`
+	MessageCounter uint64     `json:"messageCounter,omitempty"`
+	Reason         string     `json:"reason"`
+	Error          string     `json:"error,omitempty"`
+	FirstFailureAt *time.Time `json:"firstFailureAt,omitempty"`
+	DiedAt         time.Time  `json:"diedAt"`
+	AttemptCount   int        `json:"attemptCount"`
+	StoredAt       time.Time  `json:"storedAt"` // which Since and Until are of
+
+	Attempts []Attempt         `json:"attempts,omitempty"`
+	Headers  map[string]string `json:"headers,omitempty"`
+	Message  json.RawMessage   `json:"message,omitempty"`
+	// Data is the message as it was stored, where that can't be decoded.
+	Data []byte `json:"data,omitempty"`
 }
 
 // LanePage is a part of the list of parked lanes, by id. Next is what "after"

@@ -11,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
+	"github.com/parleyhq/parley/pkg/audit"
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
@@ -23,6 +25,7 @@ import (
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/replay"
 	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/pkg/webhook"
@@ -69,10 +72,22 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 	sessions, err := session.New(t.Context(), conn, brokertest.Layout.Partitions)
 	require.NoError(t, err)
 	lanes := lane.NewWaiting(conn, brokertest.Layout.Partitions)
+	trail, err := audit.New(t.Context(), conn, prometheus.NewRegistry())
+	require.NoError(t, err)
+	jobs, err := replay.NewStore(t.Context(), conn)
+	require.NoError(t, err)
+	runner, err := replay.New(replay.Options{
+		Store: jobs, Letters: store, Publisher: conn, Partitions: brokertest.Layout.Partitions, Instance: "test",
+		Log: zap.NewNop(), Metrics: prometheus.NewRegistry(),
+	})
+	require.NoError(t, err)
+	ran := make(chan error, 1)
+	go func() { ran <- runner.Run(ctx) }()
+	t.Cleanup(func() { cancel(); require.ErrorIs(t, <-ran, context.Canceled) })
 	svc, err := ops.New(ops.Options{BootstrapToken: testOpsToken, CommandWait: 50 * time.Millisecond}, ops.Deps{
-		Registry: reg, DeadLetters: store, Client: client, Guard: guard,
+		Registry: reg, DeadLetters: store, Replays: replayJobs{runner, jobs}, Client: client, Guard: guard,
+		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions), Audit: trail,
 		Eraser: erasure.New(conn, lanes, store, sessions),
-		Lanes:  lane.NewWaiting(conn, brokertest.Layout.Partitions),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},

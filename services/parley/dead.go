@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,46 +18,147 @@ import (
 )
 
 func newDeadCommand(c *clientConfig) *cobra.Command {
-	return c.newGroup("dead", "Read dead letters: messages that the pipeline gave up on",
-		newDeadList(c), newDeadShow(c))
+	return c.newGroup("dead", "Read dead letters, messages that the pipeline gave up on; send them again, or remove them",
+		newDeadList(c), newDeadCount(c), newDeadShow(c), newDeadReplay(c), newDeadDiscard(c))
+}
+
+// bindDeadFilter adds the flags that choose dead letters to a command.
+func bindDeadFilter(cmd *cobra.Command, filter *ops.DeadLetterFilter) {
+	f := cmd.Flags()
+	f.StringVar((*string)(&filter.Stage), "stage", "", "only of this `STAGE`: user (bots) or bot (deliveries)")
+	f.StringVar(&filter.Channel, "channel", "", "only of this `CHANNEL`")
+	f.StringVar(&filter.Endpoint, "endpoint", "", "only of this `ENDPOINT`")
+	f.StringVar(&filter.Bot, "bot", "", "only of this `BOT`")
+	f.StringVar(&filter.Destination, "destination", "", "only of this `ENDPOINT` or bot")
+	f.StringVar(&filter.Conversation, "conversation", "", "only of this `CONVERSATION` of the channel")
+	f.StringVar(&filter.Reason, "reason", "", "only for this `REASON`, such as exhausted or poison")
+	f.IntVar(&filter.Status, "status", 0, "only with this HTTP `STATUS` at the last attempt")
+	f.StringVar(&filter.Since, "since", "", "only stored at this `TIME` or later: RFC 3339, or a duration back such as 1h")
+	f.StringVar(&filter.Until, "until", "", "only stored before this `TIME`: RFC 3339, or a duration back such as 1h")
+}
+
+func deadQuery(f *ops.DeadLetterFilter) url.Values {
+	query := url.Values{}
+	for name, value := range map[string]string{
+		"stage": string(f.Stage), "channel": f.Channel, "endpoint": f.Endpoint, "bot": f.Bot, "destination": f.Destination,
+		"conversation": f.Conversation, "reason": f.Reason, "since": f.Since, "until": f.Until,
+	} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	if f.Status != 0 {
+		query.Set("status", strconv.Itoa(f.Status))
+	}
+	return query
 }
 
 func newDeadList(c *clientConfig) *cobra.Command {
 	var (
-		stage, channel, destination, before string
-		limit                               int
+		filter ops.DeadLetterFilter
+		before string
+		limit  int
 	)
 	cmd := &cobra.Command{
 		Use: "list", Short: "List dead letters, newest first", Args: cobra.NoArgs,
+		Long: "List dead letters, newest first. Reason and status stand in the letters alone: with them the list\n" +
+			"goes on, 20,000 letters and more at a time, until it has as many as the limit says or is at its end.",
 		RunE: c.run(func(cmd *cobra.Command, o *opsClient, _ []string) error {
-			query := url.Values{}
-			for name, value := range map[string]string{
-				"stage": stage, "channel": channel, "destination": destination, "before": before, "limit": strconv.Itoa(limit),
-			} {
-				if value != "" {
-					query.Set(name, value)
-				}
+			if limit < 1 {
+				return fmt.Errorf("--limit is %d: set it to 1 or more", limit)
 			}
-			return call(c, cmd, o, opsCall{method: http.MethodGet, path: "/dead-letters?" + query.Encode()}, printDeadList)
+			// A duration back is one moment for all parts of the list and its count.
+			pinTimes(&filter, time.Now())
+			page, err := listDead(cmd.Context(), o, deadQuery(&filter), before, limit)
+			if err != nil {
+				return err
+			}
+			var total *uint64
+			if filter.Reason == "" && filter.Status == 0 && !c.JSON {
+				var n ops.DeadLetterCount
+				if _, err := o.do(cmd.Context(), deadCount(&filter), &n); err != nil {
+					return err
+				}
+				total = &n.Count
+			}
+			return show(c, cmd, page, func(w io.Writer, page ops.DeadLetterPage) { printDeadList(w, page, total) })
 		}),
 	}
+	bindDeadFilter(cmd, &filter)
 	f := cmd.Flags()
-	f.StringVar(&stage, "stage", "", "only of this `STAGE`: user (bots) or bot (deliveries)")
-	f.StringVar(&channel, "channel", "", "only of this `CHANNEL`")
-	f.StringVar(&destination, "destination", "", "only of this `ENDPOINT` or bot")
 	f.StringVar(&before, "before", "", "`PLACE` that the list before ended at")
 	f.IntVar(&limit, "limit", 50, "at most `NUMBER`")
 	return cmd
 }
 
-func printDeadList(w io.Writer, page ops.DeadLetterPage) {
+// pinTimes makes times of durations back; the API judges what is neither.
+func pinTimes(f *ops.DeadLetterFilter, now time.Time) {
+	for _, text := range []*string{&f.Since, &f.Until} {
+		if back, err := time.ParseDuration(*text); err == nil && back >= 0 {
+			*text = now.Add(-back).UTC().Format(time.RFC3339Nano)
+		}
+	}
+}
+
+// maxDeadPage is the most that the API lists in one answer.
+const maxDeadPage = 500
+
+// listDead asks for one part after another until there is enough: a part may be
+// short, or empty, and not the last.
+func listDead(ctx context.Context, o *opsClient, query url.Values, before string, limit int) (ops.DeadLetterPage, error) {
+	all := ops.DeadLetterPage{Items: []ops.DeadLetter{}, Next: before}
+	for {
+		if all.Next != "" {
+			query.Set("before", all.Next)
+		}
+		query.Set("limit", strconv.Itoa(min(limit-len(all.Items), maxDeadPage)))
+		var page ops.DeadLetterPage
+		if _, err := o.do(ctx, opsCall{method: http.MethodGet, path: "/dead-letters?" + query.Encode()}, &page); err != nil {
+			return all, err
+		}
+		all.Items = append(all.Items, page.Items...)
+		all.Undecodable += page.Undecodable
+		all.Next = page.Next
+		if all.Next == "" || len(all.Items) >= limit {
+			return all, nil
+		}
+	}
+}
+
+func printDeadList(w io.Writer, page ops.DeadLetterPage, total *uint64) {
 	fmt.Fprintln(w, "DIED\tSTAGE\tCHANNEL\tDESTINATION\tCONVERSATION\tATTEMPTS\tREASON\tMESSAGE")
 	for _, d := range page.Items {
 		row(w, when(d.DiedAt), d.Stage, d.ChannelID, d.Destination, d.ConversationID, d.AttemptCount, d.Reason, d.MessageID)
 	}
+	if total != nil {
+		fmt.Fprintf(w, "\n%d in all\n", *total)
+	}
+	if page.Undecodable > 0 {
+		fmt.Fprintf(w, "\n%d that can't be read are left out\n", page.Undecodable)
+	}
 	if page.Next != "" {
 		fmt.Fprintf(w, "\nmore: --before %s\n", printable(page.Next))
 	}
+}
+
+func newDeadCount(c *clientConfig) *cobra.Command {
+	var filter ops.DeadLetterFilter
+	cmd := &cobra.Command{
+		Use: "count", Short: "Count dead letters", Args: cobra.NoArgs,
+		RunE: c.run(func(cmd *cobra.Command, o *opsClient, _ []string) error {
+			o.http.Timeout = countTimeout
+			return call(c, cmd, o, deadCount(&filter), func(w io.Writer, n ops.DeadLetterCount) { fmt.Fprintln(w, n.Count) })
+		}),
+	}
+	bindDeadFilter(cmd, &filter)
+	return cmd
+}
+
+// countTimeout is longer than the API takes for a count at most.
+const countTimeout = 6 * time.Minute
+
+func deadCount(f *ops.DeadLetterFilter) opsCall {
+	return opsCall{method: http.MethodGet, path: "/dead-letters/count?" + deadQuery(f).Encode()}
 }
 
 func newDeadShow(c *clientConfig) *cobra.Command {
@@ -85,7 +190,12 @@ func printDead(w io.Writer, d ops.DeadLetter) {
 		field(w, "first failure", when(*d.FirstFailureAt))
 	}
 	field(w, "died", when(d.DiedAt))
+	field(w, "stored", when(d.StoredAt))
+	for _, name := range slices.Sorted(maps.Keys(d.Headers)) {
+		field(w, "header "+name, d.Headers[name])
+	}
 	field(w, "body", string(d.Message))
+	field(w, "body as base64", base64.StdEncoding.EncodeToString(d.Data))
 	field(w, "attempts", d.AttemptCount)
 	printAttempts(w, d.Attempts, d.AttemptCount)
 }

@@ -3,15 +3,25 @@ package main
 import (
 	"context"
 
+	"github.com/nats-io/nuid"
+
+	"github.com/parleyhq/parley/pkg/audit"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/erasure"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
+	"github.com/parleyhq/parley/pkg/replay"
 	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/services/ops"
 )
+
+// replayJobs makes, runs and steers replays.
+type replayJobs struct {
+	*replay.Runner
+	*replay.Store
+}
 
 func addOps(ctx context.Context, p *process) error {
 	letters, err := deadletter.New(ctx, p.conn)
@@ -23,6 +33,18 @@ func addOps(ctx context.Context, p *process) error {
 		return err
 	}
 	lanes := lane.NewWaiting(p.conn, p.layout.Partitions)
+	jobs, err := replay.NewStore(ctx, p.conn)
+	if err != nil {
+		return err
+	}
+	replays, err := replay.New(replay.Options{
+		Store: jobs, Letters: letters, Publisher: p.conn, Partitions: p.layout.Partitions, Instance: instance() + "-" + nuid.Next(),
+		Sole: p.flags.natsURL == "", Log: p.log.Named("replay"), Metrics: p.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	p.front = append(p.front, unit{"replays", replays.Run})
 	client, err := p.webhooks()
 	if err != nil {
 		return err
@@ -31,10 +53,14 @@ func addOps(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	trail, err := audit.New(ctx, p.conn, p.metrics)
+	if err != nil {
+		return err
+	}
 	svc, err := ops.New(ops.Options{BootstrapToken: chat.Secret(p.flags.opsToken)}, ops.Deps{
-		Registry: p.registry, DeadLetters: letters, Client: client, Guard: p.guard,
+		Eraser:   erasure.New(p.conn, lanes, letters, sessions),
+		Registry: p.registry, DeadLetters: letters, Replays: replayJobs{replays, jobs}, Client: client, Guard: p.guard,
 		Lanes: lanes, Log: p.log.Named("ops"),
-		Eraser: erasure.New(p.conn, lanes, letters, sessions),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, p.conn.JS, p.layout)
 		},
@@ -49,6 +75,7 @@ func addOps(ctx context.Context, p *process) error {
 			return lane.Ask(ctx, p.conn, stage, workers)
 		},
 		Circuits: board,
+		Audit:    trail,
 		Health: []ops.HealthCheck{
 			{Name: "broker", Check: func(context.Context) error { return p.conn.Ready() }},
 			{Name: "redis", Check: func(ctx context.Context) error { return p.redis.Ping(ctx).Err() }},

@@ -43,6 +43,8 @@ func newRoot() *cobra.Command {
 			newLaneCommand(client),
 			newDeadCommand(client),
 			newConversationCommand(client),
+			newReplayCommand(client),
+			newAuditCommand(client),
 			newHealthCommand(),
 		}},
 		{"try", "Try it:", []*cobra.Command{
