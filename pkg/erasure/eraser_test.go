@@ -73,6 +73,7 @@ func (r *rig) publish(subject string) {
 // own stands for the owners of both stages: each command is carried out by do.
 func (r *rig) own(do func(chat.Stage, *lane.Command)) {
 	ctx, cancel := context.WithCancel(r.t.Context())
+	r.t.Cleanup(cancel)
 	for _, stage := range []chat.Stage{chat.StageUser, chat.StageBot} {
 		commands := lane.NewJetStreamCommands(r.conn, stage, r.key.Partition(brokertest.Layout.Partitions))
 		ended := make(chan error, 1)

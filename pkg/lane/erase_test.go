@@ -215,3 +215,25 @@ func TestEraseAsksTheStage(t *testing.T) {
 		r.requireEmpty()
 	})
 }
+
+// TestEraseOfWhatCannotBeRead: it makes no dead letter either.
+func TestEraseOfWhatCannotBeRead(t *testing.T) {
+	withEachSource(t, func(r *rig) {
+		r.handler.policy["e"] = lane.Policy{Schedule: quick, Closed: "paused"}
+		id := idOf("e", "a")
+		store, err := lane.NewJetStream(r.t.Context(), r.conn, chat.StageBot, id.Key.Partition(brokertest.Layout.Partitions))
+		require.NoError(r.t, err)
+		for seq, data := range []string{"e a no-place", "e a 1"} {
+			_, err = store.Append(r.t.Context(), id, &lane.Message{Seq: uint64(seq) + 1, Time: time.UnixMilli(1), Data: []byte(data)})
+			require.NoError(r.t, err)
+		}
+		e := r.erasing("a")
+		_, err = r.waiting().Erase(r.t.Context(), e, time.Millisecond)
+		require.NoError(r.t, err)
+		r.start()
+		r.handler.await(r.t, func() bool { return r.handler.ended[chat.OutcomeDiscarded] == 1 })
+		require.Eventually(r.t, func() bool { return r.commands() == 0 }, long, 5*time.Millisecond)
+		require.Empty(r.t, r.memory.letters)
+		r.requireEmpty()
+	})
+}

@@ -25,6 +25,7 @@ import (
 func (a *api) obey(key chat.ConversationKey) {
 	a.t.Helper()
 	ctx, cancel := context.WithCancel(a.t.Context())
+	a.t.Cleanup(cancel)
 	for _, stage := range []chat.Stage{chat.StageUser, chat.StageBot} {
 		commands := lane.NewJetStreamCommands(a.conn, stage, key.Partition(brokertest.Layout.Partitions))
 		ended := make(chan error, 1)
