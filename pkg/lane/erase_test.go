@@ -237,3 +237,44 @@ func TestEraseOfWhatCannotBeRead(t *testing.T) {
 		r.requireEmpty()
 	})
 }
+
+// TestEraseTakesTheState: it tells of the message that was erased, also where
+// others stay behind it.
+func TestEraseTakesTheState(t *testing.T) {
+	withEachSource(t, func(r *rig) {
+		r.handler.epochs = map[uint64]uint64{1: 5, 2: 6}
+		r.handler.policy["e"] = lane.Policy{Schedule: retry.Schedule{time.Hour}}
+		entered, goOn := make(chan struct{}), make(chan struct{})
+		release := sync.OnceFunc(func() { close(goOn) })
+		defer release()
+		r.handler.script["e"] = func(task *lane.Task) lane.Verdict {
+			if task.Place.Counter == 1 {
+				return lane.Retry(0, errors.New("what the endpoint answered"))
+			}
+			close(entered)
+			<-goOn
+			return lane.Done()
+		}
+		r.start()
+		r.publish("e", "a", 1)
+		r.publish("e", "a", 2)
+		r.awaitParked("e", "a", 2)
+		r.handler.await(r.t, func() bool { return r.handler.ended[chat.OutcomeRetry] == 1 })
+		id := idOf("e", "a")
+		store, err := lane.NewJetStream(r.t.Context(), r.conn, chat.StageBot, id.Key.Partition(brokertest.Layout.Partitions))
+		require.NoError(r.t, err)
+		state, err := store.State(r.t.Context(), id)
+		require.NoError(r.t, err)
+		require.NotNil(r.t, state)
+		e := r.erasing("a")
+		e.Epoch = 5
+		r.erase(e, 1)
+		<-entered
+		state, err = store.State(r.t.Context(), id)
+		require.NoError(r.t, err)
+		require.Nil(r.t, state)
+		release()
+		r.handler.await(r.t, func() bool { return r.handler.ended[chat.OutcomeDelivered] == 1 })
+		r.requireEmpty()
+	})
+}

@@ -31,7 +31,7 @@ func (a *api) obey(key chat.ConversationKey) {
 		ended := make(chan error, 1)
 		go func() {
 			ended <- commands.Follow(ctx, func(c *lane.Command) {
-				if err := commands.Done(ctx, c); err != nil {
+				if err := commands.Done(ctx, c); err != nil && ctx.Err() == nil {
 					a.t.Error(err)
 				}
 			})
