@@ -75,6 +75,24 @@ type Session struct {
 	Paused         bool
 }
 
+// Erased reports whether a record is what is left of a conversation that was
+// erased: no more than says which of its messages, and of its ordinals, are old.
+func (s *Session) Erased() bool { return s.ConversationID == "" }
+
+// Erase returns the record of an erased conversation: without anything that was
+// said, and with all inputs up to a place settled. s may be nil.
+func (s *Session) Erase(upTo Ordinal) *Session {
+	var left Session
+	if s != nil {
+		left = Session{
+			Epoch: s.Epoch, Counter: s.Counter, LastInputSeq: s.LastInputSeq, LastInputAt: s.LastInputAt, LastInputID: s.LastInputID,
+			LastPlaceAt: s.LastPlaceAt,
+		}
+	}
+	left.LastInputSeq, left.LastInputAt = max(left.LastInputSeq, upTo.Counter), max(left.LastInputAt, upTo.InputAt)
+	return &left
+}
+
 // Supersedes reports whether a later input than m's has been processed; where a
 // session can't tell, it has not. The times alone tell across sessions that were
 // lost. Where no time tells, it takes the same session, which has come as far as
@@ -108,6 +126,9 @@ const (
 	OutcomeExpired   Outcome = "expired"
 	OutcomeFiltered  Outcome = "filtered"
 	OutcomeUnrouted  Outcome = "unrouted"
+	// OutcomeDiscarded is a message that an operator has erased with its
+	// conversation: it is counted, and not journalled.
+	OutcomeDiscarded Outcome = "discarded"
 )
 
 // Turn is one user message with what the bot made of it, for the journal.

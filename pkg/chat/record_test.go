@@ -39,3 +39,19 @@ func TestSupersedes(t *testing.T) {
 	later := chat.Session{Epoch: 5, Counter: 4, LastInputAt: 1001, LastInputID: "next"}
 	require.False(t, later.Supersedes(&event))
 }
+
+func TestEraseOfASession(t *testing.T) {
+	said := &chat.Session{
+		ChannelID: "shop", ConversationID: "anna", Epoch: 7, Counter: 3, LastInputSeq: 5, LastInputAt: 50, LastInputID: "msg_1", LastPlaceAt: 51,
+		LastOutput: []chat.BotMessage{{ID: "msg_2"}}, BotID: "pizza", Dialog: []byte(`"d"`), Variables: []byte(`{"a":1}`), User: []byte(`{"b":2}`), Locale: "nl", Paused: true,
+	}
+	left := chat.Session{Epoch: 7, Counter: 3, LastInputSeq: 5, LastInputAt: 50, LastInputID: "msg_1", LastPlaceAt: 51}
+	require.False(t, said.Erased())
+	require.Equal(t, left, *said.Erase(chat.Ordinal{}))
+	require.Equal(t, left, *said.Erase(chat.Ordinal{Counter: 4, InputAt: 49}))
+	require.True(t, said.Erase(chat.Ordinal{}).Erased())
+	require.Equal(t, left, *said.Erase(chat.Ordinal{}).Erase(chat.Ordinal{Counter: 5, InputAt: 50}), "again")
+	left.LastInputSeq, left.LastInputAt = 9, 90
+	require.Equal(t, left, *said.Erase(chat.Ordinal{Counter: 9, InputAt: 90}))
+	require.Equal(t, chat.Session{LastInputSeq: 9, LastInputAt: 90}, *(*chat.Session)(nil).Erase(chat.Ordinal{Counter: 9, InputAt: 90}))
+}

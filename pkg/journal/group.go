@@ -19,6 +19,8 @@ type group struct {
 	// last is the sequence of the group before; 0 where that is not known, and
 	// then one entry goes alone: to know it, and since more would fail with it.
 	last uint64
+	// flushed are told once the group is written.
+	flushed []chan struct{}
 }
 
 // publish writes a first entry and what is queued behind it.
@@ -35,10 +37,18 @@ func (g *group) publish(ctx context.Context, e entry) {
 	g.count(g.send(ctx))
 	clear(g.messages)
 	g.messages, g.kinds = g.messages[:0], [kinds]int{}
+	for _, written := range g.flushed {
+		close(written)
+	}
+	g.flushed = nil
 }
 
 // add encodes an entry; one that no broker would take fails alone.
 func (g *group) add(e entry) {
+	if e.written != nil {
+		g.flushed = append(g.flushed, e.written)
+		return
+	}
 	m, err := encode(e)
 	if err != nil {
 		g.writer.metrics.of(e, failed).Inc()

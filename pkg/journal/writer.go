@@ -75,6 +75,8 @@ const (
 type entry struct {
 	turn     *chat.Turn
 	delivery *chat.Delivery
+	// written is closed in place of an entry, once those before it are written.
+	written chan struct{}
 }
 
 // NewWriter makes a writer; nothing is written before Run.

@@ -77,8 +77,15 @@ func (a *asked) done() (done Commanded) {
 	return done
 }
 
-// command stores commands, then waits until they are carried out.
+// command asks something of parked lanes.
 func (w *Waiting) command(ctx context.Context, filter string, lanes []Parked, action Action, by string, wait time.Duration) (Commanded, error) {
+	return w.commandEach(ctx, filter, lanes, wait, func(ctx context.Context, kv jetstream.KeyValue, all *asked, p *Parked) error {
+		return w.ask(ctx, kv, all, p, action, by)
+	})
+}
+
+// commandEach stores commands, each by ask, then waits until they are carried out.
+func (w *Waiting) commandEach(ctx context.Context, filter string, lanes []Parked, wait time.Duration, ask func(context.Context, jetstream.KeyValue, *asked, *Parked) error) (Commanded, error) {
 	kv, err := w.commands(ctx)
 	if err != nil {
 		return Commanded{}, err
@@ -94,7 +101,7 @@ func (w *Waiting) command(ctx context.Context, filter string, lanes []Parked, ac
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(lanesAtOnce)
 	for i := range lanes {
-		g.Go(func() error { return w.ask(gctx, kv, all, &lanes[i], action, by) })
+		g.Go(func() error { return ask(gctx, kv, all, &lanes[i]) })
 	}
 	err = g.Wait()
 	if err == nil {

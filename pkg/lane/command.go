@@ -7,7 +7,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Action is what an operator asks of a parked lane.
+// Action is what an operator asks of a lane, which is parked but for Erase.
 type Action string
 
 // The actions.
@@ -19,6 +19,9 @@ const (
 	Skip Action = "skip"
 	// Discard makes dead letters of all that waits in the lane.
 	Discard Action = "discard"
+	// Erase ends all that the lane has, parked or not, and leaves nothing of it
+	// but the place that it had come to.
+	Erase Action = "erase"
 )
 
 // Command is what an operator asks of one lane. It stands in the store until the
@@ -28,8 +31,15 @@ const (
 type Command struct {
 	Lane   ID     `json:"-"`
 	Action Action `json:"action"`
-	// UpTo is a place in the parked stream: the head's, of Discard the last one's.
+	// UpTo is a place in the parked stream: the head's, of Discard and Erase the
+	// last one's, 0 where nothing was parked.
 	UpTo uint64 `json:"upTo"`
+	// Hot is a place in the work queue, HotAt its time in Unix milliseconds: Erase is
+	// about all up to it too, wherever it is by now.
+	Hot   uint64 `json:"hot,omitempty"`
+	HotAt int64  `json:"hotAt,omitempty"`
+	// Epoch keeps Erase from messages of later sessions; 0: nothing is.
+	Epoch uint64 `json:"epoch,omitempty"`
 	// Attempts is how many the head had. RetryNow is void after another.
 	Attempts int       `json:"attempts,omitempty"`
 	By       string    `json:"by"` // a token's name
@@ -46,6 +56,17 @@ type Commands interface {
 	// Done removes a command, once what came of it is on disk; one that isn't
 	// there any more is done.
 	Done(ctx context.Context, c *Command) error
+}
+
+// means reports whether a command is about a message of its lane.
+func (c *Command) means(it *item) bool {
+	if c.Action != Erase {
+		return it.parkedSeq != 0 && it.parkedSeq <= c.UpTo
+	}
+	if c.Epoch != 0 && it.Place.Epoch > c.Epoch {
+		return false
+	}
+	return it.parkedSeq != 0 && it.parkedSeq <= c.UpTo || it.msg.Seq <= c.Hot
 }
 
 // reason is why a command gives messages up.
@@ -71,7 +92,8 @@ func (s *shard) follow(ctx context.Context, commands Commands) error {
 }
 
 // command gives a command to its lane, which looks at it at its next step: now.
-// Where the lane isn't parked any more all that the command is about has gone.
+// Where the lane isn't parked any more all that the command is about has gone, but
+// for Erase.
 func (s *shard) command(c *Command) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,13 +101,15 @@ func (s *shard) command(c *Command) {
 		return
 	}
 	l := s.lanes[c.Lane]
-	if l == nil || !l.parked {
+	switch {
+	case c.Action == Erase:
+		l = s.lane(c.Lane)
+	case l == nil || !l.parked:
 		s.carriedOut(c)
 		return
 	}
-	l.command = c
+	l.command, l.recalled = c, true
 	if l.active {
-		l.recalled = true
 		return
 	}
 	l.due = time.Time{}
@@ -102,14 +126,15 @@ func (s *shard) commanded(l *lane) *Command {
 // obey carries out what an operator asks of a parked head; with done the step is
 // at its end.
 func (s *shard) obey(ctx context.Context, l *lane, it *item) (done bool) {
-	if it.parkedSeq == 0 {
-		return false
-	}
 	c := s.commanded(l)
 	switch {
 	case c == nil:
 		return false
-	case it.parkedSeq > c.UpTo: // what it is about has gone
+	case c.Action == Erase:
+		return s.erase(ctx, l, it, c)
+	case it.parkedSeq == 0:
+		return false
+	case !c.means(it): // what it is about has gone
 		s.conclude(l, c)
 		return false
 	case c.Action != RetryNow:
@@ -136,12 +161,15 @@ func (s *shard) conclude(l *lane, c *Command) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.carriedOut(c)
-	l.command = nil
+	if l.command == c {
+		l.command = nil
+	}
 }
 
-// overtaken ends a command once all that it is about has gone; the mutex is held.
+// overtaken ends a command once all that it is about has gone, but for Erase,
+// which has more to do then; the mutex is held.
 func (s *shard) overtaken(l *lane) {
-	if c := l.command; c != nil && (!l.parked || l.loaded && l.headSeq > c.UpTo) {
+	if c := l.command; c != nil && c.Action != Erase && (!l.parked || l.loaded && l.headSeq > c.UpTo) {
 		s.carriedOut(c)
 		l.command = nil
 	}

@@ -79,7 +79,7 @@ func commandOf(entry jetstream.KeyValueEntry) (*Command, error) {
 		return nil, fmt.Errorf("reading a command: %w", err)
 	}
 	switch c.Action {
-	case RetryNow, Skip, Discard:
+	case RetryNow, Skip, Discard, Erase:
 	default:
 		return nil, fmt.Errorf("reading a command: %q is unknown", c.Action)
 	}

@@ -67,8 +67,14 @@ type Options struct {
 	// Rates keeps the rates of policies; nil: none is kept.
 	Rates     Rates
 	Graveyard Graveyard
-	Log       *zap.Logger
-	Metrics   prometheus.Registerer
+	// Erased is called once a lane's messages are erased, between two attempts: what
+	// else the stage has of the conversation is to be erased. upTo is the place in the
+	// work queue up to which all is meant; where Marks is nil it is to be remembered,
+	// since a message may be delivered again. It is called until it succeeds; nil:
+	// there is nothing else.
+	Erased  func(ctx context.Context, id ID, upTo chat.Ordinal) error
+	Log     *zap.Logger
+	Metrics prometheus.Registerer
 }
 
 // Engine runs one stage's partitions.

@@ -49,7 +49,8 @@ type handler struct {
 	seen       map[string][]uint64 // lane → places handled with Done, in order
 	tries      map[string]int
 	ended      map[chat.Outcome]int
-	failed     []int // status of each attempt that was reported and had one
+	failed     []int             // status of each attempt that was reported and had one
+	epochs     map[uint64]uint64 // place → its session's, else 1
 	change     chan struct{}
 	expire     func(*lane.Task) lane.Verdict // nil: it has expired
 }
@@ -129,7 +130,7 @@ func (h *handler) target(m *lane.Message, group, rest string) (lane.Target, erro
 	}
 	return lane.Target{
 		Created: m.Time.Add(-h.age[group]), Expires: expires,
-		Lane: lane.ID{Group: group, Key: chat.KeyOf("c", conv)}, Place: chat.Ordinal{Epoch: 1, Counter: n},
+		Lane: lane.ID{Group: group, Key: chat.KeyOf("c", conv)}, Place: chat.Ordinal{Epoch: max(h.epochs[n], 1), Counter: n},
 		ChannelID: "c", ConversationID: conv, Counter: n,
 		MessageID: chat.NewMessageID(time.UnixMilli(1), chat.KeyOf("c", conv), n),
 	}, nil
@@ -255,6 +256,8 @@ type rig struct {
 	inFlight int
 	// refuseDone says that no command can be removed.
 	refuseDone bool
+	// erased is the stage's part of an erasure; nil: it has none.
+	erased func(lane.ID, chat.Ordinal) error
 }
 
 // withEachSource runs a test with a consumer, and without one where the engine
@@ -284,6 +287,12 @@ func (r *rig) start() {
 	r.metrics = prometheus.NewRegistry()
 	r.engine = lane.New(lane.Options{
 		Stage: chat.StageBot, Rates: r.rates, MaxInFlight: r.inFlight, Marks: r.memory, Replays: r.memory, Graveyard: r.memory, ReconcileEvery: 100 * time.Millisecond, Log: log, Metrics: r.metrics,
+		Erased: func(_ context.Context, id lane.ID, upTo chat.Ordinal) error {
+			if r.erased == nil {
+				return nil
+			}
+			return r.erased(id, upTo)
+		},
 		Commands: func(p int) lane.Commands {
 			commands := lane.NewJetStreamCommands(r.conn, chat.StageBot, p)
 			if r.refuseDone {

@@ -106,7 +106,7 @@ func newMetrics(reg prometheus.Registerer, stage chat.Stage) *metrics {
 		parkedNow: gauge("parley_lane_parked_lanes", "Lanes parked in the partitions of this process."),
 	}
 	outcomes := vector("parley_lane_outcomes_total", "Attempts and ends by outcome.", "outcome")
-	for _, o := range []chat.Outcome{chat.OutcomeDelivered, chat.OutcomeProcessed, chat.OutcomeRetry, chat.OutcomeFailed, chat.OutcomeDead, chat.OutcomeExpired} {
+	for _, o := range []chat.Outcome{chat.OutcomeDelivered, chat.OutcomeProcessed, chat.OutcomeRetry, chat.OutcomeFailed, chat.OutcomeDead, chat.OutcomeExpired, chat.OutcomeDiscarded} {
 		m.outcomes[o] = outcomes.WithLabelValues(string(o))
 	}
 	parked := vector("parley_lane_parked_total", "Times that a lane was parked, by reason.", "reason")
@@ -118,7 +118,7 @@ func newMetrics(reg prometheus.Registerer, stage chat.Stage) *metrics {
 		m.circuits[change] = circuits.WithLabelValues(name)
 	}
 	commands := vector("parley_lane_commands_total", "Operators' commands to lanes that were carried out, by action.", "action")
-	for _, a := range []Action{RetryNow, Skip, Discard} {
+	for _, a := range []Action{RetryNow, Skip, Discard, Erase} {
 		m.commands[a] = commands.WithLabelValues(string(a))
 	}
 	return m

@@ -88,8 +88,12 @@ func (l *life) maybePanic() {
 func (l *life) Ended(t *lane.Task, _ *chat.Attempt, o chat.Outcome) {
 	w := l.world
 	w.mu.Lock()
-	if f := w.fateOf(t.Lane, t.Message.Data); !l.dead && f.open == l && o != chat.OutcomeRetry {
+	f := w.fateOf(t.Lane, t.Message.Data)
+	if !l.dead && f.open == l && o != chat.OutcomeRetry {
 		f.open = nil
+	}
+	if !l.dead && o == chat.OutcomeDiscarded {
+		w.erasedOne(l, t, f)
 	}
 	w.mu.Unlock()
 	l.maybePanic()
@@ -114,7 +118,7 @@ func (l *life) Expire(_ context.Context, t *lane.Task) lane.Verdict {
 	w.inOrder(t.Lane, f)
 	f.open = l
 	switch {
-	case w.stage == chat.StageUser && f.delivered > 0: // its session knows
+	case w.sessionKnows(t, f):
 		return lane.Done()
 	case w.rng.IntN(20) == 0:
 		return pick(w.rng, lane.Stall(errRefused), lane.Retry(0, errRefused))
@@ -243,9 +247,17 @@ func (w *world) judge(ctx context.Context, l *life, t *lane.Task) lane.Verdict {
 	return lane.Done()
 }
 
+// sessionKnows reports whether the user stage knows that a message was handled.
+func (w *world) sessionKnows(t *lane.Task, f *fate) bool {
+	return w.stage == chat.StageUser && (f.delivered > 0 || t.Message.Seq <= w.laneOf(t.Lane).erased)
+}
+
 func (w *world) deliver(l *life, t *lane.Task, f *fate) {
-	if w.stage == chat.StageUser && f.delivered > 0 { // its session knows
+	if w.sessionKnows(t, f) {
 		return
+	}
+	if f.gone && !w.lossy {
+		w.violated(t.Lane, "%d is delivered after it was erased", f.place)
 	}
 	w.note(t.Lane, "life %d: delivered %d", l.number, f.place)
 	if f.delivered++; f.delivered > 1+f.excused && !w.lossy {

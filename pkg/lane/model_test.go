@@ -26,9 +26,10 @@ import (
 // free. PARLEY_MODEL_SEEDS says how many, PARLEY_MODEL_FIRST from which on.
 func TestModel(t *testing.T) {
 	first, seeds := envInt(t, "PARLEY_MODEL_FIRST", 1), envInt(t, "PARLEY_MODEL_SEEDS", 16)
-	var steps, refused atomic.Int64
+	var steps, refused, erased atomic.Int64
 	t.Cleanup(func() {
-		t.Logf("%d steps, %d refused by circuits", steps.Load(), refused.Load())
+		t.Logf("%d steps, %d refused by circuits, %d messages erased", steps.Load(), refused.Load(), erased.Load())
+		require.True(t, t.Failed() || erased.Load() > 0, "nothing was erased")
 		require.True(t, t.Failed() || refused.Load() > 0, "no circuit has ever been open")
 	})
 	for seed := first; seed < first+seeds; seed++ {
@@ -38,6 +39,7 @@ func TestModel(t *testing.T) {
 				w := newWorld(uint64(seed)) //nolint:gosec // a seed
 				w.play(t)
 				steps.Add(w.steps)
+				erased.Add(w.erasures)
 				refused.Add(w.refused())
 			})
 		})
@@ -290,14 +292,14 @@ func (w *world) check() {
 	for id, ml := range w.lanes {
 		for _, f := range ml.fates {
 			ends := 0
-			for _, yes := range []bool{f.delivered > 0, f.dead, f.expired} {
+			for _, yes := range []bool{f.delivered > 0, f.dead, f.expired, f.erased} {
 				if yes {
 					ends++
 				}
 			}
 			exact := !w.lossy && f.excused == 0 && w.stage == chat.StageBot && f.kind == "plain"
-			if ends == 0 || exact && ends > 1 {
-				w.violated(id, "%d: delivered %d times, dead %t, expired %t", f.place, f.delivered, f.dead, f.expired)
+			if ends == 0 && !f.told || exact && ends > 1 {
+				w.violated(id, "%d: delivered %d times, dead %t, expired %t, erased %t", f.place, f.delivered, f.dead, f.expired, f.erased)
 			}
 		}
 	}

@@ -26,6 +26,9 @@ type fate struct {
 	delivered int
 	dead      bool
 	expired   bool
+	erased    bool
+	told      bool  // an operator wants it erased: it may be, any time
+	gone      bool  // it was parked, and its owner has said that it is erased
 	counted   int   // attempts that count
 	durable   int   // of which a state record tells
 	open      *life // where something of it is under way
@@ -33,13 +36,14 @@ type fate struct {
 	forgiven  bool  // a crash came since the last attempt
 }
 
-func (f *fate) ended() bool { return f.delivered > 0 || f.dead || f.expired }
+func (f *fate) ended() bool { return f.delivered > 0 || f.dead || f.expired || f.told }
 
 // modelLane is what the model knows of a lane.
 type modelLane struct {
 	fates   []*fate // in order of publication
 	first   int     // of fates that has not ended, or before it
 	busy    *life   // whose handler is at it
+	erased  uint64  // up to this place in the work queue, as the session knows
 	history []string
 }
 
@@ -68,6 +72,7 @@ type world struct {
 	policy    map[string]lane.Policy
 	told      map[given]bool       // by operators
 	commands  uint64               // so many were given
+	erasures  int64                // messages that were erased
 	paused    map[string]string    // group → why
 	pausedAt  map[string]time.Time // since when
 	trouble   map[string]float64   // destination → share of failures
@@ -182,6 +187,7 @@ func (w *world) start(number int) *life {
 		Commands: func(p int) lane.Commands { return &modelCommands{life: l, part: w.parts[p]} },
 		Open:     func(_ context.Context, p int) (lane.Store, error) { return &modelStore{life: l, part: w.parts[p]}, nil },
 	}
+	o.Erased = l.erased
 	if o.Replays = l; w.stage == chat.StageBot {
 		o.Marks = l
 	}

@@ -354,10 +354,14 @@ func (s *shard) readHead(ctx context.Context, l *lane, from, to uint64) (*item, 
 	s.mu.Unlock()
 	it := &item{msg: &m.Message, parkedSeq: m.ParkedSeq, parkedAt: m.ParkedAt}
 	it.Target, err = s.engine.handler.Restore(&m.Message, l.id.Group)
-	if err != nil {
-		return nil, s.buryParked(ctx, l, it, err)
+	switch c := s.commanded(l); {
+	case err == nil:
+		return it, nil
+	case c != nil && c.Action == Erase && c.means(it):
+		s.eraseUndecodable(ctx, l, it)
+		return nil, nil //nolint:nilnil // the next step sees what there is
 	}
-	return it, nil
+	return nil, s.buryParked(ctx, l, it, err)
 }
 
 // nextParked returns a lane's first message at or after a sequence; nil where

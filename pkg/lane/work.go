@@ -57,6 +57,7 @@ func (s *shard) stepOnce(ctx context.Context, l *lane) {
 	}
 	if it == nil {
 		if it = s.next(ctx, l); it == nil {
+			s.eraseRest(ctx, l)
 			return
 		}
 		it.ends = it.span().end(policy)

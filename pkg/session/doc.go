@@ -13,4 +13,8 @@
 // expired, purged or deleted record is none: it reads as nil with revision 0,
 // and the server takes 0 as the expected revision of the next Save (never the
 // sequence that the lost record had).
+//
+// The record of a conversation that was erased stays, without what was said
+// ([chat.Session.Erase]): the next session begins above its epoch, and inputs that
+// come again are known as settled.
 package session

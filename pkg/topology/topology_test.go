@@ -140,6 +140,13 @@ func TestFiltersMatchWhatTheyName(t *testing.T) {
 		require.True(t, matches(topology.JournalFilter("shop", key), entry), entry)
 	}
 	require.False(t, matches(topology.JournalFilter("shop", other), topology.JournalSubject("shop", key)))
+	messages, state := topology.LaneSubjects(chat.StageBot, 3, "crm", key)
+	require.True(t, matches(topology.ConversationLanes(chat.StageBot, 3, key), messages))
+	require.False(t, matches(topology.ConversationLanes(chat.StageBot, 3, key), state))
+	require.False(t, matches(topology.ConversationLanes(chat.StageBot, 3, other), messages))
+	command := topology.CommandKey(chat.StageBot, 3, "crm", key)
+	require.True(t, matches(topology.CommandConversationFilter(chat.StageBot, 3, key), command))
+	require.False(t, matches(topology.CommandConversationFilter(chat.StageUser, 3, key), command))
 	for kind, want := range map[string]bool{"": true, "lane": true, "bot": false} {
 		require.Equal(t, want, matches(topology.AuditFilter(kind), topology.AuditSubject("lane")), kind)
 	}

@@ -36,7 +36,8 @@ func (s *sink) Save(_ context.Context, _ chat.ConversationKey, rec *chat.Session
 
 func (s *sink) Publish(context.Context, broker.Message) (uint64, error) { return 1, nil }
 
-func (s *sink) Turn(*chat.Turn) {}
+func (*sink) Flush(context.Context) error { return nil }
+func (s *sink) Turn(*chat.Turn)           {}
 
 // BenchmarkTurn is one message through the bot stage, from its bytes to the
 // bot's published answer, with the echo bot; what is stored is stored at once.

@@ -114,7 +114,7 @@ func (h *handler) Paused(channelID string) string {
 // Ended implements lane.Handler: it journals what failed. A turn that was
 // saved is journalled then, with what was said.
 func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
-	if outcome == chat.OutcomeProcessed || outcome == chat.OutcomeFailed {
+	if outcome == chat.OutcomeProcessed || outcome == chat.OutcomeFailed || outcome == chat.OutcomeDiscarded {
 		return
 	}
 	turn := &chat.Turn{At: time.Now(), Input: *inputOf(t), BotID: t.Destination, Outcome: outcome}
@@ -172,7 +172,7 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 		return verdict
 	}
 	started := time.Now()
-	turn, err := h.turn(ctx, config, t, last.rec)
+	turn, err := h.turn(ctx, config, t, last.session())
 	took := time.Since(started)
 	if err != nil {
 		return h.failed(ctx, err, took)
@@ -211,6 +211,14 @@ func (k known) handled(t *lane.Task) bool {
 	}
 	return k.rec.LastInputID == t.MessageID && t.Message.Replay == nil ||
 		(chat.Ordinal{Counter: k.rec.LastInputSeq, InputAt: k.rec.LastInputAt}).Covers(t.Place)
+}
+
+// session is what a turn begins with; nil where there is none, or it was erased.
+func (k known) session() *chat.Session {
+	if k.rec == nil || k.rec.Erased() {
+		return nil
+	}
+	return k.rec
 }
 
 // botOf finds the message's bot; where it is nil the verdict says why. The

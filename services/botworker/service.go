@@ -42,9 +42,11 @@ type Directory interface {
 	CatchUp(ctx context.Context) (*registry.Snapshot, error)
 }
 
-// Journal records turns; it never blocks.
+// Journal records turns; it never blocks, but for Flush, which returns once what
+// was recorded before is written.
 type Journal interface {
 	Turn(t *chat.Turn)
+	Flush(ctx context.Context) error
 }
 
 // Events tells who asked for it of what went wrong; it never blocks.
@@ -124,7 +126,7 @@ func New(o Options) (*Service, error) {
 	h := newHandler(o)
 	engine := lane.New(lane.Options{
 		Stage: chat.StageUser, Alone: o.Alone, Open: h.open, Commands: o.Commands, Replays: o.Replays, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
-		DrainTimeout: o.DrainTimeout,
+		DrainTimeout: o.DrainTimeout, Erased: h.erased,
 	}, h)
 	return &Service{handler: h, engine: engine, owner: o.Owner, directory: o.Directory}, nil
 }

@@ -43,6 +43,8 @@ type finished struct {
 	done      chan struct{}
 }
 
+func (*finished) Flush(context.Context) error { return nil }
+
 func (f *finished) Turn(t *chat.Turn) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

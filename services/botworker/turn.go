@@ -251,14 +251,19 @@ func merge(into *map[string]any, object json.RawMessage) error {
 // session is the record after the turn, its outbox still without messages. The
 // epoch of a new one is its creation in ms, by the later of the two clocks, this
 // machine's and the broker's, so that it is above the epoch of a session that is
-// lost. The input's time never falls.
+// lost; that of one that was erased is known. The input's time never falls.
 func (t *turn) session(place chat.Ordinal, um *chat.UserMessage, rec *chat.Session, now time.Time) *chat.Session {
 	next := &chat.Session{
 		ChannelID: um.ChannelID, ConversationID: um.ConversationID,
 		Epoch: uint64(max(now.UnixMilli(), place.InputAt)),
 	}
 	if rec != nil {
-		next.Epoch, next.Counter, next.LastInputAt = rec.Epoch, rec.Counter, rec.LastInputAt
+		if rec.Erased() {
+			next.Epoch = max(next.Epoch, rec.Epoch+1)
+		} else {
+			next.Epoch, next.Counter = rec.Epoch, rec.Counter
+		}
+		next.LastInputAt = rec.LastInputAt
 		next.LastPlaceAt = max(rec.LastPlaceAt, rec.LastInputAt)
 	}
 	next.LastInputSeq, next.LastInputID = place.Counter, um.ID

@@ -1,6 +1,7 @@
 package deliveryworker
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -15,6 +16,8 @@ import (
 
 // forgetful is a journal that keeps nothing.
 type forgetful struct{}
+
+func (forgetful) Flush(context.Context) error { return nil }
 
 func (forgetful) Delivery(*chat.Delivery) {}
 

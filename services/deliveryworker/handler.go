@@ -26,6 +26,11 @@ const sessionTimeout = 2 * time.Second
 
 var errSessionTimeout = errors.New("the session could not be read within " + sessionTimeout.String())
 
+// flushTimeout bounds the wait for the journal, which holds up a lane.
+const flushTimeout = 5 * time.Second
+
+var errFlushTimeout = errors.New("the journal was not written within " + flushTimeout.String())
+
 // answeredGone is why an endpoint that answered 410 is disabled.
 const answeredGone = "answered 410 Gone"
 
@@ -131,6 +136,10 @@ func (h *handler) Paused(string) string { return "" }
 
 // Ended implements lane.Handler.
 func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
+	if outcome == chat.OutcomeDiscarded {
+		h.metrics.outcomes[outcome].Inc()
+		return
+	}
 	bm := messageOf(t)
 	d := &chat.Delivery{EndpointID: t.Destination, AttemptNumber: t.Number, Attempt: a, Outcome: outcome}
 	if outcome == chat.OutcomeExpired {
@@ -142,6 +151,14 @@ func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
 	}
 	h.ended(bm, d)
 	h.raise(t, bm, d)
+}
+
+// erased has the journal write what it has of a conversation, before that is
+// erased there.
+func (h *handler) erased(ctx context.Context, _ lane.ID, _ chat.Ordinal) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, flushTimeout, errFlushTimeout)
+	defer cancel()
+	return h.Journal.Flush(ctx)
 }
 
 // raise tells who asked for it of a message that its endpoint won't get. Of an

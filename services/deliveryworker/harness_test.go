@@ -34,6 +34,8 @@ type journalled struct {
 	changed    chan struct{}
 }
 
+func (j *journalled) Flush(context.Context) error { return nil }
+
 func (j *journalled) Delivery(d *chat.Delivery) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

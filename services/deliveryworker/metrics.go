@@ -62,7 +62,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		m.disabled[why] = disabled.WithLabelValues(why)
 	}
 	for _, o := range []chat.Outcome{
-		chat.OutcomeDelivered, chat.OutcomeRetry, chat.OutcomeDead, chat.OutcomeExpired, chat.OutcomeFiltered, chat.OutcomeUnrouted,
+		chat.OutcomeDelivered, chat.OutcomeRetry, chat.OutcomeDead, chat.OutcomeExpired, chat.OutcomeFiltered, chat.OutcomeUnrouted, chat.OutcomeDiscarded,
 	} {
 		m.outcomes[o] = outcomes.WithLabelValues(string(o))
 	}

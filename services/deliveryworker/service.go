@@ -36,9 +36,11 @@ type Sessions interface {
 	Load(ctx context.Context, key chat.ConversationKey) (rec *chat.Session, revision uint64, err error)
 }
 
-// Journal records deliveries; it never blocks.
+// Journal records deliveries; it never blocks, but for Flush, which returns once
+// what was recorded before is written.
 type Journal interface {
 	Delivery(d *chat.Delivery)
+	Flush(ctx context.Context) error
 }
 
 // Events tells who asked for it of what went wrong; it never blocks.
@@ -112,7 +114,7 @@ func New(o Options) (*Service, error) {
 	h := newHandler(o)
 	engine := lane.New(lane.Options{
 		Stage: chat.StageBot, Alone: o.Alone, Open: h.open, Commands: o.Commands, Marks: o.Marks, Replays: o.Marks, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
-		DrainTimeout: o.DrainTimeout, Rates: o.Rates,
+		DrainTimeout: o.DrainTimeout, Rates: o.Rates, Erased: h.erased,
 	}, h)
 	return &Service{engine: engine, owner: o.Owner, directory: o.Directory, handler: h}, nil
 }

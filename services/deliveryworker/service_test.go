@@ -190,6 +190,7 @@ func TestExpired(t *testing.T) {
 # TYPE parley_delivery_outcomes_total counter
 parley_delivery_outcomes_total{outcome="dead"} 0
 parley_delivery_outcomes_total{outcome="delivered"} 0
+parley_delivery_outcomes_total{outcome="discarded"} 0
 parley_delivery_outcomes_total{outcome="expired"} 2
 parley_delivery_outcomes_total{outcome="filtered"} 0
 parley_delivery_outcomes_total{outcome="retry"} 1

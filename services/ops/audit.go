@@ -56,6 +56,8 @@ var actions = map[string]string{
 	"POST /lanes/:id/skip":      "lane.skip",
 	"POST /lanes/:id/discard":   "lane.discard",
 
+	"DELETE /conversations": "conversation.erase",
+
 	"POST /replays":            "replay.create",
 	"POST /replays/:id/pause":  "replay.pause",
 	"POST /replays/:id/resume": "replay.resume",
@@ -142,7 +144,7 @@ func (t *trail) entry(status int) audit.Entry {
 	kind, _, _ := strings.Cut(action, ".") // one of audit.Kinds, a test says
 	e := audit.Entry{
 		By: caller(t), TokenID: callerID(t), Remote: r.RemoteAddr, Action: action, Kind: kind,
-		Query: r.URL.RawQuery, Status: status, RequestID: r.Header.Get(echo.HeaderXRequestID),
+		Query: auditedQuery(r.URL), Status: status, RequestID: r.Header.Get(echo.HeaderXRequestID),
 	}
 	if !strings.HasSuffix(action, ".create") { // there the path names what it is made in
 		e.Object = t.Param("id")

@@ -54,6 +54,7 @@ func TestAudit(t *testing.T) {
 		did("POST", path+"/pause", "")
 		did("POST", path+"/resume", "")
 	}
+	did("DELETE", "/conversations?channel=shop&conversation=anna", "")
 	for i, action := range []string{"retry-now", "skip", "discard"} {
 		did("POST", "/lanes/bot."+a.park("crm", string(rune('a'+i)), nil, 1).String()+"/"+action, "")
 		did("POST", "/endpoints/crm/lanes/"+action+"?held=true", "")

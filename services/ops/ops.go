@@ -96,6 +96,7 @@ type Deps struct {
 	// Status reads what waits in the streams.
 	Status func(ctx context.Context) (*topology.Status, error)
 	Lanes  Lanes
+	Eraser Eraser
 	// Replays are jobs on dead letters.
 	Replays Replays
 	// Journal is what was recorded, Recording what this process is told to record,
@@ -136,6 +137,9 @@ func New(o Options, d Deps) (*Service, error) {
 	}
 	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil || d.Ages == nil || d.Lanes == nil || d.Replays == nil || d.Journal == nil || d.Client == nil || d.Guard == nil || d.Audit == nil {
 		return nil, errors.New("ops needs a registry, dead letters, a status, owners, ages, lanes, replays, a journal, a client, a guard and an audit")
+	}
+	if d.Eraser == nil {
+		return nil, errors.New("ops needs an eraser")
 	}
 	if d.Now == nil {
 		d.Now = time.Now
@@ -194,6 +198,8 @@ func (s *Service) Mount(e *echo.Echo) {
 		g.POST("/lanes/:id/"+string(action), s.commandLane(action))
 		g.POST("/endpoints/:id/lanes/"+string(action), s.commandLanes(action))
 	}
+
+	g.DELETE("/conversations", s.eraseConversation)
 
 	g.GET("/replays", s.listReplays)
 	g.POST("/replays", s.createReplay)

@@ -29,6 +29,7 @@ import (
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/erasure"
 	"github.com/parleyhq/parley/pkg/httpserver"
 	"github.com/parleyhq/parley/pkg/journal"
 	"github.com/parleyhq/parley/pkg/lane"
@@ -36,6 +37,7 @@ import (
 	"github.com/parleyhq/parley/pkg/problem"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/replay"
+	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/pkg/webhook"
 	"github.com/parleyhq/parley/pkg/wire"
@@ -117,8 +119,12 @@ func newAPI(t *testing.T) *api {
 	trail, err := audit.New(t.Context(), conn, prometheus.NewRegistry())
 	require.NoError(t, err)
 	core, logs := observer.New(zap.InfoLevel)
+	sessions, err := session.New(t.Context(), conn, brokertest.Layout.Partitions)
+	require.NoError(t, err)
+	lanes := lane.NewWaiting(conn, brokertest.Layout.Partitions)
 	svc, err := ops.New(ops.Options{BootstrapToken: opsToken, CommandWait: 50 * time.Millisecond}, ops.Deps{
 		Registry: reg, DeadLetters: store, Client: client, Guard: guard,
+		Eraser: erasure.New(conn, lanes, store, sessions),
 		Replays: struct {
 			*replay.Runner
 			*replay.Store

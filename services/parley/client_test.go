@@ -20,12 +20,14 @@ import (
 	"github.com/parleyhq/parley/pkg/broker/brokertest"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/erasure"
 	"github.com/parleyhq/parley/pkg/httpserver"
 	"github.com/parleyhq/parley/pkg/journal"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/replay"
+	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/pkg/webhook"
 	"github.com/parleyhq/parley/pkg/wire"
@@ -69,6 +71,9 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 	client, err := webhook.NewClient(webhook.Options{Guard: guard})
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
+	sessions, err := session.New(t.Context(), conn, brokertest.Layout.Partitions)
+	require.NoError(t, err)
+	lanes := lane.NewWaiting(conn, brokertest.Layout.Partitions)
 	trail, err := audit.New(t.Context(), conn, prometheus.NewRegistry())
 	require.NoError(t, err)
 	jobs, err := replay.NewStore(t.Context(), conn)
@@ -84,6 +89,7 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 	svc, err := ops.New(ops.Options{BootstrapToken: testOpsToken, CommandWait: 50 * time.Millisecond}, ops.Deps{
 		Registry: reg, DeadLetters: store, Replays: replayJobs{runner, jobs}, Client: client, Guard: guard,
 		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions), Journal: journal.NewReader(conn), Recording: journal.ModeAll, Audit: trail,
+		Eraser: erasure.New(conn, lanes, store, sessions),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},

@@ -16,7 +16,7 @@ import (
 )
 
 func newConversationCommand(c *clientConfig) *cobra.Command {
-	return c.newGroup("conversation", "Read conversations as the journal has them", newConversationShow(c))
+	return c.newGroup("conversation", "Read a conversation as the journal has it; erase it", newConversationShow(c), newConversationErase(c))
 }
 
 func newConversationShow(c *clientConfig) *cobra.Command {

@@ -8,10 +8,12 @@ import (
 	"github.com/parleyhq/parley/pkg/audit"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
+	"github.com/parleyhq/parley/pkg/erasure"
 	"github.com/parleyhq/parley/pkg/journal"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/replay"
+	"github.com/parleyhq/parley/pkg/session"
 	"github.com/parleyhq/parley/pkg/topology"
 	"github.com/parleyhq/parley/services/ops"
 )
@@ -27,6 +29,11 @@ func addOps(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	sessions, err := session.New(ctx, p.conn, p.layout.Partitions)
+	if err != nil {
+		return err
+	}
+	lanes := lane.NewWaiting(p.conn, p.layout.Partitions)
 	jobs, err := replay.NewStore(ctx, p.conn)
 	if err != nil {
 		return err
@@ -52,8 +59,9 @@ func addOps(ctx context.Context, p *process) error {
 		return err
 	}
 	svc, err := ops.New(ops.Options{BootstrapToken: chat.Secret(p.flags.opsToken)}, ops.Deps{
+		Eraser:   erasure.New(p.conn, lanes, letters, sessions),
 		Registry: p.registry, DeadLetters: letters, Replays: replayJobs{replays, jobs}, Client: client, Guard: p.guard,
-		Lanes: lane.NewWaiting(p.conn, p.layout.Partitions), Log: p.log.Named("ops"),
+		Lanes: lanes, Log: p.log.Named("ops"),
 		Journal: journal.NewReader(p.conn), Recording: journal.Mode(p.flags.journal.mode),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, p.conn.JS, p.layout)

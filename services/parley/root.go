@@ -45,6 +45,7 @@ func newRoot() *cobra.Command {
 			newConversationCommand(client),
 			newLaneCommand(client),
 			newDeadCommand(client),
+			newConversationCommand(client),
 			newReplayCommand(client),
 			newAuditCommand(client),
 			newHealthCommand(),
