@@ -124,7 +124,8 @@ func (w *Waiting) ofConversation(ctx context.Context, stage chat.Stage, key chat
 	if err != nil {
 		return nil, err
 	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(topology.ConversationLanes(stage, key.Partition(w.partitions), key)))
+	_, filter := topology.ConversationFilters(stage, key.Partition(w.partitions), key)
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
 	if err != nil {
 		return nil, unavailable(err)
 	}

@@ -125,12 +125,6 @@ func CommandConversationFilter(stage chat.Stage, partition int, key chat.Convers
 	return CommandKey(stage, partition, "*", key)
 }
 
-// ConversationLanes matches the parked messages of a conversation's lanes.
-func ConversationLanes(stage chat.Stage, partition int, key chat.ConversationKey) string {
-	messages, _ := LaneSubjects(stage, partition, "*", key)
-	return messages
-}
-
 // ParseCommandKey takes the key of a command apart.
 func ParseCommandKey(key string) (group string, conversation chat.ConversationKey, err error) {
 	return ParseLaneSubject("lane." + key)

@@ -181,7 +181,7 @@ func (s *Service) sessionData(c echo.Context) error {
 	if err != nil {
 		return unread(err)
 	}
-	if rec == nil {
+	if rec == nil || rec.Erased() {
 		return problem.New(http.StatusNotFound, slugUnknownConversation,
 			"there is no session of this sender: nothing has been said yet, or for longer than sessions are kept")
 	}

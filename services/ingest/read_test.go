@@ -127,7 +127,7 @@ func TestLegacySessionData(t *testing.T) {
 	revision, err := h.sessions.Save(t.Context(), key, &chat.Session{ChannelID: "shop", ConversationID: "anna", Epoch: 1}, 0)
 	require.NoError(t, err)
 	require.JSONEq(t, `{}`, h.read(t, path+"default", "").body)
-	_, err = h.sessions.Save(t.Context(), key, &chat.Session{
+	revision, err = h.sessions.Save(t.Context(), key, &chat.Session{
 		ChannelID: "shop", ConversationID: "anna", Epoch: 1, Variables: json.RawMessage(`{"size":"large","order":{"pizzas":2},"none":null}`),
 	}, revision)
 	require.NoError(t, err)
@@ -138,6 +138,9 @@ func TestLegacySessionData(t *testing.T) {
 		require.Equal(t, http.StatusOK, a.status)
 		require.JSONEq(t, want, a.body, namespace)
 	}
+	_, err = h.sessions.Save(t.Context(), key, (&chat.Session{Epoch: 1}).Erase(chat.Ordinal{}), revision)
+	require.NoError(t, err)
+	require.Equal(t, "unknown-conversation", h.read(t, path+"default", "").problem(t).Slug(), "it was erased")
 	h.stop()
 	require.Equal(t, http.StatusServiceUnavailable, h.read(t, path+"default", "").status)
 }
