@@ -156,6 +156,7 @@ type Delivery struct {
 	Attempt        *Attempt // nil where nothing was sent
 	Outcome        Outcome
 	Reason         string // why it expired; empty for any other outcome
+	Replay         string // the replay that the message came from; empty where it is none
 	NoBodies       bool   // the answer's excerpt was left out
 }
 

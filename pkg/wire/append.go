@@ -226,7 +226,7 @@ func (e *encoder) attempt(field byte, a *chat.Attempt) {
 }
 
 func deliverySize(d *chat.Delivery) int {
-	return overhead + len(d.ChannelID) + len(d.ConversationID) + len(d.MessageID) + len(d.EndpointID) + len(d.Outcome) + len(d.Reason) + attemptSize(d.Attempt)
+	return overhead + len(d.ChannelID) + len(d.ConversationID) + len(d.MessageID) + len(d.EndpointID) + len(d.Outcome) + len(d.Reason) + len(d.Replay) + attemptSize(d.Attempt)
 }
 
 // delivery is a journal entry.
@@ -245,5 +245,6 @@ func (e *encoder) delivery(d *chat.Delivery) {
 	e.text(7, string(d.Outcome))
 	e.number(8, uint64(d.Ordinal.InputAt))
 	e.text(9, d.Reason)
+	e.text(10, d.Replay)
 	e.close(entry)
 }

@@ -143,6 +143,7 @@ func deliveryToProto(d *chat.Delivery) (*parleyv1.JournalEntry, error) {
 		AttemptNumber: count(d.AttemptNumber),
 		Outcome:       string(d.Outcome),
 		Reason:        d.Reason,
+		Replay:        d.Replay,
 	}
 	if d.Attempt != nil {
 		p.Attempt = attemptToProto(d.Attempt)
@@ -217,7 +218,7 @@ func sameBytes(t *rapid.T) {
 	same(t, &chat.Delivery{
 		At: instant("at"), ChannelID: text("channel"), ConversationID: text("conversation"), MessageID: text("message"), EndpointID: text("endpoint"),
 		Ordinal:       chat.Ordinal{Epoch: uint64(number.Draw(t, "epoch")), InputAt: number.Draw(t, "inputAt")},
-		AttemptNumber: int(number.Draw(t, "number")), Outcome: chat.Outcome(text("outcome")), Reason: text("reason"),
+		AttemptNumber: int(number.Draw(t, "number")), Outcome: chat.Outcome(text("outcome")), Reason: text("reason"), Replay: text("replay"),
 		Attempt: attempt, NoBodies: rapid.Bool().Draw(t, "no bodies"),
 	}, EncodeDelivery, deliveryToProto)
 }

@@ -148,6 +148,7 @@ func delivery() *rapid.Generator[chat.Delivery] {
 			AttemptNumber:  int(rapid.Int32().Draw(t, "attemptNumber")),
 			Outcome:        chat.Outcome(rapid.String().Draw(t, "outcome")),
 			Reason:         rapid.String().Draw(t, "reason"),
+			Replay:         rapid.String().Draw(t, "replay"),
 			NoBodies:       rapid.Bool().Draw(t, "noBodies"),
 		}
 		if rapid.Bool().Draw(t, "attempted") {

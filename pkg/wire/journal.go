@@ -76,6 +76,7 @@ func deliveryFromProto(p *parleyv1.JournalEntry, d *parleyv1.Delivery) *chat.Del
 		Attempt:        attemptOrNil(d.Attempt),
 		Outcome:        chat.Outcome(d.Outcome),
 		Reason:         d.Reason,
+		Replay:         d.Replay,
 		NoBodies:       p.NoBodies,
 	}
 }

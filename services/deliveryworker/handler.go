@@ -141,7 +141,7 @@ func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
 		return
 	}
 	bm := messageOf(t)
-	d := &chat.Delivery{EndpointID: t.Destination, AttemptNumber: t.Number, Attempt: a, Outcome: outcome}
+	d := &chat.Delivery{EndpointID: t.Destination, AttemptNumber: t.Number, Attempt: a, Outcome: outcome, Replay: t.Message.ReplayID()}
 	if outcome == chat.OutcomeExpired {
 		d.Reason = chat.ExpiredByTime
 		if t.Superseded {

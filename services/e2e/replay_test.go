@@ -209,6 +209,7 @@ func TestReplayDelivered(t *testing.T) {
 				require.Equal(t, counters[r.Body.SenderID], r.Body.MessageCounter)
 			}
 			require.Equal(t, map[string]uint64{"anna": each, "ben": each}, counters)
+			require.Contains(t, s.Parley("trace", again[0].ID()), "replay "+job.ID, "its way says so")
 		})
 	}
 }

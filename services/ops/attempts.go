@@ -37,6 +37,7 @@ type Delivery struct {
 	Number         int          `json:"number,omitempty"` // 1 is the first
 	Outcome        chat.Outcome `json:"outcome"`
 	Reason         string       `json:"reason,omitempty"`
+	Replay         string       `json:"replay,omitempty"`
 	Attempt        *Attempt     `json:"attempt,omitempty"`
 	NoBodies       bool         `json:"noBodies,omitempty"` // the answer was not recorded
 }
@@ -136,7 +137,7 @@ func placeOf(next uint64) string {
 func deliveryOf(d *chat.Delivery) Delivery {
 	out := Delivery{
 		At: d.At.UTC(), ChannelID: d.ChannelID, EndpointID: d.EndpointID, ConversationID: d.ConversationID, MessageID: d.MessageID,
-		MessageCounter: d.Ordinal.Counter, Number: d.AttemptNumber, Outcome: d.Outcome, Reason: d.Reason, NoBodies: d.NoBodies,
+		MessageCounter: d.Ordinal.Counter, Number: d.AttemptNumber, Outcome: d.Outcome, Reason: d.Reason, Replay: d.Replay, NoBodies: d.NoBodies,
 	}
 	if d.Attempt != nil {
 		out.Attempt = &attemptsOf([]chat.Attempt{*d.Attempt})[0]

@@ -53,6 +53,7 @@ type TraceEvent struct {
 	Status         int             `json:"status,omitempty"`
 	Outcome        chat.Outcome    `json:"outcome,omitempty"`
 	Reason         string          `json:"reason,omitempty"`
+	Replay         string          `json:"replay,omitempty"` // that it was sent again by
 	Error          string          `json:"error,omitempty"`
 	Excerpt        string          `json:"excerpt,omitempty"` // of the answer
 	Message        json.RawMessage `json:"message,omitempty"` // what was said

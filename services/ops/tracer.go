@@ -159,18 +159,20 @@ func (t *tracer) delivery(d *chat.Delivery) {
 	t.isAnswer = t.isAnswer || d.MessageID == t.id
 	t.knows(d.MessageID)
 	if d.Attempt != nil {
-		t.attempt(HappenedAttempt, d.MessageID, d.EndpointID, d.AttemptNumber, d.Attempt, d.Outcome, d.Reason)
+		t.attempt(&TraceEvent{
+			What: HappenedAttempt, MessageID: d.MessageID, Destination: d.EndpointID, Number: d.AttemptNumber,
+			Outcome: d.Outcome, Reason: d.Reason, Replay: d.Replay,
+		}, d.Attempt)
 	} else {
-		t.add(TraceEvent{At: d.At, What: HappenedEnd, MessageID: d.MessageID, Destination: d.EndpointID, Outcome: d.Outcome, Reason: d.Reason})
+		t.add(TraceEvent{At: d.At, What: HappenedEnd, MessageID: d.MessageID, Destination: d.EndpointID, Outcome: d.Outcome, Reason: d.Reason, Replay: d.Replay})
 	}
 	t.became(place{chat.StageBot, d.MessageID, d.EndpointID}, d.Outcome, d.At)
 }
 
-func (t *tracer) attempt(what Happening, message, destination string, number int, a *chat.Attempt, outcome chat.Outcome, reason string) {
-	t.add(TraceEvent{
-		At: a.At, What: what, MessageID: message, Destination: destination, Number: number, DurationMS: new(a.Duration.Milliseconds()),
-		Status: a.Status, Error: a.Error, Excerpt: textOf(a.Excerpt), Outcome: outcome, Reason: reason,
-	})
+// attempt adds what came of an attempt.
+func (t *tracer) attempt(e *TraceEvent, a *chat.Attempt) {
+	e.At, e.DurationMS, e.Status, e.Error, e.Excerpt = a.At, new(a.Duration.Milliseconds()), a.Status, a.Error, textOf(a.Excerpt)
+	t.add(*e)
 }
 
 // add adds an event unless it is known.
@@ -216,7 +218,9 @@ func (t *tracer) found(f *lane.Found) {
 // attempts adds the latest of so many.
 func (t *tracer) attempts(what Happening, message, destination string, latest []chat.Attempt, count int) {
 	for i := range latest {
-		t.attempt(what, message, destination, max(count-len(latest), 0)+i+1, &latest[i], chat.OutcomeRetry, "")
+		t.attempt(&TraceEvent{
+			What: what, MessageID: message, Destination: destination, Number: max(count-len(latest), 0) + i + 1, Outcome: chat.OutcomeRetry,
+		}, &latest[i])
 	}
 }
 

@@ -111,6 +111,9 @@ func happening(e ops.TraceEvent, names map[string]string) string {
 	if e.Status != 0 {
 		add("status %d", e.Status)
 	}
+	if e.Replay != "" {
+		add("replay %s", e.Replay)
+	}
 	for _, text := range []string{string(e.Outcome), e.Reason} {
 		if text != "" {
 			add("%s", text)

@@ -868,7 +868,9 @@ type Delivery struct {
 	// input_at_ms is the time of the input that the bot message answers.
 	InputAtMs int64 `protobuf:"varint,8,opt,name=input_at_ms,json=inputAtMs,proto3" json:"input_at_ms,omitempty"`
 	// reason is why it expired; empty for every other outcome.
-	Reason        string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	// replay is the replay that the message came from; empty where it is none.
+	Replay        string `protobuf:"bytes,10,opt,name=replay,proto3" json:"replay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -962,6 +964,13 @@ func (x *Delivery) GetInputAtMs() int64 {
 func (x *Delivery) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *Delivery) GetReplay() string {
+	if x != nil {
+		return x.Replay
 	}
 	return ""
 }
@@ -1336,7 +1345,7 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\vduration_us\x18\x04 \x01(\x03R\n" +
 	"durationUs\x12\x18\n" +
 	"\aoutcome\x18\x05 \x01(\tR\aoutcome\x12,\n" +
-	"\aattempt\x18\x06 \x01(\v2\x12.parley.v1.AttemptR\aattempt\"\xa1\x02\n" +
+	"\aattempt\x18\x06 \x01(\v2\x12.parley.v1.AttemptR\aattempt\"\xb9\x02\n" +
 	"\bDelivery\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x1f\n" +
@@ -1348,7 +1357,9 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\aattempt\x18\x06 \x01(\v2\x12.parley.v1.AttemptR\aattempt\x12\x18\n" +
 	"\aoutcome\x18\a \x01(\tR\aoutcome\x12\x1e\n" +
 	"\vinput_at_ms\x18\b \x01(\x03R\tinputAtMs\x12\x16\n" +
-	"\x06reason\x18\t \x01(\tR\x06reason\"\xa2\x02\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\x12\x16\n" +
+	"\x06replay\x18\n" +
+	" \x01(\tR\x06replay\"\xa2\x02\n" +
 	"\tLaneState\x12\x19\n" +
 	"\bhead_seq\x18\x01 \x01(\x04R\aheadSeq\x12\x15\n" +
 	"\x06due_ms\x18\x02 \x01(\x03R\x05dueMs\x12(\n" +
