@@ -19,7 +19,7 @@ PACKAGES := ./... ./.ci/testreport
 # How long each micro-benchmark runs; all of them take minutes.
 BENCHTIME ?= 200ms
 
-.PHONY: help build demo test test-faults bench lint fmt generate verify clean
+.PHONY: help build demo test test-faults test-outage bench lint fmt generate verify clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,11 @@ test-faults: ## Run the fault suite: SEEDS=10 LENGTH=75s WORKERS=3, TABLE=bin/fa
 	@mkdir -p $(dir $(TABLE))
 	PARLEY_FAULTS_SEEDS=$(SEEDS) PARLEY_FAULTS_LENGTH=$(LENGTH) PARLEY_FAULTS_WORKERS=$(WORKERS) PARLEY_FAULTS_TABLE=$(abspath $(TABLE)) \
 		$(GO) test -count 1 -timeout 2h -v -run '^TestFaults$$' ./services/e2e/faults
+
+MESSAGES ?= 50000
+
+test-outage: ## Let an endpoint be down with MESSAGES=50000 waiting, and replay them
+	PARLEY_OUTAGE_MESSAGES=$(MESSAGES) $(GO) test -count 1 -timeout 20m -run '^TestReplayAfterAnOutage$$' ./services/e2e
 
 bench: ## Run the micro-benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...

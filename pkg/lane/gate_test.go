@@ -75,3 +75,34 @@ func TestFailing(t *testing.T) {
 	require.True(t, d.failing(own, start.Add(evidence)))
 	require.False(t, d.failing(own, start.Add(evidence+3)))
 }
+
+// A head that the circuit keeps from its attempts is given up once it has waited for
+// as long as they would have taken, and a lane is looked at by then.
+func TestHeadInVain(t *testing.T) {
+	start := time.Unix(1_000_000, 0)
+	policy := Policy{Schedule: retry.Schedule{time.Minute, time.Hour}}
+	other := ID{Key: chat.KeyOf("c", "other")}
+	late := start.Add(2 * time.Hour)
+	for name, test := range map[string]struct {
+		state *chat.LaneState
+		fails time.Time // at another lane
+		now   time.Time
+		want  bool
+	}{
+		"it had attempts, and was due": {state: &chat.LaneState{AttemptCount: 1, Due: start.Add(time.Minute)}, fails: late, now: late, want: true},
+		"it is not due yet":            {state: &chat.LaneState{AttemptCount: 2, Due: late.Add(1)}, fails: late, now: late},
+		"it has not waited for long":   {state: &chat.LaneState{AttemptCount: 1, Due: start}, fails: start.Add(time.Hour), now: start.Add(time.Hour)},
+		"nobody has tried lately":      {state: &chat.LaneState{AttemptCount: 1, Due: start}, fails: late.Add(-2 * evidence), now: late},
+		"without attempts":             {fails: late, now: late}, // is asked about before the circuit is
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &destination{known: start}
+			d.failed(other, test.fails)
+			l, it := &lane{dest: d}, &item{parkedSeq: 1, parkedAt: start}
+			require.Equal(t, test.want, new(shard).inVain(l, it, policy, test.state, test.now))
+			vain := it.vainFrom(policy, l, start)
+			require.True(t, it.waitedInVain(policy, l, vain), "it is looked at late enough")
+			require.False(t, it.waitedInVain(policy, l, vain.Add(-2*time.Millisecond)), "and not much later")
+		})
+	}
+}

@@ -185,6 +185,10 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 		return
 	}
 	pass, admitted := admit(ctx, policy.Circuit, task, now)
+	if !admitted && s.inVain(l, it, policy, state, now) {
+		s.bury(ctx, l, it, task, state, ReasonWaited)
+		return
+	}
 	if !admitted {
 		s.turnBack(ctx, l, it, policy, state, now)
 		return
@@ -220,6 +224,13 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 		task.failed = &record
 		s.retry(ctx, l, it, task, withAttempt(state, it, record), v, policy)
 	}
+}
+
+// inVain reports whether a head that the circuit lets make no attempt, and that has
+// had some, has waited for as long as they all would have taken: probes are too few
+// for each head to have its own.
+func (s *shard) inVain(l *lane, it *item, policy Policy, state *chat.LaneState, now time.Time) bool {
+	return state != nil && !now.Before(state.Due) && it.waitedInVain(policy, l, now) && l.dest.failing(l.id, now)
 }
 
 // task is the head's next attempt.

@@ -95,6 +95,9 @@ func (r *Redis) send(batch []*call) {
 	}
 }
 
+// noScript begins the answer of a server that doesn't know a script.
+const noScript = "NOSCRIPT"
+
 type eval func(ctx context.Context, c redis.Scripter, keys []string, args ...any) *redis.Cmd
 
 // exec sends one pipeline and answers its calls, but for those whose script the
@@ -115,25 +118,30 @@ func (r *Redis) exec(ctx context.Context, batch []*call, run eval) (unknown []*c
 	_, _ = pipe.Exec(ctx)
 	var gone error
 	answered := false
-	for i, c := range batch {
+	answers := make([]answer, len(batch))
+	for i := range batch {
 		err := cmds[i].Err()
-		if redis.HasErrorPrefix(err, "NOSCRIPT") {
-			unknown, answered = append(unknown, c), true
-			continue
-		}
-		if isAnswer(err) {
+		switch {
+		case isAnswer(err), redis.HasErrorPrefix(err, noScript):
 			answered = true
-		} else {
+		default:
 			err = causeOf(ctx, err)
 			gone = err
 		}
-		c.answer <- answerOf(cmds[i], err)
+		answers[i] = answerOf(cmds[i], err)
 	}
 	// While one node of a cluster answers, the others' lanes are still asked for.
 	if answered {
 		gone = nil
 	}
-	r.heard(gone)
+	r.heard(gone) // before anybody calls again who has an answer
+	for i, c := range batch {
+		if redis.HasErrorPrefix(cmds[i].Err(), noScript) {
+			unknown = append(unknown, c)
+		} else {
+			c.answer <- answers[i]
+		}
+	}
 	return unknown
 }
 

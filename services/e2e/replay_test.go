@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -80,21 +82,27 @@ func (o *outage) requireAll(t *testing.T, crowd *Crowd, id string) (again int) {
 
 // An endpoint is down for longer than its schedule lasts: what waits for it dies.
 // Once it is back, an operator sends all of that again, and the process that does it
-// is killed on the way.
+// is killed on the way. PARLEY_OUTAGE_MESSAGES is how many wait; make test-outage
+// says 50,000.
 func TestReplayAfterAnOutage(t *testing.T) {
 	const (
 		conversations = 500
-		waits         = 5 * time.Minute
+		waits         = 8 * time.Minute
 	)
+	each := 4
+	if text := os.Getenv("PARLEY_OUTAGE_MESSAGES"); text != "" {
+		messages, err := strconv.Atoi(text)
+		require.NoError(t, err)
+		each = max(1, messages/conversations)
+	}
 	for _, test := range []struct {
 		name   string
 		start  func(testing.TB, *Binaries) *System
 		killed string
-		each   int
 		repeat int // that may come again: what was in flight
 	}{
-		{"four processes", StartFourProcesses, "ops", 100, 0},
-		{"serve", StartServe, "serve", 10, inFlight},
+		{"four processes", StartFourProcesses, "ops", 0},
+		{"serve", StartServe, "serve", inFlight},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel() // a destination must have been silent for a minute
@@ -102,7 +110,7 @@ func TestReplayAfterAnOutage(t *testing.T) {
 			down := newOutage()
 			shop := NewCustomerWith(t, s, "shop", "echo", []string{"--retry", "100ms,300ms", "--max-in-flight", fmt.Sprint(inFlight)},
 				webhooktest.WithScript(down.answer))
-			crowd := NewCrowd(shop, conversations, test.each, 10)
+			crowd := NewCrowd(shop, conversations, each, 10)
 			ctx, cancel := context.WithTimeout(t.Context(), waits)
 			defer cancel()
 			require.NoError(t, crowd.Talk(ctx))
@@ -160,7 +168,7 @@ func (s *System) awaitReplay(ctx context.Context, id string, ok func(*ops.Replay
 // poll is await for what takes longer.
 func (s *System) poll(ctx context.Context, what string, ok func() (uint64, bool)) {
 	s.t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
+	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		n, done := ok()
