@@ -51,7 +51,7 @@ test-faults: ## Run the fault suite: SEEDS=10 LENGTH=75s WORKERS=3, TABLE=bin/fa
 MESSAGES ?= 50000
 
 test-outage: ## Let an endpoint be down with MESSAGES=50000 waiting, and replay them
-	PARLEY_OUTAGE_MESSAGES=$(MESSAGES) $(GO) test -count 1 -timeout 20m -run '^TestReplayAfterAnOutage$$' ./services/e2e
+	PARLEY_OUTAGE_MESSAGES=$(MESSAGES) $(GO) test -count 1 -timeout 20m ./services/e2e/outage
 
 bench: ## Run the micro-benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...

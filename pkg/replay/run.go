@@ -58,8 +58,10 @@ func newRun(ctx context.Context, r *Runner, rec *record) *run {
 	if rec.Rate > 0 {
 		x.limit = rate.NewLimiter(rate.Limit(rec.Rate), max(1, rec.Rate/10))
 	}
-	x.done.Store(rec.Done)
-	x.gone.Store(rec.Gone)
+	x.counted.Store(rec.Counted)
+	for to, n := range map[*atomic.Uint64]uint64{&x.total: rec.Total, &x.done: rec.Done, &x.left: rec.Left, &x.gone: rec.Gone} {
+		to.Store(n)
+	}
 	return x
 }
 

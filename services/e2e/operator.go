@@ -37,6 +37,13 @@ func (s *System) Endpoint(ctx context.Context, id string) (*ops.Endpoint, error)
 	return &e, err
 }
 
+// Replay reads a replay.
+func (s *System) Replay(ctx context.Context, id string) (*ops.ReplayJob, error) {
+	var job ops.ReplayJob
+	_, err := s.get(ctx, ops.Root+"/replays/"+id, &job)
+	return &job, err
+}
+
 // DeadLetters lists the dead letters of a channel, newest first.
 func (s *System) DeadLetters(ctx context.Context, channel string) ([]ops.DeadLetter, error) {
 	var all []ops.DeadLetter

@@ -3,6 +3,8 @@ package ops
 import (
 	"crypto/sha256"
 	"fmt"
+
+	"github.com/parleyhq/parley/pkg/chat"
 )
 
 // What the audit keeps of each answer: the object as the API shows it, without
@@ -35,8 +37,19 @@ func (r TestResult) audited() (string, any) {
 	return "", r
 }
 
-// audited says what is replayed or discarded; the job, how far that has come.
-func (j ReplayJob) audited() (string, any) { return j.ID, j }
+// audited says what is replayed or discarded; the job, how far that has come. A
+// conversation is named by its hash: the audit outlasts it.
+func (j ReplayJob) audited() (string, any) {
+	if c := &j.Filter; c.Conversation != "" {
+		c.Conversation = chat.KeyOf(c.Channel, c.Conversation).String()
+	}
+	if d := j.Delivered; d != nil && d.Conversation != "" {
+		hidden := *d
+		hidden.Conversation = chat.KeyOf(d.Channel, d.Conversation).String()
+		j.Delivered = &hidden
+	}
+	return j.ID, j
+}
 
 // audited says that nothing was changed.
 func (p ReplayPreview) audited() (string, any) {

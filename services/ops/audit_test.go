@@ -59,7 +59,7 @@ func TestAudit(t *testing.T) {
 		did("POST", "/lanes/bot."+a.park("crm", string(rune('a'+i)), nil, 1).String()+"/"+action, "")
 		did("POST", "/endpoints/crm/lanes/"+action+"?held=true", "")
 	}
-	did("POST", "/replays", `{"action":"discard","filter":{"endpoint":"crm"},"reason":"test data"}`)
+	did("POST", "/replays", `{"action":"discard","filter":{"endpoint":"crm","channel":"shop","conversation":"ann-from-shop"},"reason":"test data"}`)
 	for _, action := range []string{"pause", "resume", "cancel"} {
 		did("POST", "/replays/"+a.audit("kind=replay").Items[0].Object+"/"+action, "")
 	}
@@ -90,7 +90,7 @@ func TestAudit(t *testing.T) {
 
 	_, got := ok[ops.AuditPage](a, 200, request{method: "GET", path: "/audit?limit=500"})
 	require.Len(t, secrets, 5)
-	for _, secret := range append(secrets, ada.Token, "verify-me", "pass-word", "key-value") {
+	for _, secret := range append(secrets, ada.Token, "verify-me", "pass-word", "key-value", "ann-from-shop") {
 		require.NotContains(t, string(got.body), secret)
 	}
 	disabled := a.audit("kind=endpoint&object=crm").Items
