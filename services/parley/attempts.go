@@ -61,25 +61,11 @@ func newAttemptsCommand(c *clientConfig) *cobra.Command {
 		filter[flag.name] = f.String(flag.name, "", flag.usage)
 	}
 	f.IntVar(&status, "status", 0, "only those answered with this HTTP `STATUS`")
-	f.StringVar(&since, "since", "", "only since this `TIME`: 24h (ago), 2026-01-31, or 2026-01-31T08:00:00Z")
+	f.StringVar(&since, "since", "", "only since this `TIME`: "+whenForms)
 	f.StringVar(&until, "until", "", "only before this `TIME`, written alike")
 	f.IntVar(&limit, "limit", 50, "at most `NUMBER`")
 	c.bind(cmd)
 	return cmd
-}
-
-// setTimes puts the bounds into a query.
-func setTimes(query url.Values, since, until string, now time.Time) error {
-	for name, text := range map[string]string{"since": since, "until": until} {
-		at, err := parseWhen(text, now)
-		if err != nil {
-			return fmt.Errorf("--%s %q: %w", name, text, err)
-		}
-		if !at.IsZero() {
-			query.Set(name, at.UTC().Format(time.RFC3339Nano))
-		}
-	}
-	return nil
 }
 
 // listAttempts asks until there are as many as wanted.

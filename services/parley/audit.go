@@ -26,20 +26,14 @@ func newAuditList(c *clientConfig) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List what operators did, newest first", Args: cobra.NoArgs,
 		RunE: c.run(func(cmd *cobra.Command, o *opsClient, _ []string) error {
-			query, now := url.Values{}, time.Now()
+			query := url.Values{}
 			for name, value := range map[string]string{"kind": kind, "object": object, "by": by, "before": before} {
 				if value != "" {
 					query.Set(name, value)
 				}
 			}
-			for name, value := range map[string]string{"since": since, "until": until} {
-				at, err := parseWhen(value, now)
-				if err != nil {
-					return fmt.Errorf("--%s %q: %w", name, value, err)
-				}
-				if !at.IsZero() {
-					query.Set(name, at.UTC().Format(time.RFC3339Nano))
-				}
+			if err := setTimes(query, since, until, time.Now()); err != nil {
+				return err
 			}
 			page, err := readAudit(cmd.Context(), o, query, limit)
 			if err != nil {
@@ -52,7 +46,7 @@ func newAuditList(c *clientConfig) *cobra.Command {
 	f.StringVar(&kind, "kind", "", "only of this `KIND` of object: channel, endpoint, bot, token, lane, dead-letter, replay or conversation")
 	f.StringVar(&object, "object", "", "only of the object with this `ID`")
 	f.StringVar(&by, "by", "", "only by this `TOKEN`, by name or id")
-	f.StringVar(&since, "since", "", "only at or after this `TIME`: 24h (ago), 2026-01-31, or 2026-01-31T08:00:00Z")
+	f.StringVar(&since, "since", "", "only at or after this `TIME`: "+whenForms)
 	f.StringVar(&until, "until", "", "only before this `TIME`, written alike")
 	f.StringVar(&before, "before", "", "`PLACE` that the list before ended at")
 	f.IntVar(&limit, "limit", 50, "at most `NUMBER`, up to 500")
@@ -76,24 +70,6 @@ func readAudit(ctx context.Context, o *opsClient, query url.Values, limit int) (
 		}
 		query.Set("before", page.Next)
 	}
-}
-
-// parseWhen reads a time, a date, or how long ago it was; the zero time of "".
-func parseWhen(text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		return now.Add(-ago), nil
-	}
-	if day, err := time.ParseInLocation(time.DateOnly, text, time.Local); err == nil {
-		return day, nil
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("this is no time: write it like 24h (ago), 2026-01-31 or 2026-01-31T08:00:00Z")
-	}
-	return at, nil
 }
 
 // maxAuditDetail bounds a cell, in characters; --json has all of it.

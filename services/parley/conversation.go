@@ -45,7 +45,7 @@ func newConversationShow(c *clientConfig) *cobra.Command {
 		}),
 	}
 	f := cmd.Flags()
-	f.StringVar(&since, "since", "", "only since this `TIME`: 24h (ago), 2026-01-31, or 2026-01-31T08:00:00Z")
+	f.StringVar(&since, "since", "", "only since this `TIME`: "+whenForms)
 	f.StringVar(&until, "until", "", "only before this `TIME`, written alike")
 	f.StringVar(&before, "before", "", "`PLACE` that the part behind began at")
 	f.IntVar(&limit, "limit", 50, "at most `NUMBER` turns")

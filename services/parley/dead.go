@@ -33,8 +33,8 @@ func bindDeadFilter(cmd *cobra.Command, filter *ops.DeadLetterFilter) {
 	f.StringVar(&filter.Conversation, "conversation", "", "only of this `CONVERSATION` of the channel")
 	f.StringVar(&filter.Reason, "reason", "", "only for this `REASON`, such as exhausted or poison")
 	f.IntVar(&filter.Status, "status", 0, "only with this HTTP `STATUS` at the last attempt")
-	f.StringVar(&filter.Since, "since", "", "only stored at this `TIME` or later: RFC 3339, or a duration back such as 1h")
-	f.StringVar(&filter.Until, "until", "", "only stored before this `TIME`: RFC 3339, or a duration back such as 1h")
+	f.StringVar(&filter.Since, "since", "", "only stored at this `TIME` or later: "+whenForms)
+	f.StringVar(&filter.Until, "until", "", "only stored before this `TIME`, written alike")
 }
 
 func deadQuery(f *ops.DeadLetterFilter) url.Values {
@@ -68,7 +68,9 @@ func newDeadList(c *clientConfig) *cobra.Command {
 				return fmt.Errorf("--limit is %d: set it to 1 or more", limit)
 			}
 			// A duration back is one moment for all parts of the list and its count.
-			pinTimes(&filter, time.Now())
+			if err := pinTimes(&filter.Since, &filter.Until, time.Now()); err != nil {
+				return err
+			}
 			page, err := listDead(cmd.Context(), o, deadQuery(&filter), before, limit)
 			if err != nil {
 				return err
@@ -89,15 +91,6 @@ func newDeadList(c *clientConfig) *cobra.Command {
 	f.StringVar(&before, "before", "", "`PLACE` that the list before ended at")
 	f.IntVar(&limit, "limit", 50, "at most `NUMBER`")
 	return cmd
-}
-
-// pinTimes makes times of durations back; the API judges what is neither.
-func pinTimes(f *ops.DeadLetterFilter, now time.Time) {
-	for _, text := range []*string{&f.Since, &f.Until} {
-		if back, err := time.ParseDuration(*text); err == nil && back >= 0 {
-			*text = now.Add(-back).UTC().Format(time.RFC3339Nano)
-		}
-	}
 }
 
 // maxDeadPage is the most that the API lists in one answer.
@@ -146,6 +139,9 @@ func newDeadCount(c *clientConfig) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "count", Short: "Count dead letters", Args: cobra.NoArgs,
 		RunE: c.run(func(cmd *cobra.Command, o *opsClient, _ []string) error {
+			if err := pinTimes(&filter.Since, &filter.Until, time.Now()); err != nil {
+				return err
+			}
 			o.http.Timeout = countTimeout
 			return call(c, cmd, o, deadCount(&filter), func(w io.Writer, n ops.DeadLetterCount) { fmt.Fprintln(w, n.Count) })
 		}),

@@ -31,7 +31,7 @@ func TestDeadFilters(t *testing.T) {
 
 	for want, args := range map[string][]string{
 		"conversation: a conversation is one of a channel": {"--conversation", "anna"},
-		"until: \"soon\" is no time":                       {"--until", "soon"},
+		"--until \"soon\": this is no time":                {"--until", "soon"},
 		"endpoint: messages for a destination":             {"--stage", "user", "--endpoint", "crm"},
 	} {
 		for _, command := range []string{"list", "count"} {

@@ -152,14 +152,19 @@ func newReplayDelivered(c *clientConfig) *cobra.Command {
 		Use: "delivered --endpoint ENDPOINT --since TIME", Short: "Send again what an endpoint has confirmed, as for a customer who lost it", Args: cobra.NoArgs,
 		Long: "Send again, out of the journal, what an endpoint has confirmed in a time. It is marked as a replay, keeps webhook-id\n" +
 			"and messageCounter, and goes in order behind what waits. It is refused where the journal doesn't hold all of it.",
-		RunE: c.run(func(cmd *cobra.Command, o *opsClient, _ []string) error { return c.begin(cmd, o, in, wait) }),
+		RunE: c.run(func(cmd *cobra.Command, o *opsClient, _ []string) error {
+			if err := pinTimes(&in.Delivered.Since, &in.Delivered.Until, time.Now()); err != nil {
+				return err
+			}
+			return c.begin(cmd, o, in, wait)
+		}),
 	}
 	f, d := cmd.Flags(), in.Delivered
 	f.StringVar(&d.Endpoint, "endpoint", "", "what this `ENDPOINT` has confirmed")
 	f.StringVar(&d.Channel, "channel", "", "only of this `CHANNEL`")
 	f.StringVar(&d.Conversation, "conversation", "", "only of this `CONVERSATION` of the channel")
-	f.StringVar(&d.Since, "since", "", "confirmed at this `TIME` or later: RFC 3339, or a duration back such as 1h")
-	f.StringVar(&d.Until, "until", "", "confirmed before this `TIME`; now if left out")
+	f.StringVar(&d.Since, "since", "", "confirmed at this `TIME` or later: "+whenForms)
+	f.StringVar(&d.Until, "until", "", "confirmed before this `TIME`, written alike; now if left out")
 	f.BoolVar(&d.Partial, "partial", false, "send what the journal holds, where that is not all")
 	bindReplay(f, &in, &wait)
 	return cmd
@@ -196,7 +201,9 @@ func newDeadJob(c *clientConfig, action replay.Action, short string) *cobra.Comm
 		Use: string(action) + " [MESSAGE ...]", Short: short, Args: cobra.MaximumNArgs(replay.MaxMessages),
 		RunE: c.run(func(cmd *cobra.Command, o *opsClient, args []string) error {
 			in.Messages = args
-			pinTimes(&in.Filter, time.Now())
+			if err := pinTimes(&in.Filter.Since, &in.Filter.Until, time.Now()); err != nil {
+				return err
+			}
 			return c.begin(cmd, o, in, wait)
 		}),
 	}

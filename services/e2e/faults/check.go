@@ -314,6 +314,8 @@ func (c *conversation) checkDead() {
 	}
 }
 
+// byPlace returns the messages in order of their places, those that have one
+// together in order of arrival.
 func (c *conversation) byPlace() []*message {
 	return slices.SortedFunc(maps.Values(c.messages), func(a, b *message) int {
 		switch {
@@ -322,7 +324,7 @@ func (c *conversation) byPlace() []*message {
 		case b.before(a.place):
 			return 1
 		}
-		return 0
+		return a.first.Arrived.Compare(b.first.Arrived)
 	})
 }
 
