@@ -2,12 +2,9 @@ package audit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/topology"
@@ -83,46 +80,31 @@ func (l *Log) list(ctx context.Context, f Filter, p Page) (out Listing, err erro
 	return out, nil
 }
 
-// bounds returns the range [first, end) of sequences that a page is in. A time
-// is found by halving: the entries stand in the order of their times.
+// bounds returns the range [first, end) of sequences that a page is in.
 func (l *Log) bounds(ctx context.Context, f Filter, p Page) (first, end uint64, err error) {
-	info, err := l.stream.Info(ctx)
+	span, err := l.conn.SpanOf(ctx, topology.StreamAudit)
 	if err != nil {
-		return 0, 0, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
+		return 0, 0, err
 	}
-	first, end = max(info.State.FirstSeq, 1), info.State.LastSeq+1
+	first, end = span.First, span.Last+1
 	if p.Before > 0 {
 		end = min(end, p.Before)
 	}
 	if !f.Until.IsZero() {
-		if end, err = l.from(ctx, first, end, f.Until); err != nil {
+		until, err := l.conn.SeqAt(ctx, topology.StreamAudit, f.Until)
+		if err != nil {
 			return 0, 0, err
 		}
+		end = min(end, until)
 	}
 	if !f.Since.IsZero() {
-		first, err = l.from(ctx, first, end, f.Since)
-	}
-	return first, end, err
-}
-
-// from returns where in [first, end) the entries at or after a time begin; end
-// where there are none.
-func (l *Log) from(ctx context.Context, first, end uint64, at time.Time) (uint64, error) {
-	for first < end {
-		middle := first + (end-first)/2
-		m, err := l.stream.GetMsg(ctx, middle, jetstream.WithGetMsgSubject(topology.AuditFilter("")))
-		switch {
-		case errors.Is(err, jetstream.ErrMsgNotFound):
-			end = middle
-		case err != nil:
-			return 0, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
-		case m.Time.Before(at):
-			first = m.Sequence + 1
-		default:
-			end = middle
+		since, err := l.conn.SeqAt(ctx, topology.StreamAudit, f.Since)
+		if err != nil {
+			return 0, 0, err
 		}
+		first = max(first, since)
 	}
-	return end, nil
+	return first, end, nil
 }
 
 // seen is an entry that passed the filter, or one that can't be read.

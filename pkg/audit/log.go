@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/parleyhq/parley/pkg/broker"
@@ -17,17 +16,15 @@ import (
 // Log writes and reads entries. It is safe for concurrent use.
 type Log struct {
 	conn   *broker.Conn
-	stream jetstream.Stream
 	failed prometheus.Counter
 }
 
 // New opens the log. The stream must exist.
 func New(ctx context.Context, conn *broker.Conn, reg prometheus.Registerer) (*Log, error) {
-	stream, err := conn.JS.Stream(ctx, topology.StreamAudit)
-	if err != nil {
+	if _, err := conn.JS.Stream(ctx, topology.StreamAudit); err != nil {
 		return nil, fmt.Errorf("stream %s: %w", topology.StreamAudit, err)
 	}
-	l := &Log{conn: conn, stream: stream, failed: prometheus.NewCounter(prometheus.CounterOpts{
+	l := &Log{conn: conn, failed: prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "parley_audit_failed_total", Help: "Requests of operators whose audit entry could not be written.",
 	})}
 	reg.MustRegister(l.failed)

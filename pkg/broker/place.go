@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -25,18 +26,51 @@ func (c *Conn) SpanOf(ctx context.Context, stream string) (Span, error) {
 }
 
 // SeqAt returns the sequence of the first message of a stream that was stored at
-// a time or later; one above the last where there is none. The error wraps
-// ErrUnavailable.
+// a time or later; one above the last where there is none. The leader answers:
+// nats.go doesn't ask it by time. The error wraps ErrUnavailable.
 func (c *Conn) SeqAt(ctx context.Context, stream string, t time.Time) (uint64, error) {
-	consumer, end, err := c.makeScanner(ctx, stream, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &t,
-	})
+	request, err := json.Marshal(struct {
+		Start   time.Time `json:"start_time"`
+		Subject string    `json:"next_by_subj"`
+	}{t.UTC(), ">"})
 	if err != nil {
-		return 0, fmt.Errorf("looking for %s in stream %s: %w: %w", t.UTC().Format(time.RFC3339), stream, ErrUnavailable, err)
+		return 0, fmt.Errorf("the time %s: %w", t, err)
 	}
-	defer end()
-	return consumer.CachedInfo().Delivered.Stream + 1, nil
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Seq uint64 `json:"seq"`
+		} `json:"message"`
+	}
+	err = c.ask(ctx, "$JS.API.STREAM.MSG.GET."+stream, request, &answer)
+	switch {
+	case err == nil && answer.Error == nil:
+		return answer.Message.Seq, nil
+	case err == nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		span, err := c.SpanOf(ctx, stream)
+		return span.Last + 1, err
+	case err == nil:
+		err = answer.Error
+	}
+	return 0, fmt.Errorf("looking for %s in stream %s: %w: %w", t.UTC().Format(time.RFC3339), stream, ErrUnavailable, err)
 }
+
+// ask makes a request that nats.go doesn't, and reads its answer.
+func (c *Conn) ask(ctx context.Context, subject string, request []byte, answer any) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, askTimeout, errNoAnswer)
+	defer cancel()
+	msg, err := c.NATS.RequestWithContext(ctx, subject, request)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(msg.Data, answer); err != nil {
+		return fmt.Errorf("an answer that can't be read: %w", err)
+	}
+	return nil
+}
+
+// askTimeout bounds one request.
+const askTimeout = 10 * time.Second
 
 // ReadAt returns the message at a sequence, nil where there is none, as the leader
 // has it. The error wraps ErrUnavailable.

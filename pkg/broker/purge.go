@@ -4,13 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
-
-// purgeTimeout bounds one removal.
-const purgeTimeout = 10 * time.Second
 
 // Purge removes what a stream has under a subject, which may have wildcards, and
 // returns how much that was: nats.go keeps that to itself. It returns once the
@@ -20,18 +16,12 @@ func (c *Conn) Purge(ctx context.Context, stream, subject string) (uint64, error
 	if err != nil {
 		return 0, fmt.Errorf("removing %s: %w", subject, err)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, purgeTimeout, errNoAnswer)
-	defer cancel()
-	msg, err := c.NATS.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+stream, request)
-	if err != nil {
-		return 0, fmt.Errorf("removing %s: %w: %w", subject, ErrUnavailable, err)
-	}
 	var answer struct {
 		Error  *jetstream.APIError `json:"error"`
 		Purged uint64              `json:"purged"`
 	}
-	if err := json.Unmarshal(msg.Data, &answer); err != nil {
-		return 0, fmt.Errorf("removing %s: %w: an answer that can't be read: %w", subject, ErrUnavailable, err)
+	if err := c.ask(ctx, "$JS.API.STREAM.PURGE."+stream, request, &answer); err != nil {
+		return 0, fmt.Errorf("removing %s: %w: %w", subject, ErrUnavailable, err)
 	}
 	if answer.Error != nil {
 		return 0, fmt.Errorf("removing %s: %w: %w", subject, ErrUnavailable, answer.Error)

@@ -123,22 +123,16 @@ func (c *Conn) CountFrom(ctx context.Context, stream, filter string, from uint64
 
 // scanner makes a consumer; end deletes it.
 func (c *Conn) scanner(ctx context.Context, stream, filter string, from uint64) (jetstream.Consumer, func(), error) {
-	config := jetstream.ConsumerConfig{FilterSubject: filter}
+	config := jetstream.ConsumerConfig{
+		FilterSubject: filter, AckPolicy: jetstream.AckNonePolicy,
+		MemoryStorage: true, Replicas: 1, InactiveThreshold: 2 * scanWait,
+	}
 	if from > 0 {
 		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
 	}
-	consumer, end, err := c.makeScanner(ctx, stream, config)
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading %s in stream %s: %w: %w", filter, stream, ErrUnavailable, err)
-	}
-	return consumer, end, nil
-}
-
-func (c *Conn) makeScanner(ctx context.Context, stream string, config jetstream.ConsumerConfig) (jetstream.Consumer, func(), error) {
-	config.AckPolicy, config.MemoryStorage, config.Replicas, config.InactiveThreshold = jetstream.AckNonePolicy, true, 1, 2*scanWait
 	consumer, err := c.JS.CreateConsumer(ctx, stream, config)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("reading %s in stream %s: %w: %w", filter, stream, ErrUnavailable, err)
 	}
 	return consumer, func() {
 		// One that can't be deleted now goes after its InactiveThreshold.

@@ -3,10 +3,8 @@ package deadletter
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -42,18 +40,18 @@ func (s *Store) spanOf(ctx context.Context, f Filter) (span, error) {
 	}
 	r := spanIn(info)
 	if !f.After.IsZero() {
-		seq, err := s.since(ctx, f.After)
+		seq, err := s.conn.SeqAt(ctx, topology.StreamDead, f.After)
 		if err != nil {
 			return span{}, err
 		}
-		r.first = max(r.first, cmp.Or(seq, r.end))
+		r.first = max(r.first, seq)
 	}
 	if !f.Before.IsZero() {
-		seq, err := s.since(ctx, f.Before)
+		seq, err := s.conn.SeqAt(ctx, topology.StreamDead, f.Before)
 		if err != nil {
 			return span{}, err
 		}
-		r.end = min(r.end, cmp.Or(seq, r.end))
+		r.end = min(r.end, seq)
 	}
 	return r, nil
 }
@@ -66,45 +64,6 @@ func spanIn(info *jetstream.StreamInfo) span {
 	}
 	return r
 }
-
-// since is the sequence of the first letter that was stored at a time or later;
-// 0 where there is none. nats.go doesn't ask by time; the leader answers.
-func (s *Store) since(ctx context.Context, t time.Time) (uint64, error) {
-	request, err := json.Marshal(struct {
-		Start   time.Time `json:"start_time"`
-		Subject string    `json:"next_by_subj"`
-	}{t.UTC(), ">"})
-	if err != nil {
-		return 0, fmt.Errorf("the time %s: %w", t, err)
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, readWait, errNoAnswer)
-	defer cancel()
-	msg, err := s.conn.NATS.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+topology.StreamDead, request)
-	if err != nil {
-		return 0, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
-	}
-	var answer struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message struct {
-			Seq uint64 `json:"seq"`
-		} `json:"message"`
-	}
-	if err := json.Unmarshal(msg.Data, &answer); err != nil {
-		return 0, fmt.Errorf("%w: an answer that can't be read: %w", broker.ErrUnavailable, err)
-	}
-	switch {
-	case answer.Error == nil:
-		return answer.Message.Seq, nil
-	case answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return 0, nil
-	}
-	return 0, fmt.Errorf("%w: %w", broker.ErrUnavailable, answer.Error)
-}
-
-// readWait bounds one question to the leader.
-const readWait = 5 * time.Second
-
-var errNoAnswer = errors.New("no answer in time")
 
 // read visits what is stored in a span and matches a subject (empty: any),
 // oldest first; visit returns false to end it. It reads through a consumer,

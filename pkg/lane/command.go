@@ -126,6 +126,9 @@ func (s *shard) commanded(l *lane) *Command {
 // obey carries out what an operator asks of a parked head; with done the step is
 // at its end.
 func (s *shard) obey(ctx context.Context, l *lane, it *item) (done bool) {
+	if !l.asked { // what has come since recalls the lane
+		return false
+	}
 	c := s.commanded(l)
 	switch {
 	case c == nil:

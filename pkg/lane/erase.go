@@ -32,6 +32,9 @@ func (s *shard) eraseUndecodable(ctx context.Context, l *lane, it *item) {
 
 // eraseRest ends a command to erase where the lane has nothing left.
 func (s *shard) eraseRest(ctx context.Context, l *lane) {
+	if !l.asked {
+		return
+	}
 	s.mu.Lock()
 	c := l.command
 	empty := !l.parked && len(l.queue) == 0

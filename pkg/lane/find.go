@@ -93,22 +93,13 @@ func (w *Waiting) findHot(ctx context.Context, stage chat.Stage, key chat.Conver
 // findParked looks into the conversation's parked lanes: of the channel at the
 // user stage, of each endpoint at the bot stage.
 func (w *Waiting) findParked(ctx context.Context, stage chat.Stage, key chat.ConversationKey, visit func(Found, []byte)) (all bool, err error) {
-	stream, err := w.stream(ctx, stage)
-	if err != nil {
-		return false, err
-	}
-	_, filter := topology.ConversationFilters(stage, key.Partition(w.partitions), key)
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
+	groups, err := w.ofConversation(ctx, stage, key)
 	if err != nil {
 		return false, err
 	}
 	all = true
-	for _, subject := range slices.Sorted(maps.Keys(info.State.Subjects)) {
-		id, err := laneOf(subject)
-		if err != nil {
-			return false, err
-		}
-		complete, err := w.findInLane(ctx, stage, id, visit)
+	for _, group := range slices.Sorted(maps.Keys(groups)) {
+		complete, err := w.findInLane(ctx, stage, ID{Group: group, Key: key}, visit)
 		if err != nil {
 			return false, err
 		}

@@ -204,11 +204,14 @@ func (d *destination) failing(id ID, now time.Time) bool {
 func (d *destination) silentFor(wait time.Duration, parkedAt, now time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	since := parkedAt
-	if d.opened.After(since) {
-		since = d.opened
-	}
-	return now.Sub(since) > wait && now.Sub(d.known) >= evidence && !d.lastSuccess.After(parkedAt)
+	return now.Sub(later(parkedAt, d.opened)) > wait && now.Sub(d.known) >= evidence && !d.lastSuccess.After(parkedAt)
+}
+
+// openSince returns a time, or when the destination was opened if that was later.
+func (d *destination) openSince(t time.Time) time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return later(t, d.opened)
 }
 
 func (d *destination) succeeded(now time.Time) {

@@ -103,6 +103,8 @@ func TestHeadInVain(t *testing.T) {
 			vain := it.vainFrom(policy, l, start)
 			require.True(t, it.waitedInVain(policy, l, vain), "it is looked at late enough")
 			require.False(t, it.waitedInVain(policy, l, vain.Add(-2*time.Millisecond)), "and not much later")
+			d.opened = start.Add(time.Hour)
+			require.Equal(t, vain.Add(time.Hour), it.vainFrom(policy, l, start), "it counts from when the destination was opened")
 		})
 	}
 }

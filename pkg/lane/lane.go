@@ -57,6 +57,7 @@ type lane struct {
 	// the lane was active, which is to look at it at once.
 	command  *Command
 	recalled bool
+	asked    bool // it had a command when its step began; the head's goroutine only
 
 	due    time.Time // not before this; zero: now
 	dueAt  int       // place in the shard's heap, -1 if none
@@ -120,7 +121,7 @@ func (it *item) vainFrom(p Policy, l *lane, now time.Time) time.Time {
 	if it.parkedSeq != 0 {
 		since = later(it.parkedAt, l.opened)
 	}
-	return later(since.Add(p.Schedule.Total()+time.Millisecond), l.dest.known.Add(evidence))
+	return later(l.dest.openSince(since).Add(p.Schedule.Total()+time.Millisecond), l.dest.known.Add(evidence))
 }
 
 // hot is a message of the work queue that is in hand.

@@ -354,10 +354,10 @@ func (s *shard) readHead(ctx context.Context, l *lane, from, to uint64) (*item, 
 	s.mu.Unlock()
 	it := &item{msg: &m.Message, parkedSeq: m.ParkedSeq, parkedAt: m.ParkedAt}
 	it.Target, err = s.engine.handler.Restore(&m.Message, l.id.Group)
-	switch c := s.commanded(l); {
-	case err == nil:
+	if err == nil {
 		return it, nil
-	case c != nil && c.Action == Erase && c.means(it):
+	}
+	if c := s.commanded(l); c != nil && c.Action == Erase && c.means(it) {
 		s.eraseUndecodable(ctx, l, it)
 		return nil, nil //nolint:nilnil // the next step sees what there is
 	}

@@ -365,7 +365,7 @@ func (s *shard) begin(l *lane) bool {
 	if s.closed {
 		return false
 	}
-	l.since, l.atWork = time.Now(), true
+	l.since, l.atWork, l.asked = time.Now(), true, l.command != nil
 	l.brought, l.early = l.early, false
 	s.workers.Add(1)
 	return true

@@ -185,11 +185,12 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 		return
 	}
 	pass, admitted := admit(ctx, policy.Circuit, task, now)
-	if !admitted && s.inVain(l, it, policy, state, now) {
+	switch {
+	case admitted:
+	case s.inVain(l, it, policy, state, now):
 		s.bury(ctx, l, it, task, state, ReasonWaited)
 		return
-	}
-	if !admitted {
+	default:
 		s.turnBack(ctx, l, it, policy, state, now)
 		return
 	}

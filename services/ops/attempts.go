@@ -127,13 +127,6 @@ func pageQuery(c echo.Context, now time.Time, p *chat.Problems) (at journal.Page
 	return at
 }
 
-func placeOf(next uint64) string {
-	if next == 0 {
-		return ""
-	}
-	return strconv.FormatUint(next, 10)
-}
-
 func deliveryOf(d *chat.Delivery) Delivery {
 	out := Delivery{
 		At: d.At.UTC(), ChannelID: d.ChannelID, EndpointID: d.EndpointID, ConversationID: d.ConversationID, MessageID: d.MessageID,

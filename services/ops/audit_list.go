@@ -51,10 +51,7 @@ func (s *Service) listAudit(c echo.Context) error {
 	if err != nil {
 		return refusal(err)
 	}
-	page := AuditPage{Items: []AuditEntry{}, Undecodable: found.Undecodable}
-	if found.Next != 0 {
-		page.Next = strconv.FormatUint(found.Next, 10)
-	}
+	page := AuditPage{Items: []AuditEntry{}, Next: placeOf(found.Next), Undecodable: found.Undecodable}
 	for i := range found.Entries {
 		page.Items = append(page.Items, auditEntryOf(&found.Entries[i]))
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -35,10 +34,7 @@ func (s *Service) listDead(c echo.Context) error {
 	if err != nil {
 		return refusal(err)
 	}
-	page := DeadLetterPage{Items: []DeadLetter{}, Undecodable: found.Undecodable}
-	if found.Next != 0 {
-		page.Next = strconv.FormatUint(found.Next, 10)
-	}
+	page := DeadLetterPage{Items: []DeadLetter{}, Next: placeOf(found.Next), Undecodable: found.Undecodable}
 	for i := range found.Letters {
 		page.Items = append(page.Items, deadLetterOf(&found.Letters[i]))
 	}

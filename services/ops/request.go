@@ -196,6 +196,14 @@ func partQuery(c echo.Context, p *chat.Problems) (limit int, before uint64) {
 	return limit, before
 }
 
+// placeOf is what "before" takes for the part behind; empty where there is none.
+func placeOf(next uint64) string {
+	if next == 0 {
+		return ""
+	}
+	return strconv.FormatUint(next, 10)
+}
+
 // momentQuery reads a time; the zero time where none is given.
 func momentQuery(c echo.Context, now time.Time, p *chat.Problems, name string) time.Time {
 	return moment(name, c.QueryParam(name), now, p)
