@@ -101,7 +101,8 @@ func (l *Limiter) Take(name string, rate chat.Rate, n int) Decision {
 }
 
 // GiveBack returns tokens that were granted just now and not used. Until the
-// rate has given as many again they are for who asks next in this process.
+// rate has given as many again, and for 50 ms at most where tokens are taken
+// ahead, they are for who asks next in this process.
 func (l *Limiter) GiveBack(name string, rate chat.Rate, n int) {
 	if !rate.Limits() {
 		return
@@ -113,6 +114,9 @@ func (l *Limiter) GiveBack(name string, rate chat.Rate, n int) {
 	if l.redis == nil {
 		b.next = b.next.Add(-worth)
 		return
+	}
+	if ahead(rate) > 0 {
+		worth = min(worth, aheadFor)
 	}
 	if b.tokens == 0 {
 		b.void = time.Now().Add(worth)
@@ -136,6 +140,7 @@ func (l *Limiter) ask(key bucketKey, b *bucket, n int) bool {
 	}
 	b.share = max(1, min(b.share, most))
 	want := max(n+b.waiting, b.share) - b.tokens
+	began := time.Now()
 	flight := make(chan struct{})
 	b.flight = flight
 	b.mu.Unlock()
@@ -149,7 +154,8 @@ func (l *Limiter) ask(key bucketKey, b *bucket, n int) bool {
 	}
 	b.next, b.left = now.Add(d.Reset), d.Remaining
 	b.tokens += d.Granted
-	b.void = now.Add(min(aheadFor, time.Duration(max(most, 1))*interval))
+	// Redis may have granted them as early as the call began.
+	b.void = began.Add(min(aheadFor, time.Duration(max(most, 1))*interval))
 	if d.Granted < want { // not one call for each token to come
 		b.refused = now.Add(max(d.Wait, time.Duration(most/2)*interval, time.Millisecond))
 	}
