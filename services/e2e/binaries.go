@@ -26,16 +26,36 @@ type Binaries struct {
 func Build(ctx context.Context, dir string) (*Binaries, error) {
 	b := &Binaries{Parley: filepath.Join(dir, "parley"), NATS: filepath.Join(dir, "nats-server"), Bot: filepath.Join(dir, "httpbot")}
 	for path, pkg := range map[string]string{
-		b.Parley: "github.com/parleyhq/parley/services/parley",
+		b.Parley: parley,
 		b.NATS:   "github.com/nats-io/nats-server/v2",
 		b.Bot:    "github.com/parleyhq/parley/deploy/samples/httpbot",
 	} {
-		out, err := exec.CommandContext(ctx, "go", "build", "-ldflags", "-X main.version=e2e", "-o", path, pkg).CombinedOutput()
-		if err != nil {
-			return nil, fmt.Errorf("building %s: %w\n%s", pkg, err, out)
+		if err := build(ctx, "", "e2e", path, pkg); err != nil {
+			return nil, err
 		}
 	}
 	return b, nil
+}
+
+const parley = "github.com/parleyhq/parley/services/parley"
+
+// BuildOther builds parley out of other sources, with a version that it says.
+func (b *Binaries) BuildOther(ctx context.Context, sources, version, path string) (*Binaries, error) {
+	other := &Binaries{Parley: path, NATS: b.NATS, Bot: b.Bot}
+	return other, build(ctx, sources, version, path, parley)
+}
+
+// build builds a program as make build does: wherever the sources are, what was
+// compiled once is not compiled again.
+func build(ctx context.Context, sources, version, path, pkg string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-X main.version="+version, "-o", path, pkg)
+	cmd.Dir = sources
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("building %s: %w\n%s", pkg, err, out)
+	}
+	return nil
 }
 
 // readSources opens every directory that the programs are built from. Go's test

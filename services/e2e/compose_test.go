@@ -98,7 +98,7 @@ func TestCompose(t *testing.T) {
 		Sending: ops.Sending{Secrets: []string{*environment["PARLEY_SIGNING_SECRET"]}},
 	})
 	require.NoError(t, err)
-	a, err := post(t.Context(), s.AdminURL()+ops.Root+"/channels/shop/endpoints",
+	a, err := Post(t.Context(), s.AdminURL()+ops.Root+"/channels/shop/endpoints",
 		map[string]string{"Content-Type": "application/json", "Authorization": "Bearer " + s.OpsToken()}, endpoint)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusCreated, a.Status, string(a.Body))
@@ -106,7 +106,7 @@ func TestCompose(t *testing.T) {
 	token := s.NewToken("shop")
 	s.Parley("send", "--url", s.PublicURL(), "--channel", "shop", "--token", token, "--conversation", "anna", "hello from compose")
 	customer := c.processes["customer"]
-	customer.await("the delivery in the customer's log", func() bool {
+	customer.Await("the delivery in the customer's log", func() bool {
 		return strings.Contains(customer.Tail(), "#1 bot < hello from compose") && strings.Contains(customer.Tail(), "* signature verified, conversation anna")
 	})
 	for _, name := range append(slices.Clone(parleyServices), "customer") {
@@ -192,7 +192,7 @@ func (c *composition) run(name, addr string) {
 	for i, a := range check[2:] {
 		probe[i] = regexp.MustCompile(`127\.0\.0\.1:(8081|8090)`).ReplaceAllString(a, addr)
 	}
-	p.await(name+" to be healthy", func() bool {
+	p.Await(name+" to be healthy", func() bool {
 		return exec.CommandContext(c.t.Context(), binaries.Parley, probe...).Run() == nil
 	})
 }
@@ -222,7 +222,7 @@ func (c *composition) startNATS() {
 	p.Start()
 	check := service.HealthCheck.Test // wget, which need not be here: ask the same
 	url := strings.ReplaceAll(check[len(check)-1], "127.0.0.1:8222", c.monitorAddr)
-	p.await("nats to be healthy", func() bool { return answersOK(c.t.Context(), url) })
+	p.Await("nats to be healthy", func() bool { return answersOK(c.t.Context(), url) })
 }
 
 // startRedis runs redis-server with the compose file's command; its directory
@@ -239,7 +239,7 @@ func (c *composition) startRedis() {
 	c.processes["redis"] = p
 	p.Start()
 	require.Equal(c.t, []string{"CMD", "redis-cli", "-e", "ping"}, []string(service.HealthCheck.Test))
-	p.await("redis to be healthy", func() bool { return (&Redis{Addr: c.redisAddr}).Answers(c.t.Context()) })
+	p.Await("redis to be healthy", func() bool { return (&Redis{Addr: c.redisAddr}).Answers(c.t.Context()) })
 }
 
 func answersOK(ctx context.Context, url string) bool {

@@ -37,6 +37,9 @@ type Crowd struct {
 	uncertain map[string]bool // messages whose answer was lost at least once, as "conversation number"
 }
 
+// TalkWithin bounds what a crowd says and gets.
+const TalkWithin = 3 * time.Minute
+
 // NewCrowd makes a crowd that talks to a customer's channel.
 func NewCrowd(c *Customer, conversations, each, burst int) *Crowd {
 	return &Crowd{
@@ -70,7 +73,7 @@ func (c *Crowd) Accepted() int {
 func (c *Crowd) Uncertain(conversation string, number int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.uncertain[utterance(conversation, number)]
+	return c.uncertain[Utterance(conversation, number)]
 }
 
 // Lost is how many messages are uncertain.
@@ -95,7 +98,7 @@ func (c *Crowd) send(ctx context.Context, sender int) error {
 		var batch []string
 		for number := first; number < first+c.Burst && number <= c.Each; number++ {
 			for i := sender; i < c.Conversations; i += c.Senders {
-				batch = append(batch, utterance(conversation(i), number))
+				batch = append(batch, Utterance(ConversationName(i), number))
 			}
 		}
 		if c.Wait != nil {
@@ -124,7 +127,7 @@ func (c *Crowd) insist(ctx context.Context, key string, batch []string) error {
 		c.mu.Lock()
 		url, moved := c.url, c.moved
 		c.mu.Unlock()
-		answer, err := post(ctx, url+c.path, header, body.Bytes())
+		answer, err := Post(ctx, url+c.path, header, body.Bytes())
 		if err == nil && answer.Header.Get("Retry-After") == "" {
 			return c.accept(answer, batch)
 		}
@@ -185,10 +188,11 @@ func (c *Crowd) lose(batch []string) {
 	}
 }
 
-func conversation(i int) string { return fmt.Sprintf("user-%04d", i) }
+// ConversationName is the name of a crowd's conversation.
+func ConversationName(i int) string { return fmt.Sprintf("user-%04d", i) }
 
-// utterance is what a conversation says; the echo bot says it back.
-func utterance(conversation string, number int) string {
+// Utterance is what a conversation says; the echo bot says it back.
+func Utterance(conversation string, number int) string {
 	return conversation + " " + strconv.Itoa(number)
 }
 

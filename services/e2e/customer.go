@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +119,69 @@ func (e *Endpoint) Texts(conversation string) []string {
 		require.EqualValues(e.t, i+1, r.Body.MessageCounter, "the counter of delivery %d of conversation %s", i+1, conversation)
 		var m chat.Message
 		require.NoError(e.t, json.Unmarshal(r.Body.Message, &m))
+		texts = append(texts, m.Text)
+	}
+	return texts
+}
+
+// Tries are the requests of a conversation as "counter/attempt", in order.
+func Tries(requests []*webhooktest.Received) []string {
+	out := make([]string, len(requests))
+	for i, r := range requests {
+		out[i] = strconv.FormatUint(r.Body.MessageCounter, 10) + "/" + r.Header.Get("Parley-Attempt")
+	}
+	return out
+}
+
+// InFlight is how many POSTs to a patient endpoint are under way at once.
+const InFlight = 64
+
+// Patient is a schedule that a message doesn't use up: 50 attempts that fail
+// with a chance of 0.2 each are one in 10^35. Its delays are short.
+func Patient() []string {
+	delays := []string{"10ms", "20ms", "50ms", "100ms"}
+	for len(delays) < 50 {
+		delays = append(delays, "200ms")
+	}
+	return []string{"--retry", strings.Join(delays, ","), "--max-in-flight", strconv.Itoa(InFlight)}
+}
+
+// Text is what a delivery of a text says.
+func Text(t testing.TB, r *webhooktest.Received) string {
+	t.Helper()
+	var m chat.Message
+	if err := json.Unmarshal(r.Body.Message, &m); err != nil {
+		t.Errorf("message %s: %v", r.Body.Message, err)
+	}
+	return m.Text
+}
+
+// Said is a message in the v1 form.
+func Said(t testing.TB, conversation, text string) []byte {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{"conversationId": conversation, "message": map[string]any{"textMessage": map[string]string{"text": text}}})
+	require.NoError(t, err)
+	return body
+}
+
+// Bearer is the header of a request with the customer's token.
+func (c *Customer) Bearer(contentType string) map[string]string {
+	return map[string]string{"Content-Type": contentType, "Authorization": "Bearer " + c.Token}
+}
+
+// Unrepeated are the texts that a conversation got, without repeats of the
+// last: of a message whose confirmation could not be recorded while the broker
+// was down.
+func (c *Customer) Unrepeated(conversation string) []string {
+	c.t.Helper()
+	var texts []string
+	for _, r := range c.Conversation(conversation) {
+		if int(r.Body.MessageCounter) == len(texts) {
+			continue
+		}
+		require.EqualValues(c.t, len(texts)+1, r.Body.MessageCounter)
+		var m struct{ Text string }
+		require.NoError(c.t, json.Unmarshal(r.Body.Message, &m))
 		texts = append(texts, m.Text)
 	}
 	return texts

@@ -53,11 +53,11 @@ func TestDeployBurnsAndRepeatsNothing(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := test.start(t, binaries)
 			u := &unhurried{Flaky: NewFlaky(1, 0), t: t, takes: 200 * time.Millisecond, posts: map[string]int{}, attempts: map[string]int{}}
-			shop := NewCustomerWith(t, s, "shop", "echo", patient(), webhooktest.WithScript(u.Answer))
+			shop := NewCustomerWith(t, s, "shop", "echo", Patient(), webhooktest.WithScript(u.Answer))
 			crowd := NewCrowd(shop, 40, 12, 1)
 			part := crowd.Messages() / (len(test.deployed) + 1)
 			crowd.Wait = func(ctx context.Context, said int) error { return u.AwaitConfirmed(ctx, said-part) }
-			ctx, cancel := context.WithTimeout(t.Context(), talkWithin)
+			ctx, cancel := context.WithTimeout(t.Context(), TalkWithin)
 			defer cancel()
 			talking, tctx := errgroup.WithContext(ctx)
 			talking.Go(func() error { return crowd.Talk(tctx) })
@@ -74,13 +74,13 @@ func TestDeployBurnsAndRepeatsNothing(t *testing.T) {
 			require.NoError(t, u.AwaitConfirmed(ctx, crowd.Messages()))
 			s.AwaitIdle()
 
-			seen := inspect(t, u.Flaky, crowd)
-			require.Equal(t, crowd.Messages(), seen.delivered)
+			seen := Inspect(t, u.Flaky, crowd)
+			require.Equal(t, crowd.Messages(), seen.Delivered)
 			u.mu.Lock()
 			defer u.mu.Unlock()
 			require.Equal(t, map[string]int{"1": crowd.Messages()}, u.attempts, "POSTs by attempt")
 			require.Len(t, u.posts, crowd.Messages())
-			require.Zero(t, s.deadLetters())
+			require.Zero(t, s.CountDeadLetters())
 		})
 	}
 }

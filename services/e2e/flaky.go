@@ -8,6 +8,9 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/webhook/webhooktest"
@@ -91,4 +94,58 @@ func (f *Flaky) AwaitConfirmed(ctx context.Context, n int) error {
 			return fmt.Errorf("%d of %d messages confirmed, by %d requests: %w", got, n, total, context.Cause(ctx))
 		}
 	}
+}
+
+// Inspect requires of every conversation that it got its counters from 1 on
+// without a gap, each for the first time after the one before was confirmed;
+// that a message is not repeated once its successor was attempted, and once at
+// most; and that what came is what was said, in that order, again only where
+// its answer had been lost.
+func Inspect(t testing.TB, f *Flaky, crowd *Crowd) Seen {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	require.Empty(t, f.broken, "requests that break the contract")
+	require.Len(t, f.requests, crowd.Conversations)
+	all := Seen{Requests: f.total, Failed: f.failed}
+	for conversation, requests := range f.requests {
+		var done []Request // the confirmed message of each counter
+		repeats := 0
+		for i, r := range requests {
+			n := len(done)
+			if n > 0 && r.Counter == done[n-1].Counter { // the last one again
+				require.Equal(t, done[n-1].ID, r.ID, "%s: request %d repeats message %d under another id", conversation, i, r.Counter)
+				if r.Confirmed {
+					repeats++
+				}
+				continue
+			}
+			require.EqualValues(t, n+1, r.Counter, "%s: request %d came after %d confirmed messages: %+v", conversation, i, n, requests[max(0, i-4):i+1])
+			if r.Confirmed {
+				done = append(done, r)
+			}
+		}
+		require.LessOrEqual(t, repeats, 1, "%s: repeats", conversation)
+		said := 0
+		for _, r := range done {
+			if r.Number == said {
+				require.True(t, crowd.Uncertain(conversation, said), "%s: %d was accepted once and answered twice", conversation, said)
+				continue
+			}
+			require.Equal(t, said+1, r.Number, "%s: message %d", conversation, r.Counter)
+			said = r.Number
+		}
+		require.Equal(t, crowd.Each, said, "%s: the last message", conversation)
+		all.Delivered += len(done)
+		all.Repeated += repeats
+	}
+	return all
+}
+
+// Seen is what a crowd's conversations got in all.
+type Seen struct {
+	Delivered int // different bot messages that were confirmed
+	Repeated  int // confirmations of a message that had been confirmed
+	Requests  int
+	Failed    int // of them
 }

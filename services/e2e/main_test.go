@@ -1,6 +1,8 @@
 package e2e
 
-import "testing"
+import (
+	"testing"
+)
 
 // binaries are built once for all tests.
 var binaries *Binaries

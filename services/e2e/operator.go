@@ -26,21 +26,21 @@ func (s *System) Read(v any, args ...string) {
 // Status asks the ops API what waits.
 func (s *System) Status(ctx context.Context) (*ops.Status, error) {
 	var status ops.Status
-	_, err := s.get(ctx, ops.Root+"/status", &status)
+	_, err := s.Get(ctx, ops.Root+"/status", &status)
 	return &status, err
 }
 
 // Endpoint reads an endpoint's configuration.
 func (s *System) Endpoint(ctx context.Context, id string) (*ops.Endpoint, error) {
 	var e ops.Endpoint
-	_, err := s.get(ctx, ops.Root+"/endpoints/"+id, &e)
+	_, err := s.Get(ctx, ops.Root+"/endpoints/"+id, &e)
 	return &e, err
 }
 
 // Replay reads a replay.
 func (s *System) Replay(ctx context.Context, id string) (*ops.ReplayJob, error) {
 	var job ops.ReplayJob
-	_, err := s.get(ctx, ops.Root+"/replays/"+id, &job)
+	_, err := s.Get(ctx, ops.Root+"/replays/"+id, &job)
 	return &job, err
 }
 
@@ -50,7 +50,7 @@ func (s *System) DeadLetters(ctx context.Context, channel string) ([]ops.DeadLet
 	query := url.Values{"channel": {channel}, "limit": {"500"}}
 	for {
 		var page ops.DeadLetterPage
-		if _, err := s.get(ctx, ops.Root+"/dead-letters?"+query.Encode(), &page); err != nil {
+		if _, err := s.Get(ctx, ops.Root+"/dead-letters?"+query.Encode(), &page); err != nil {
 			return nil, err
 		}
 		all = append(all, page.Items...)
@@ -61,8 +61,8 @@ func (s *System) DeadLetters(ctx context.Context, channel string) ([]ops.DeadLet
 	}
 }
 
-// get reads JSON from the admin server.
-func (s *System) get(ctx context.Context, path string, v any) (status int, err error) {
+// Get reads JSON from the admin server.
+func (s *System) Get(ctx context.Context, path string, v any) (status int, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.AdminURL()+path, http.NoBody)
 	if err != nil {
 		return 0, err
@@ -106,16 +106,16 @@ func (s *System) AwaitStatus(what string, ok func(*ops.Status) bool) {
 	s.t.Helper()
 	var last *ops.Status
 	var failed error
-	await(s.t, func() string { return fmt.Sprintf("%s; the status is %+v, %v", what, last, failed) }, func(ctx context.Context) bool {
+	Await(s.t, func() string { return fmt.Sprintf("%s; the status is %+v, %v", what, last, failed) }, func(ctx context.Context) bool {
 		status, err := s.Status(ctx)
 		last, failed = status, err
 		return err == nil && ok(status)
 	})
 }
 
-// await polls until ok, and fails the test when that takes too long. It is for
+// Await polls until ok, and fails the test when that takes too long. It is for
 // what other processes do, which can only be asked for.
-func await(t testing.TB, what func() string, ok func(ctx context.Context) bool) {
+func Await(t testing.TB, what func() string, ok func(ctx context.Context) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), arrivesWithin)
 	defer cancel()
@@ -140,12 +140,13 @@ type Answer struct {
 // MustPost posts a body to the public API and requires an answer.
 func (s *System) MustPost(path string, header map[string]string, body string) *Answer {
 	s.t.Helper()
-	answer, err := post(s.t.Context(), s.PublicURL()+path, header, []byte(body))
+	answer, err := Post(s.t.Context(), s.PublicURL()+path, header, []byte(body))
 	require.NoError(s.t, err)
 	return answer
 }
 
-func post(ctx context.Context, url string, header map[string]string, body []byte) (*Answer, error) {
+// Post posts a body.
+func Post(ctx context.Context, url string, header map[string]string, body []byte) (*Answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -163,4 +164,33 @@ func post(ctx context.Context, url string, header map[string]string, body []byte
 		return nil, err
 	}
 	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: answer}, nil
+}
+
+// LineStatuses are the statuses of a batch's answer, line by line.
+func LineStatuses(t testing.TB, ndjson []byte) []int {
+	t.Helper()
+	var statuses []int
+	for line := range bytes.Lines(bytes.TrimSpace(ndjson)) {
+		var l struct{ Status int }
+		require.NoError(t, json.Unmarshal(line, &l))
+		statuses = append(statuses, l.Status)
+	}
+	return statuses
+}
+
+// AwaitSettled waits until nothing but this many parked bot messages waits.
+func (s *System) AwaitSettled(parked uint64) {
+	s.t.Helper()
+	s.AwaitStatus("all but the parked messages to be settled", func(status *ops.Status) bool {
+		user, bot := status.Stages[0], status.Stages[1]
+		return user.Waiting+user.Parked.Messages+bot.Waiting == 0 && bot.Parked.Messages == parked
+	})
+}
+
+// CountDeadLetters is how many dead letters there are.
+func (s *System) CountDeadLetters() uint64 {
+	s.t.Helper()
+	status, err := s.Status(s.t.Context())
+	require.NoError(s.t, err)
+	return status.Dead.Messages
 }

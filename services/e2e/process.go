@@ -30,7 +30,8 @@ type Process struct {
 
 // The bounds of waiting; what is waited for is always something observable.
 const (
-	readyWithin = time.Minute
+	// ReadyWithin bounds the wait for a process to be ready.
+	ReadyWithin = time.Minute
 	stopWithin  = 30 * time.Second
 	logTail     = 64 << 10 // bytes of a log that a failed test shows
 )
@@ -68,6 +69,9 @@ func (p *Process) Start() {
 	}()
 	p.cmd, p.exited = cmd, exited
 }
+
+// Become has the next start run another program, with the same arguments.
+func (p *Process) Become(path string) { p.path = path }
 
 // Env is the environment that the process has.
 func (p *Process) Env() []string { return p.env }

@@ -65,7 +65,7 @@ func StartNATSCluster(t testing.TB, binaries *Binaries, servers int) []*NATS {
 	}
 	for _, n := range cluster {
 		n.URL = n.discover(t)
-		n.await("the server's health", func() bool { return n.Healthy(t.Context()) })
+		n.Await("the server's health", func() bool { return n.Healthy(t.Context()) })
 	}
 	return cluster
 }
@@ -164,7 +164,7 @@ func (n *NATS) discover(t testing.TB) string {
 	var ports struct {
 		NATS []string `json:"nats"`
 	}
-	n.await("the server's ports file", func() bool {
+	n.Await("the server's ports file", func() bool {
 		data, err := os.ReadFile(path)
 		return err == nil && json.Unmarshal(data, &ports) == nil && len(ports.NATS) > 0
 	})
@@ -203,7 +203,7 @@ func freeAddr(t testing.TB) string {
 func (r *Redis) Start() {
 	r.t.Helper()
 	r.Process.Start()
-	r.await("redis-server's PONG", func() bool { return r.Answers(r.t.Context()) })
+	r.Await("redis-server's PONG", func() bool { return r.Answers(r.t.Context()) })
 }
 
 // Answers reports whether the server answers a PING.
@@ -241,10 +241,10 @@ func (r *Redis) command(ctx context.Context, command string) (string, error) {
 	return string(answer[:n]), err
 }
 
-// await waits until ok, and fails the test when the process ends before.
-func (p *Process) await(what string, ok func() bool) {
+// Await waits until ok, and fails the test when the process ends before.
+func (p *Process) Await(what string, ok func() bool) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), readyWithin)
+	ctx, cancel := context.WithTimeout(p.t.Context(), ReadyWithin)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

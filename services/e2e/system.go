@@ -164,7 +164,7 @@ func (p *Service) Ready() bool {
 // AwaitReady waits until a launched service is ready.
 func (p *Service) AwaitReady() {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), readyWithin)
+	ctx, cancel := context.WithTimeout(p.t.Context(), ReadyWithin)
 	defer cancel()
 	at, err := ready.Wait(ctx, p.ReadyFile, p.exited)
 	require.NoError(p.t, err, "%s should be ready", p.name)
@@ -200,7 +200,29 @@ func (s *System) Parley(args ...string) string {
 	return s.binaries.Run(s.t, s.opsEnv(), args...)
 }
 
+// Use has the system's commands run by other binaries from now on.
+func (s *System) Use(binaries *Binaries) { s.binaries = binaries }
+
+// Refused runs a command of the binary against the system, requires that it
+// fails, and returns its errors.
+func (s *System) Refused(args ...string) string {
+	s.t.Helper()
+	return s.binaries.Fail(s.t, s.opsEnv(), args...)
+}
+
 // opsEnv tells the commands where the ops API is.
 func (s *System) opsEnv() []string {
 	return []string{"PARLEY_OPS_URL=" + s.AdminURL(), "PARLEY_OPS_TOKEN=" + s.OpsToken()}
+}
+
+// StartPlain starts everything in one process, beside a Redis or without.
+func StartPlain(t testing.TB, binaries *Binaries, redis bool, args ...string) *System {
+	t.Helper()
+	s := NewSystem(t, binaries)
+	if redis {
+		s.Redis = StartRedis(t)
+		args = append(args, "--redis-url", s.Redis.URL)
+	}
+	s.startServe(args...)
+	return s
 }

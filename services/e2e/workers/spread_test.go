@@ -1,4 +1,4 @@
-package e2e
+package workers
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/partition"
+	"github.com/parleyhq/parley/services/e2e"
 	"github.com/parleyhq/parley/services/ops"
 )
 
@@ -30,17 +31,17 @@ func TestWorkersSpread(t *testing.T) {
 		t.Run("lease-ttl "+test.ttl, func(t *testing.T) {
 			t.Parallel()
 			const settled = 3 * time.Second
-			s := StartFourProcessesWith(t, binaries, "PARLEY_LEASE_TTL="+test.ttl)
-			workers := []*Service{s.Services["delivery-worker"]}
+			s := e2e.StartFourProcessesWith(t, binaries, "PARLEY_LEASE_TTL="+test.ttl)
+			workers := []*e2e.Service{s.Services["delivery-worker"]}
 			for i := 2; i <= 3; i++ {
 				workers = append(workers, s.Add(fmt.Sprintf("delivery-worker-%d", i), "delivery-worker", workers[0].Env()))
 			}
-			shop := NewCustomer(t, s, "shop", "echo")
+			shop := e2e.NewCustomer(t, s, "shop", "echo")
 			stop := chatter(t, s, shop, 24)
 			begin := func() time.Time { return time.Now() }
-			within := func(what string, bound time.Duration, since time.Time, live ...*Service) {
+			within := func(what string, bound time.Duration, since time.Time, live ...*e2e.Service) {
 				t.Helper()
-				s.awaitSpread(len(live))
+				awaitSpread(t, s, len(live))
 				took := time.Since(since)
 				t.Logf("%s: spread after %s", what, took.Round(time.Millisecond))
 				require.Less(t, took, bound, what)
@@ -72,14 +73,14 @@ func TestWorkersSpread(t *testing.T) {
 			s.AwaitIdle()
 			pause := time.Duration(0)
 			for i := range 24 {
-				name := conversation(i)
+				name := e2e.ConversationName(i)
 				var texts []string
 				last := leave
 				for _, r := range shop.Conversation(name) {
 					if r.At.After(leave) && last.Before(left) {
 						pause, last = max(pause, r.At.Sub(last)), r.At
 					}
-					if said := text(t, r); len(texts) == 0 || texts[len(texts)-1] != said { // what was in flight at the crash may come twice
+					if said := e2e.Text(t, r); len(texts) == 0 || texts[len(texts)-1] != said { // what was in flight at the crash may come twice
 						texts = append(texts, said)
 					}
 				}
@@ -93,27 +94,27 @@ func TestWorkersSpread(t *testing.T) {
 
 // chatter has conversations talk, each every 50 ms, until the returned function
 // is called; that returns what they said.
-func chatter(t *testing.T, s *System, c *Customer, conversations int) (stop func() map[string][]string) {
+func chatter(t *testing.T, s *e2e.System, c *e2e.Customer, conversations int) (stop func() map[string][]string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var mu sync.Mutex
 	said := map[string][]string{}
 	var talking sync.WaitGroup
-	url, header := s.PublicURL()+"/v1/channels/webhook/"+c.Channel+"/messages", c.bearer("application/json")
+	url, header := s.PublicURL()+"/v1/channels/webhook/"+c.Channel+"/messages", c.Bearer("application/json")
 	for i := range conversations {
 		talking.Go(func() {
 			tick := time.NewTicker(50 * time.Millisecond)
 			defer tick.Stop()
-			name := conversation(i)
+			name := e2e.ConversationName(i)
 			for n := 1; ; n++ {
 				select {
 				case <-tick.C:
 				case <-ctx.Done():
 					return
 				}
-				words := utterance(name, n)
+				words := e2e.Utterance(name, n)
 				body := fmt.Appendf(nil, `{"conversationId":%q,"message":{"textMessage":{"text":%q}}}`, name, words)
-				a, err := post(context.WithoutCancel(ctx), url, header, body)
+				a, err := e2e.Post(context.WithoutCancel(ctx), url, header, body)
 				if err != nil || a.Status != http.StatusAccepted {
 					t.Errorf("%s: %v %+v", words, err, a)
 					return
@@ -132,8 +133,8 @@ func chatter(t *testing.T, s *System, c *Customer, conversations int) (stop func
 }
 
 // awaitSpread waits until so many delivery-workers hold all partitions, evenly.
-func (s *System) awaitSpread(workers int) {
-	s.t.Helper()
+func awaitSpread(t *testing.T, s *e2e.System, workers int) {
+	t.Helper()
 	s.AwaitStatus(fmt.Sprintf("an even spread over %d workers", workers), func(status *ops.Status) bool {
 		i := slices.IndexFunc(status.Owners, func(o *partition.Owners) bool { return o.Stage == chat.StageBot })
 		members := status.Owners[i].Members

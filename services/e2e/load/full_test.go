@@ -1,4 +1,4 @@
-package e2e
+package load
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/parleyhq/parley/pkg/webhook/webhooktest"
+	"github.com/parleyhq/parley/services/e2e"
 	"github.com/parleyhq/parley/services/ops"
 )
 
@@ -22,24 +23,24 @@ import (
 // nobody is stuck.
 func TestFullStoreHeals(t *testing.T) {
 	t.Parallel()
-	s := startPlain(t, false, "--store-max", "256MiB", "--partitions", "2", "--sync", "1s",
+	s := e2e.StartPlain(t, binaries, false, "--store-max", "256MiB", "--partitions", "2", "--sync", "1s",
 		"--channel-backlog-bytes", "0", "--endpoint-backlog-bytes", "0")
 	var mu sync.Mutex
 	down := true
 	confirmed := map[string][]string{}
-	shop := NewCustomerWith(t, s, "shop", "echo", patient(), webhooktest.WithScript(func(_ int, r *webhooktest.Received) webhooktest.Reply {
+	shop := e2e.NewCustomerWith(t, s, "shop", "echo", e2e.Patient(), webhooktest.WithScript(func(_ int, r *webhooktest.Received) webhooktest.Reply {
 		mu.Lock()
 		defer mu.Unlock()
 		if down {
 			return webhooktest.Reply{Status: http.StatusServiceUnavailable, Header: http.Header{"Retry-After": {"1"}}}
 		}
-		said, _, _ := strings.Cut(text(t, r), "|")
+		said, _, _ := strings.Cut(e2e.Text(t, r), "|")
 		confirmed[r.Body.SenderID] = append(confirmed[r.Body.SenderID], said)
 		return webhooktest.Reply{}
 	}))
 	const conversations = 40
 	padding := "|" + strings.Repeat("🍕", 9_900) // 40 kB
-	url, header := s.PublicURL()+"/v1/channels/webhook/shop/messages", shop.bearer("application/json")
+	url, header := s.PublicURL()+"/v1/channels/webhook/shop/messages", shop.Bearer("application/json")
 	accepted := make([][]string, conversations)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -47,8 +48,8 @@ func TestFullStoreHeals(t *testing.T) {
 	for i := range conversations {
 		fill.Go(func() error {
 			for n := 1; ; n++ {
-				words := utterance(conversation(i), n)
-				a, err := post(ctx, url, header, fmt.Appendf(nil, `{"conversationId":%q,"message":{"textMessage":{"text":%q}}}`, conversation(i), words+padding))
+				words := e2e.Utterance(e2e.ConversationName(i), n)
+				a, err := e2e.Post(ctx, url, header, fmt.Appendf(nil, `{"conversationId":%q,"message":{"textMessage":{"text":%q}}}`, e2e.ConversationName(i), words+padding))
 				switch {
 				case err != nil:
 					return err
@@ -84,12 +85,12 @@ func TestFullStoreHeals(t *testing.T) {
 	all := 0
 	mu.Lock()
 	for i := range conversations {
-		require.Equal(t, accepted[i], confirmed[conversation(i)], conversation(i))
+		require.Equal(t, accepted[i], confirmed[e2e.ConversationName(i)], e2e.ConversationName(i))
 		all += len(accepted[i])
 	}
 	mu.Unlock()
 	t.Logf("%d accepted until the store was full, all delivered %s after the endpoint was back", all, time.Since(healed))
-	require.Zero(t, s.deadLetters())
+	require.Zero(t, s.CountDeadLetters())
 	shop.Say("afterwards", "hello|")
 	s.AwaitIdle()
 }

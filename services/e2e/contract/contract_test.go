@@ -1,7 +1,6 @@
-package e2e
+package contract
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"maps"
@@ -16,15 +15,16 @@ import (
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/webhook/webhooktest"
+	"github.com/parleyhq/parley/services/e2e"
 	"github.com/parleyhq/parley/services/ops"
 )
 
 // What comes in, in each form, and what goes out: every field, every header.
 func TestContract(t *testing.T) {
-	for _, topology := range Topologies() {
+	for _, topology := range e2e.Topologies() {
 		t.Run(topology.Name, func(t *testing.T) {
 			s := topology.Start(t, binaries)
-			shop := NewCustomer(t, s, "shop", "echo")
+			shop := e2e.NewCustomer(t, s, "shop", "echo")
 			bearer := map[string]string{"Content-Type": "application/json", "Authorization": "Bearer " + shop.Token}
 			const messages = "/v1/channels/webhook/shop/messages"
 
@@ -58,7 +58,7 @@ func TestContract(t *testing.T) {
 				`{"user":{"id":"bert"},"message":{"locationMessage":{"lat":52.5,"long":4.25}}}`,
 			}, "\n"))
 			require.Equal(t, http.StatusOK, a.Status, string(a.Body))
-			require.Equal(t, []int{202, 202, 422, 202}, lineStatuses(t, a.Body))
+			require.Equal(t, []int{202, 202, 422, 202}, e2e.LineStatuses(t, a.Body))
 
 			a = s.MustPost(messages, map[string]string{"Content-Type": "application/json"}, `{}`)
 			require.Equal(t, http.StatusUnauthorized, a.Status)
@@ -99,19 +99,19 @@ func checkDelivery(t *testing.T, d *webhooktest.Received) {
 // A dead endpoint holds back nobody else, and gets everything in order when it
 // is back. An endpoint gets the events that it asks for.
 func TestTwoEndpoints(t *testing.T) {
-	for _, topology := range Topologies() {
+	for _, topology := range e2e.Topologies() {
 		t.Run(topology.Name, func(t *testing.T) {
 			s := topology.Start(t, binaries)
-			well := NewCustomerWith(t, s, "shop", "echo", []string{"--event", "message"})
+			well := e2e.NewCustomerWith(t, s, "shop", "echo", []string{"--event", "message"})
 			var up atomic.Bool
-			ill := NewEndpoint(t, s, "shop", patient(), webhooktest.WithScript(func(int, *webhooktest.Received) webhooktest.Reply {
+			ill := e2e.NewEndpoint(t, s, "shop", e2e.Patient(), webhooktest.WithScript(func(int, *webhooktest.Received) webhooktest.Reply {
 				if up.Load() {
 					return webhooktest.Reply{Status: http.StatusNoContent}
 				}
 				return webhooktest.Reply{Fault: webhooktest.Reset}
 			}))
 			well.Token = s.NewToken("shop") // with it ingest knows the second endpoint
-			refused := s.binaries.Fail(t, s.opsEnv(), "endpoint", "create", "--channel", "shop", "--url", ill.URL(), "--event", "weather")
+			refused := s.Refused("endpoint", "create", "--channel", "shop", "--url", ill.URL(), "--event", "weather")
 			require.Contains(t, refused, "/events/0")
 
 			for _, text := range []string{"one", "two", "three"} {
@@ -150,10 +150,10 @@ func TestTwoEndpoints(t *testing.T) {
 // delivered in order when the operator enables it again: the time until then
 // uses up nothing of a message's schedule.
 func TestGone(t *testing.T) {
-	for _, topology := range Topologies() {
+	for _, topology := range e2e.Topologies() {
 		t.Run(topology.Name, func(t *testing.T) {
 			s := topology.Start(t, binaries)
-			shop := NewCustomerWith(t, s, "shop", "echo", []string{"--retry", "20ms,20ms"},
+			shop := e2e.NewCustomerWith(t, s, "shop", "echo", []string{"--retry", "20ms,20ms"},
 				webhooktest.WithScript(func(n int, _ *webhooktest.Received) webhooktest.Reply {
 					switch n {
 					case 1:
@@ -165,7 +165,7 @@ func TestGone(t *testing.T) {
 				}))
 			shop.Say("anna", "one")
 			shop.Await(1)
-			await(t, func() string { return "the endpoint to be disabled" }, func(ctx context.Context) bool {
+			e2e.Await(t, func() string { return "the endpoint to be disabled" }, func(ctx context.Context) bool {
 				e, err := s.Endpoint(ctx, shop.EndpointID)
 				return err == nil && e.Disabled != ""
 			})
@@ -179,8 +179,8 @@ func TestGone(t *testing.T) {
 
 			s.Parley("endpoint", "enable", shop.EndpointID)
 			s.AwaitIdle()
-			require.Zero(t, s.deadLetters())
-			require.Equal(t, []string{"1/1", "1/2", "1/3", "2/1", "3/1"}, tries(shop.Conversation("anna")))
+			require.Zero(t, s.CountDeadLetters())
+			require.Equal(t, []string{"1/1", "1/2", "1/3", "2/1", "3/1"}, e2e.Tries(shop.Conversation("anna")))
 		})
 	}
 }
@@ -188,10 +188,10 @@ func TestGone(t *testing.T) {
 // A message whose schedule is used up is a dead letter, with its history; its
 // conversation goes on.
 func TestDeadLetter(t *testing.T) {
-	for _, topology := range Topologies() {
+	for _, topology := range e2e.Topologies() {
 		t.Run(topology.Name, func(t *testing.T) {
 			s := topology.Start(t, binaries)
-			shop := NewCustomerWith(t, s, "shop", "echo", []string{"--retry", "10ms,20ms"},
+			shop := e2e.NewCustomerWith(t, s, "shop", "echo", []string{"--retry", "10ms,20ms"},
 				webhooktest.WithScript(func(_ int, r *webhooktest.Received) webhooktest.Reply {
 					if r.Body.MessageCounter == 1 {
 						return webhooktest.Reply{Status: http.StatusInternalServerError, Body: "out of order"}
@@ -201,7 +201,7 @@ func TestDeadLetter(t *testing.T) {
 			shop.Say("anna", "one")
 			shop.Say("anna", "two")
 			s.AwaitIdle()
-			require.Equal(t, []string{"1/1", "1/2", "1/3", "2/1"}, tries(shop.Conversation("anna")))
+			require.Equal(t, []string{"1/1", "1/2", "1/3", "2/1"}, e2e.Tries(shop.Conversation("anna")))
 
 			var list, shown ops.DeadLetterPage
 			s.Read(&list, "dead", "list", "--channel", "shop")
@@ -228,24 +228,4 @@ func TestDeadLetter(t *testing.T) {
 			require.Contains(t, s.Parley("dead", "list"), id)
 		})
 	}
-}
-
-// tries are the requests of a conversation as "counter/attempt", in order.
-func tries(requests []*webhooktest.Received) []string {
-	out := make([]string, len(requests))
-	for i, r := range requests {
-		out[i] = strconv.FormatUint(r.Body.MessageCounter, 10) + "/" + r.Header.Get("Parley-Attempt")
-	}
-	return out
-}
-
-func lineStatuses(t *testing.T, ndjson []byte) []int {
-	t.Helper()
-	var statuses []int
-	for line := range bytes.Lines(bytes.TrimSpace(ndjson)) {
-		var l struct{ Status int }
-		require.NoError(t, json.Unmarshal(line, &l))
-		statuses = append(statuses, l.Status)
-	}
-	return statuses
 }

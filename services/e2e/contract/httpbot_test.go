@@ -1,4 +1,4 @@
-package e2e
+package contract
 
 import (
 	"context"
@@ -11,16 +11,17 @@ import (
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/webhook"
 	"github.com/parleyhq/parley/pkg/webhook/webhooktest"
+	"github.com/parleyhq/parley/services/e2e"
 	"github.com/parleyhq/parley/services/ops"
 )
 
 // startBot starts the sample of an http bot, and returns where it listens.
-func startBot(t *testing.T, secret string) (bot *Process, url string) {
+func startBot(t *testing.T, secret string) (bot *e2e.Process, url string) {
 	t.Helper()
-	bot = NewProcess(t, "httpbot", binaries.Bot, []string{"PARLEY_BOT_SECRET=" + secret}, "--addr", "127.0.0.1:0")
+	bot = e2e.NewProcess(t, "httpbot", binaries.Bot, []string{"PARLEY_BOT_SECRET=" + secret}, "--addr", "127.0.0.1:0")
 	bot.Start()
 	listening := regexp.MustCompile(`listening on (http://\S+)`)
-	await(t, func() string { return "the sample bot to listen" }, func(context.Context) bool {
+	e2e.Await(t, func() string { return "the sample bot to listen" }, func(context.Context) bool {
 		found := listening.FindStringSubmatch(bot.Tail())
 		if found != nil {
 			url = found[1]
@@ -34,12 +35,12 @@ func startBot(t *testing.T, secret string) (bot *Process, url string) {
 // what it keeps in the session; while it is down its fallback is sent, and then
 // the conversation goes on as if nothing had been.
 func TestHTTPBot(t *testing.T) {
-	for _, topology := range Topologies() {
+	for _, topology := range e2e.Topologies() {
 		t.Run(topology.Name, func(t *testing.T) {
 			s := topology.Start(t, binaries)
 			secret := webhook.NewSecret().Reveal()
 			bot, url := startBot(t, secret)
-			shop := NewCustomer(t, s, "shop", "echo")
+			shop := e2e.NewCustomer(t, s, "shop", "echo")
 			s.Parley("bot", "update", "shop", "--kind", "http", "--url", url, "--secret", secret,
 				"--timeout", "5s", "--retry", "20ms,50ms", "--fallback", "Sorry, not now.")
 
@@ -85,12 +86,12 @@ func TestHTTPBot(t *testing.T) {
 // A bot that fails or is slow parks its own lanes as an endpoint does, and nobody else's;
 // they drain in order when it is back. What an operator skips gets no fallback.
 func TestHTTPBotParksItsLanes(t *testing.T) {
-	for _, topology := range Topologies() {
+	for _, topology := range e2e.Topologies() {
 		t.Run(topology.Name, func(t *testing.T) {
 			s := topology.Start(t, binaries)
 			secret := webhook.NewSecret().Reveal()
 			bot, url := startBot(t, secret)
-			shop, other := NewCustomer(t, s, "shop", "echo"), NewCustomer(t, s, "other", "echo")
+			shop, other := e2e.NewCustomer(t, s, "shop", "echo"), e2e.NewCustomer(t, s, "other", "echo")
 			s.Parley("bot", "update", "shop", "--kind", "http", "--url", url, "--secret", secret, "--retry", "1h", "--fallback", "Sorry, not now.")
 			shop.Say("anna", "one")
 			shop.Await(2)
@@ -100,9 +101,9 @@ func TestHTTPBotParksItsLanes(t *testing.T) {
 			shop.Say("bert", "uno")
 			shop.Say("anna", "three")
 			lanes := map[string]ops.Lane{}
-			await(t, func() string { return fmt.Sprintf("both lanes to be parked after an attempt: %+v", lanes) }, func(ctx context.Context) bool {
+			e2e.Await(t, func() string { return fmt.Sprintf("both lanes to be parked after an attempt: %+v", lanes) }, func(ctx context.Context) bool {
 				var page ops.LanePage
-				if _, err := s.get(ctx, ops.Root+"/lanes?channel=shop", &page); err != nil {
+				if _, err := s.Get(ctx, ops.Root+"/lanes?channel=shop", &page); err != nil {
 					return false
 				}
 				for _, l := range page.Items {

@@ -1,19 +1,21 @@
-package e2e
+package operating
 
 import (
 	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/parleyhq/parley/services/e2e"
 )
 
 // A tool serves until it is told to end, and then ends well.
 func TestListenAsAProcess(t *testing.T) {
-	p := NewProcess(t, "listen", binaries.Parley, []string{"PARLEY_ADDR=127.0.0.1:0"}, "listen")
+	p := e2e.NewProcess(t, "listen", binaries.Parley, []string{"PARLEY_ADDR=127.0.0.1:0"}, "listen")
 	p.Start()
 	listening := regexp.MustCompile(`listening at (http://\S+),`)
 	var found []string
-	p.await("where it listens", func() bool {
+	p.Await("where it listens", func() bool {
 		found = listening.FindStringSubmatch(p.Tail())
 		return found != nil
 	})

@@ -1,4 +1,4 @@
-package e2e
+package contract
 
 import (
 	"context"
@@ -12,17 +12,18 @@ import (
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/webhook/webhooktest"
+	"github.com/parleyhq/parley/services/e2e"
 	"github.com/parleyhq/parley/services/ops"
 )
 
 // A message's way is there to be read while it is under way, and when it is
 // through; so are the attempts, and the conversation.
 func TestTrace(t *testing.T) {
-	for _, topology := range []Topology{{"serve", StartServe}, {"four processes", StartFourProcesses}} {
+	for _, topology := range []e2e.Topology{{Name: "serve", Start: e2e.StartServe}, {Name: "four processes", Start: e2e.StartFourProcesses}} {
 		t.Run(topology.Name, func(t *testing.T) {
 			s := topology.Start(t, binaries)
 			var open atomic.Bool
-			shop := NewCustomerWith(t, s, "shop", "echo", []string{"--retry", "1h,1h"},
+			shop := e2e.NewCustomerWith(t, s, "shop", "echo", []string{"--retry", "1h,1h"},
 				webhooktest.WithScript(func(int, *webhooktest.Received) webhooktest.Reply {
 					if open.Load() {
 						return webhooktest.Reply{}
@@ -34,7 +35,7 @@ func TestTrace(t *testing.T) {
 			}
 			s.Read(&sent, "send", "--url", s.PublicURL(), "--channel", shop.Channel, "--token", shop.Token, "--conversation", "anna", `{"textMessage":{"text":"one"}}`)
 
-			trace := s.awaitTrace(sent.MessageID, func(trace *ops.Trace) bool {
+			trace := awaitTrace(t, s, sent.MessageID, func(trace *ops.Trace) bool {
 				return len(trace.Events) == 4 && len(trace.Waiting) == 1 && trace.Waiting[0].AttemptCount == 1
 			})
 			require.Equal(t, []ops.Happening{ops.HappenedAccepted, ops.HappenedBot, ops.HappenedMessage, ops.HappenedAttempt}, whatOf(trace))
@@ -45,7 +46,7 @@ func TestTrace(t *testing.T) {
 
 			open.Store(true)
 			s.Parley("lane", "retry-now", waiting.Lane)
-			trace = s.awaitTrace(sent.MessageID, func(trace *ops.Trace) bool { return len(trace.Events) == 5 && len(trace.Waiting) == 0 })
+			trace = awaitTrace(t, s, sent.MessageID, func(trace *ops.Trace) bool { return len(trace.Events) == 5 && len(trace.Waiting) == 0 })
 			require.Equal(t, 2, trace.Events[4].Number)
 			require.Equal(t, chat.OutcomeDelivered, trace.Events[4].Outcome)
 			require.Len(t, trace.Outcomes, 2)
@@ -61,11 +62,11 @@ func TestTrace(t *testing.T) {
 			var history struct {
 				Rows []struct{ ID string }
 			}
-			shop.read("/api/bots/shop/history/anna", &history)
+			read(t, s, shop, "/api/bots/shop/history/anna", &history)
 			require.Len(t, history.Rows, 2)
 			require.Equal(t, answer, history.Rows[0].ID)
 			var variables map[string]any
-			shop.read("/api/sessionData/shop/anna/default", &variables)
+			read(t, s, shop, "/api/sessionData/shop/anna/default", &variables)
 		})
 	}
 }
@@ -79,26 +80,26 @@ func whatOf(trace *ops.Trace) (all []ops.Happening) {
 
 // awaitTrace waits until a message's trace is as wanted: the journal is written a
 // moment later.
-func (s *System) awaitTrace(id string, ok func(*ops.Trace) bool) (trace *ops.Trace) {
-	s.t.Helper()
+func awaitTrace(t *testing.T, s *e2e.System, id string, ok func(*ops.Trace) bool) (trace *ops.Trace) {
+	t.Helper()
 	var failed error
-	await(s.t, func() string { return fmt.Sprintf("the trace; it is %+v, %v", trace, failed) }, func(ctx context.Context) bool {
+	e2e.Await(t, func() string { return fmt.Sprintf("the trace; it is %+v, %v", trace, failed) }, func(ctx context.Context) bool {
 		trace = new(ops.Trace)
-		_, failed = s.get(ctx, ops.Root+"/messages/"+id+"/trace", trace)
+		_, failed = s.Get(ctx, ops.Root+"/messages/"+id+"/trace", trace)
 		return failed == nil && ok(trace)
 	})
 	return trace
 }
 
 // read reads JSON from the public API.
-func (c *Customer) read(path string, v any) {
-	c.t.Helper()
-	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.system.PublicURL()+path, http.NoBody)
-	require.NoError(c.t, err)
+func read(t *testing.T, s *e2e.System, c *e2e.Customer, path string, v any) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.PublicURL()+path, http.NoBody)
+	require.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer "+c.Token)
 	resp, err := http.DefaultClient.Do(req)
-	require.NoError(c.t, err)
+	require.NoError(t, err)
 	defer func() { _ = resp.Body.Close() }()
-	require.Equal(c.t, http.StatusOK, resp.StatusCode)
-	require.NoError(c.t, json.NewDecoder(resp.Body).Decode(v))
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(v))
 }

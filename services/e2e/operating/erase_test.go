@@ -1,4 +1,4 @@
-package e2e
+package operating
 
 import (
 	"net/http"
@@ -8,17 +8,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parleyhq/parley/pkg/webhook/webhooktest"
+	"github.com/parleyhq/parley/services/e2e"
 	"github.com/parleyhq/parley/services/ops"
 )
 
 // An erased conversation is gone, with all that waited; its next message begins
 // it anew, and another conversation notices nothing.
 func TestErase(t *testing.T) {
-	for _, topology := range Topologies() {
+	for _, topology := range e2e.Topologies() {
 		t.Run(topology.Name, func(t *testing.T) {
 			s := topology.Start(t, binaries)
 			var down atomic.Bool
-			shop := NewCustomerWith(t, s, "shop", "echo", []string{"--retry", "1h,1h"},
+			shop := e2e.NewCustomerWith(t, s, "shop", "echo", []string{"--retry", "1h,1h"},
 				webhooktest.WithScript(func(int, *webhooktest.Received) webhooktest.Reply {
 					if down.Load() {
 						return webhooktest.Reply{Status: http.StatusInternalServerError}
@@ -28,23 +29,23 @@ func TestErase(t *testing.T) {
 			shop.Say("anna", "one")
 			shop.Say("bert", "uno")
 			shop.Await(2)
-			s.awaitSettled(0)
+			s.AwaitSettled(0)
 			down.Store(true)
 			for _, text := range []string{"two", "three"} {
 				shop.Say("anna", text)
 				shop.Say("bert", text)
 			}
-			s.awaitSettled(4)
+			s.AwaitSettled(4)
 
-			there := s.erase("shop", "anna", false)
+			there := erase(t, s, "shop", "anna", false)
 			require.True(t, there.Session)
 			require.EqualValues(t, 2, there.ParkedMessages)
-			gone := s.erase("shop", "anna", true)
+			gone := erase(t, s, "shop", "anna", true)
 			require.Zero(t, gone.PendingLanes+gone.PendingQueues)
 			require.EqualValues(t, 2, gone.ParkedMessages)
 			require.EqualValues(t, 5, gone.JournalEntries, "three turns, a delivery, a failed attempt")
-			require.Equal(t, ops.Erased{ChannelID: "shop", ConversationID: "anna", DryRun: true}, s.erase("shop", "anna", false))
-			s.awaitSettled(2)
+			require.Equal(t, ops.Erased{ChannelID: "shop", ConversationID: "anna", DryRun: true}, erase(t, s, "shop", "anna", false))
+			s.AwaitSettled(2)
 
 			down.Store(false)
 			shop.Say("anna", "hello")
@@ -60,8 +61,8 @@ func TestErase(t *testing.T) {
 }
 
 // erase erases a conversation, or asks what there is.
-func (s *System) erase(channel, conversation string, yes bool) (out ops.Erased) {
-	s.t.Helper()
+func erase(t *testing.T, s *e2e.System, channel, conversation string, yes bool) (out ops.Erased) {
+	t.Helper()
 	args := []string{"conversation", "erase", channel, conversation}
 	if yes {
 		args = append(args, "--yes")

@@ -1,4 +1,4 @@
-package e2e
+package operating
 
 import (
 	"fmt"
@@ -12,13 +12,14 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/deadletter"
 	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/services/e2e"
 )
 
 // A dead letter that is written is counted, listed and scanned at once, though
 // readers are at any of three replicas.
 func TestDeadLettersOfAReplicatedCluster(t *testing.T) {
 	t.Parallel()
-	conn, err := broker.Connect(StartNATSCluster(t, binaries, 3)[1].URL, "test", zap.NewNop())
+	conn, err := broker.Connect(e2e.StartNATSCluster(t, binaries, 3)[1].URL, "test", zap.NewNop())
 	require.NoError(t, err)
 	defer conn.Close()
 	require.NoError(t, topology.Ensure(t.Context(), conn.JS, topology.Layout{Partitions: 1, Replicas: 3, Store: 1 << 30}))

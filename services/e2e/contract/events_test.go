@@ -1,4 +1,4 @@
-package e2e
+package contract
 
 import (
 	"encoding/json"
@@ -13,6 +13,7 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/webhook"
 	"github.com/parleyhq/parley/pkg/webhook/webhooktest"
+	"github.com/parleyhq/parley/services/e2e"
 )
 
 const handingOver = `
@@ -31,32 +32,32 @@ dialogs:
 // across the end of the processes by force; what two of them don't take is told
 // to who asks for that, and holds up nobody.
 func TestEvents(t *testing.T) {
-	for _, topology := range Topologies() {
+	for _, topology := range e2e.Topologies() {
 		t.Run(topology.Name, func(t *testing.T) {
 			s := topology.Start(t, binaries)
-			shop := NewCustomer(t, s, "shop", "echo")
+			shop := e2e.NewCustomer(t, s, "shop", "echo")
 			flow := filepath.Join(t.TempDir(), "flow.yaml")
 			require.NoError(t, os.WriteFile(flow, []byte(handingOver), 0o600))
 			s.Parley("bot", "update", "shop", "--kind", "flow", "--file", flow)
 			answering := func(status int) webhooktest.Option { return webhooktest.WithScript(webhooktest.Status(status)) }
-			desk := NewEndpoint(t, s, "shop", []string{"--event", "user_message,message,offload"})
-			alarm := NewEndpoint(t, s, "shop", []string{"--event", "delivery.failed,dead_letter.created,endpoint.disabled"})
-			gone := NewEndpoint(t, s, "shop", []string{"--retry", "1h"}, answering(http.StatusGone))
-			broken := NewEndpoint(t, s, "shop", []string{"--retry", "10ms"}, answering(http.StatusInternalServerError))
+			desk := e2e.NewEndpoint(t, s, "shop", []string{"--event", "user_message,message,offload"})
+			alarm := e2e.NewEndpoint(t, s, "shop", []string{"--event", "delivery.failed,dead_letter.created,endpoint.disabled"})
+			gone := e2e.NewEndpoint(t, s, "shop", []string{"--retry", "1h"}, answering(http.StatusGone))
+			broken := e2e.NewEndpoint(t, s, "shop", []string{"--retry", "10ms"}, answering(http.StatusInternalServerError))
 
 			shop.Say("anna", "hi")
 			shop.Say("anna", "a human, please")
 			shop.Await(3)
 			desk.Await(6)
 			alarm.Await(7)
-			s.awaitSettled(3) // those of who is gone
+			s.AwaitSettled(3) // those of who is gone
 			for _, service := range s.Services {
 				service.Kill()
 				service.Start()
 			}
 			shop.Say("anna", "anybody?")
 			desk.Await(7)
-			s.awaitSettled(3)
+			s.AwaitSettled(3)
 
 			require.Equal(t, []string{"Hello!", "A colleague will help you.", "One moment."}, shop.Texts("anna"))
 			require.Equal(t, []string{

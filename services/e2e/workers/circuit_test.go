@@ -1,4 +1,4 @@
-package e2e
+package workers
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/webhook/webhooktest"
+	"github.com/parleyhq/parley/services/e2e"
 	"github.com/parleyhq/parley/services/ops"
 )
 
@@ -21,19 +22,19 @@ import (
 // order, though each message's own schedule says an hour.
 func TestCircuitIsShared(t *testing.T) {
 	const conversations, probes = 24, 6
-	s := StartFourProcesses(t, binaries)
+	s := e2e.StartFourProcesses(t, binaries)
 	s.Add("delivery-worker-2", "delivery-worker", s.Services["delivery-worker"].Env()).Start()
-	s.awaitSpread(2)
+	awaitSpread(t, s, 2)
 	var down atomic.Bool
 	down.Store(true)
-	shop := NewCustomer(t, s, "shop", "echo", webhooktest.WithScript(func(int, *webhooktest.Received) webhooktest.Reply {
+	shop := e2e.NewCustomer(t, s, "shop", "echo", webhooktest.WithScript(func(int, *webhooktest.Received) webhooktest.Reply {
 		if down.Load() {
 			return webhooktest.Reply{Status: http.StatusInternalServerError}
 		}
 		return webhooktest.Reply{Status: http.StatusOK}
 	}))
 	s.Parley("endpoint", "update", shop.EndpointID, "--retry", "1h")
-	first, second := s.conversationsByWorker(shop.Channel, conversations)
+	first, second := conversationsByWorker(t, s, shop.Channel, conversations)
 	state := func(ctx context.Context) string {
 		e, err := s.Endpoint(ctx, shop.EndpointID)
 		if err != nil || e.Health == nil {
@@ -45,14 +46,14 @@ func TestCircuitIsShared(t *testing.T) {
 	for _, name := range first {
 		shop.Say(name, "one")
 	}
-	await(t, func() string { return "the circuit to open" }, func(ctx context.Context) bool { return state(ctx) == "open" })
-	s.awaitParked(conversations)
+	e2e.Await(t, func() string { return "the circuit to open" }, func(ctx context.Context) bool { return state(ctx) == "open" })
+	awaitParked(t, s, conversations)
 	before := len(shop.All())
 	for _, name := range second {
 		shop.Say(name, "one")
 		shop.Say(name, "two")
 	}
-	s.awaitParked(3 * conversations)
+	awaitParked(t, s, 3*conversations)
 	require.LessOrEqual(t, len(shop.All())-before, probes)
 	require.Contains(t, s.Parley("status"), shop.EndpointID)
 
@@ -63,17 +64,17 @@ func TestCircuitIsShared(t *testing.T) {
 		if i < conversations {
 			want = want[:1]
 		}
-		require.Equal(t, want, shop.unrepeated(name), name)
+		require.Equal(t, want, shop.Unrepeated(name), name)
 	}
-	await(t, func() string { return "the circuit to close" }, func(ctx context.Context) bool { return state(ctx) == "closed" })
+	e2e.Await(t, func() string { return "the circuit to close" }, func(ctx context.Context) bool { return state(ctx) == "closed" })
 }
 
 // conversationsByWorker returns so many conversations of each of two
 // delivery-workers.
-func (s *System) conversationsByWorker(channel string, n int) (first, second []string) {
-	s.t.Helper()
-	status, err := s.Status(s.t.Context())
-	require.NoError(s.t, err)
+func conversationsByWorker(t *testing.T, s *e2e.System, channel string, n int) (first, second []string) {
+	t.Helper()
+	status, err := s.Status(t.Context())
+	require.NoError(t, err)
 	owners := status.Owners[slices.IndexFunc(status.Owners, func(o *partition.Owners) bool { return o.Stage == chat.StageBot })]
 	for i := 0; len(first) < n || len(second) < n; i++ {
 		name := fmt.Sprint("user", i)
@@ -89,8 +90,8 @@ func (s *System) conversationsByWorker(channel string, n int) (first, second []s
 }
 
 // awaitParked waits until so many bot messages are parked, and nothing else waits.
-func (s *System) awaitParked(messages uint64) {
-	s.t.Helper()
+func awaitParked(t *testing.T, s *e2e.System, messages uint64) {
+	t.Helper()
 	s.AwaitStatus(fmt.Sprintf("%d parked messages", messages), func(status *ops.Status) bool {
 		return status.Stages[0].Waiting == 0 && status.Stages[1].Parked.Messages == messages
 	})

@@ -1,4 +1,4 @@
-package e2e
+package operating
 
 import (
 	"fmt"
@@ -7,15 +7,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parleyhq/parley/pkg/replay"
+	"github.com/parleyhq/parley/services/e2e"
 	"github.com/parleyhq/parley/services/ops"
 )
 
 // A customer who has lost what it had gets it again.
 func TestReplayDelivered(t *testing.T) {
-	for _, topology := range Topologies() {
+	for _, topology := range e2e.Topologies() {
 		t.Run(topology.Name, func(t *testing.T) {
 			s := topology.Start(t, binaries)
-			shop := NewCustomer(t, s, "shop", "echo")
+			shop := e2e.NewCustomer(t, s, "shop", "echo")
 			const each = 5
 			for i := range each {
 				for _, conversation := range []string{"anna", "ben"} {
@@ -24,7 +25,7 @@ func TestReplayDelivered(t *testing.T) {
 			}
 			first := shop.Await(2 * each)
 			s.AwaitIdle()
-			other := NewEndpoint(t, s, "shop", nil)
+			other := e2e.NewEndpoint(t, s, "shop", nil)
 			var job ops.ReplayJob
 			s.Read(&job, "replay", "delivered", "--endpoint", shop.EndpointID, "--since", "1h", "--wait")
 			require.Equal(t, replay.Done, job.State)

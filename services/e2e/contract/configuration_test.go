@@ -1,4 +1,4 @@
-package e2e
+package contract
 
 import (
 	"encoding/json"
@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/parleyhq/parley/pkg/webhook/webhooktest"
+	"github.com/parleyhq/parley/services/e2e"
 	"github.com/parleyhq/parley/services/ops"
 )
 
@@ -17,7 +18,7 @@ import (
 // let in and arrives. (A second endpoint gets what comes after it was made, and
 // perhaps what was waiting then.)
 func TestConfigurationIsInTime(t *testing.T) {
-	s := StartFourProcesses(t, binaries)
+	s := e2e.StartFourProcesses(t, binaries)
 	env := s.Services["ingest"].Env()
 	second := s.Add("ingest-2", "ingest", env)
 	second.Start()
@@ -26,45 +27,45 @@ func TestConfigurationIsInTime(t *testing.T) {
 	const channels = 50
 	for i := range channels {
 		id := fmt.Sprintf("shop-%d", i)
-		s.make("/channels", ops.Channel{ID: id, BotID: "echo"}, nil)
+		create(t, s, "/channels", ops.Channel{ID: id, BotID: "echo"}, nil)
 		var token ops.Token
-		s.make("/tokens", ops.NewToken{ChannelID: id}, &token)
+		create(t, s, "/tokens", ops.NewToken{ChannelID: id}, &token)
 		// Both processes know the channel before it has an endpoint.
 		ingest := []string{s.PublicURL(), second.At.PublicURL}
 		say := func(n int, text string) {
 			header := map[string]string{"Content-Type": "application/json", "Authorization": "Bearer " + token.Token}
-			a, err := post(t.Context(), ingest[n]+"/v1/channels/webhook/"+id+"/messages", header, said(t, id, text))
+			a, err := e2e.Post(t.Context(), ingest[n]+"/v1/channels/webhook/"+id+"/messages", header, e2e.Said(t, id, text))
 			require.NoError(t, err)
 			require.Equal(t, http.StatusAccepted, a.Status, "%s", a.Body)
 		}
 		var first, other ops.Endpoint
-		s.make("/channels/"+id+"/endpoints", ops.Endpoint{URL: receiver.URL()}, &first)
+		create(t, s, "/channels/"+id+"/endpoints", ops.Endpoint{URL: receiver.URL()}, &first)
 		say(i%2, "one")
-		s.make("/channels/"+id+"/endpoints", ops.Endpoint{URL: receiver.URL()}, &other)
+		create(t, s, "/channels/"+id+"/endpoints", ops.Endpoint{URL: receiver.URL()}, &other)
 		say((i+1)%2, "two")
 	}
 	s.AwaitIdle()
 	for i := range channels {
 		texts := map[string]int{}
 		for _, r := range receiver.Conversation(fmt.Sprintf("shop-%d", i)) {
-			texts[text(t, r)]++
+			texts[e2e.Text(t, r)]++
 		}
 		require.Equal(t, 2, texts["two"], "channel %d: both endpoints get the second message", i)
 		require.Contains(t, []int{1, 2}, texts["one"], "channel %d: the first endpoint gets the first", i)
 	}
 }
 
-// make creates something with the ops API and reads what it answers into made,
+// create creates something with the ops API and reads what it answers into made,
 // which may be nil.
-func (s *System) make(path string, what, made any) {
-	s.t.Helper()
+func create(t *testing.T, s *e2e.System, path string, what, made any) {
+	t.Helper()
 	body, err := json.Marshal(what)
-	require.NoError(s.t, err)
+	require.NoError(t, err)
 	header := map[string]string{"Content-Type": "application/json", "Authorization": "Bearer " + s.OpsToken()}
-	a, err := post(s.t.Context(), s.AdminURL()+ops.Root+path, header, body)
-	require.NoError(s.t, err)
-	require.Equal(s.t, http.StatusCreated, a.Status, "%s: %s", path, a.Body)
+	a, err := e2e.Post(t.Context(), s.AdminURL()+ops.Root+path, header, body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusCreated, a.Status, "%s: %s", path, a.Body)
 	if made != nil {
-		require.NoError(s.t, json.Unmarshal(a.Body, made))
+		require.NoError(t, json.Unmarshal(a.Body, made))
 	}
 }

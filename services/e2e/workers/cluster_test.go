@@ -1,4 +1,4 @@
-package e2e
+package workers
 
 import (
 	"testing"
@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/parleyhq/parley/pkg/broker"
+	"github.com/parleyhq/parley/services/e2e"
 )
 
 // Where nobody says how many copies a stream has, a cluster of three keeps
@@ -15,17 +16,17 @@ import (
 // is refused at the start.
 func TestReplicas(t *testing.T) {
 	t.Parallel()
-	cluster, single := StartNATSCluster(t, binaries, 3), StartNATS(t, binaries)
-	redis := StartRedis(t)
+	cluster, single := e2e.StartNATSCluster(t, binaries, 3), e2e.StartNATS(t, binaries)
+	redis := e2e.StartRedis(t)
 	for _, test := range []struct {
-		nats *NATS
+		nats *e2e.NATS
 		want int
 	}{
 		{cluster[0], 3},
 		{single, 1},
 	} {
-		s := NewSystem(t, binaries)
-		env := Environment(test.nats.URL, redis.URL)
+		s := e2e.NewSystem(t, binaries)
+		env := e2e.Environment(test.nats.URL, redis.URL)
 		ops := s.Add("ops", "ops", env)
 		ops.Start()
 		require.Equal(t, test.want, leastReplicas(t, test.nats.URL))
@@ -55,16 +56,16 @@ func leastReplicas(t *testing.T, url string) int {
 // A process that is started before NATS waits for it.
 func TestStartBeforeNATS(t *testing.T) {
 	t.Parallel()
-	s := NewSystem(t, binaries)
-	s.NATS, s.Redis = StartNATS(t, binaries), StartRedis(t)
-	env := Environment(s.NATS.URL, s.Redis.URL)
+	s := e2e.NewSystem(t, binaries)
+	s.NATS, s.Redis = e2e.StartNATS(t, binaries), e2e.StartRedis(t)
+	env := e2e.Environment(s.NATS.URL, s.Redis.URL)
 	s.NATS.Kill()
 	s.Redis.Kill()
 	for _, command := range []string{"ops", "delivery-worker", "bot-worker", "ingest"} {
 		s.Add(command, command, env).Launch()
 	}
 	for _, service := range s.Services {
-		require.Eventually(t, func() bool { return service.Says("NATS is not there; waiting for it") }, readyWithin, 20*time.Millisecond, service.Name())
+		require.Eventually(t, func() bool { return service.Says("NATS is not there; waiting for it") }, e2e.ReadyWithin, 20*time.Millisecond, service.Name())
 		require.True(t, service.Running())
 		require.False(t, service.Ready())
 	}
@@ -72,7 +73,7 @@ func TestStartBeforeNATS(t *testing.T) {
 	for _, service := range s.Services {
 		service.AwaitReady()
 	}
-	shop := NewCustomer(t, s, "shop", "echo")
+	shop := e2e.NewCustomer(t, s, "shop", "echo")
 	shop.Say("anna", "hello")
 	shop.Await(1)
 	s.Redis.Start()

@@ -1,4 +1,4 @@
-package e2e
+package stores
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/parleyhq/parley/services/e2e"
 )
 
 // Whatever Redis does, messages are accepted and delivered, once and in order
@@ -18,14 +20,14 @@ import (
 // degraded, and when Redis is well again so are they.
 func TestRedisInTrouble(t *testing.T) {
 	t.Parallel() // it waits for a Redis that is slow
-	s := NewSystem(t, binaries)
-	s.Redis, s.NATS = StartRedis(t), StartNATS(t, binaries)
-	proxy := StartProxy(t, s.Redis.Addr)
-	env := Environment(s.NATS.URL, "redis://"+proxy.Addr()+"/0")
+	s := e2e.NewSystem(t, binaries)
+	s.Redis, s.NATS = e2e.StartRedis(t), e2e.StartNATS(t, binaries)
+	proxy := e2e.StartProxy(t, s.Redis.Addr)
+	env := e2e.Environment(s.NATS.URL, "redis://"+proxy.Addr()+"/0")
 	for _, command := range []string{"ops", "delivery-worker", "bot-worker", "ingest"} {
-		s.start(command, env)
+		s.Add(command, command, env).Start()
 	}
-	shop := NewCustomer(t, s, "shop", "echo")
+	shop := e2e.NewCustomer(t, s, "shop", "echo")
 	tell := func(command string) func() {
 		return func() { require.NoError(t, s.Redis.Tell(t.Context(), command)) }
 	}
@@ -49,9 +51,9 @@ func TestRedisInTrouble(t *testing.T) {
 			begun := time.Now()
 			for n := range each {
 				for i := range conversations {
-					header := shop.bearer("application/json")
+					header := shop.Bearer("application/json")
 					header["Idempotency-Key"] = fmt.Sprintf("%s-%d-%d", trouble.name, i, n)
-					a := s.MustPost("/v1/channels/webhook/shop/messages", header, string(said(t, conversation(i), fmt.Sprint(n))))
+					a := s.MustPost("/v1/channels/webhook/shop/messages", header, string(e2e.Said(t, e2e.ConversationName(i), fmt.Sprint(n))))
 					require.Equal(t, http.StatusAccepted, a.Status, "%s", a.Body)
 				}
 			}
@@ -63,24 +65,24 @@ func TestRedisInTrouble(t *testing.T) {
 				if i == 0 {
 					want = append([]string{"before"}, want...)
 				}
-				require.Equal(t, want, shop.Texts(conversation(i)))
+				require.Equal(t, want, shop.Texts(e2e.ConversationName(i)))
 			}
 			if trouble.name != "emptied" { // which is no state that lasts
-				s.awaitReadiness(t, "ingest", "degraded")
-				s.awaitReadiness(t, "delivery-worker", "degraded")
+				awaitReadiness(t, s, "ingest", "degraded")
+				awaitReadiness(t, s, "delivery-worker", "degraded")
 			}
 			trouble.end()
-			s.awaitReadiness(t, "ingest", "ok")
-			s.awaitReadiness(t, "delivery-worker", "ok")
+			awaitReadiness(t, s, "ingest", "ok")
+			awaitReadiness(t, s, "delivery-worker", "ok")
 		})
 	}
 }
 
 // awaitReadiness waits until a process is ready, and says in which state.
-func (s *System) awaitReadiness(t *testing.T, service, status string) {
+func awaitReadiness(t *testing.T, s *e2e.System, service, status string) {
 	t.Helper()
 	last := ""
-	await(t, func() string { return service + " to be " + status + "; it said " + last }, func(ctx context.Context) bool {
+	e2e.Await(t, func() string { return service + " to be " + status + "; it said " + last }, func(ctx context.Context) bool {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Services[service].At.AdminURL+"/readyz", http.NoBody)
 		require.NoError(t, err)
 		resp, err := http.DefaultClient.Do(req)

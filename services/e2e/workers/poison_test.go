@@ -1,15 +1,14 @@
-package e2e
+package workers
 
 import (
-	"encoding/json"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/webhook/webhooktest"
+	"github.com/parleyhq/parley/services/e2e"
 )
 
 // A message whose delivery ends the process each time becomes a dead letter,
@@ -29,16 +28,16 @@ func TestPoison(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			var s *System
+			var s *e2e.System
 			if test.process == shared {
-				s = StartFourProcessesWith(t, binaries, "PARLEY_LEASE_TTL=1s")
+				s = e2e.StartFourProcessesWith(t, binaries, "PARLEY_LEASE_TTL=1s")
 			} else {
-				s = startPlain(t, test.redis)
+				s = e2e.StartPlain(t, binaries, test.redis)
 			}
 			victim := s.Services[test.process]
 			poison, spilt := make(chan struct{}, 16), make(chan struct{})
-			shop := NewCustomer(t, s, "shop", "echo", webhooktest.WithScript(func(_ int, r *webhooktest.Received) webhooktest.Reply {
-				if text(t, r) != "poison" {
+			shop := e2e.NewCustomer(t, s, "shop", "echo", webhooktest.WithScript(func(_ int, r *webhooktest.Received) webhooktest.Reply {
+				if e2e.Text(t, r) != "poison" {
 					return webhooktest.Reply{}
 				}
 				poison <- struct{}{}
@@ -56,7 +55,7 @@ func TestPoison(t *testing.T) {
 				shop.Say(conversation, "goodbye")
 			}
 			begun, deaths := time.Now(), 0
-			for !s.isDeadLetter() {
+			for !isDeadLetter(t, s) {
 				select {
 				case <-poison:
 					deaths++
@@ -83,28 +82,19 @@ func TestPoison(t *testing.T) {
 
 // isDeadLetter reports whether there is a dead letter, and that there isn't
 // while the process is down that would say so.
-func (s *System) isDeadLetter() bool {
-	status, err := s.Status(s.t.Context())
+func isDeadLetter(t *testing.T, s *e2e.System) bool {
+	status, err := s.Status(t.Context())
 	return err == nil && status.Dead.Messages > 0
-}
-
-func text(t *testing.T, r *webhooktest.Received) string {
-	t.Helper()
-	var m chat.Message
-	if err := json.Unmarshal(r.Body.Message, &m); err != nil {
-		t.Errorf("message %s: %v", r.Body.Message, err)
-	}
-	return m.Text
 }
 
 // arrived are the texts that a conversation got, but the poison and what came
 // again because it was in flight when a process ended.
-func arrived(t *testing.T, c *Customer, conversation string) []string {
+func arrived(t *testing.T, c *e2e.Customer, conversation string) []string {
 	t.Helper()
 	var texts []string
 	last := uint64(0)
 	for _, r := range c.Conversation(conversation) {
-		if said := text(t, r); said != "poison" && r.Body.MessageCounter > last {
+		if said := e2e.Text(t, r); said != "poison" && r.Body.MessageCounter > last {
 			texts, last = append(texts, said), r.Body.MessageCounter
 		}
 	}
