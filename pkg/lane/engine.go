@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/partition"
+	"github.com/parleyhq/parley/pkg/wire"
 )
 
 const (
@@ -89,6 +92,7 @@ type Engine struct {
 	mu           sync.Mutex
 	destinations map[string]*destination
 	shards       map[*shard]struct{}
+	refused      map[int]error // partitions that are left to a newer Parley, and why
 }
 
 // New makes an engine; Run starts it.
@@ -108,7 +112,7 @@ func New(o Options, h Handler) *Engine {
 	e := &Engine{
 		Options: o, handler: guarded{Handler: h, log: o.Log.With(zap.String("stage", string(o.Stage)))}, metrics: newMetrics(o.Metrics, o.Stage),
 		hands:        newHands(),
-		destinations: map[string]*destination{}, shards: map[*shard]struct{}{},
+		destinations: map[string]*destination{}, shards: map[*shard]struct{}{}, refused: map[int]error{},
 	}
 	e.countCircuits(o.Metrics)
 	o.Metrics.MustRegister(newAges(e))
@@ -159,6 +163,9 @@ func (e *Engine) hold(ctx context.Context, lease partition.Lease) error {
 		if ctx.Err() != nil {
 			break
 		}
+		if errors.Is(err, wire.ErrNewer) {
+			return e.refuse(lease.Partition(), err, log)
+		}
 		if errors.Is(err, ErrFenced) {
 			return err
 		}
@@ -173,6 +180,29 @@ func (e *Engine) hold(ctx context.Context, lease partition.Lease) error {
 		case err != nil:
 			log.Warn("the lease could not be verified", zap.Error(err))
 		}
+	}
+	return nil
+}
+
+// refuse leaves a partition to a newer Parley, which reads what it holds: to
+// give that up would lose it, and to go on behind it would change the order.
+func (e *Engine) refuse(p int, cause error, log *zap.Logger) error {
+	e.mu.Lock()
+	e.refused[p] = cause
+	n := len(e.refused)
+	e.mu.Unlock()
+	e.metrics.refused.Set(float64(n))
+	log.Error("the partition holds what a newer version of parley wrote; it is left to a process of that version: start or keep one", zap.Error(cause))
+	return fmt.Errorf("partition %d: %w: %w", p, partition.ErrRefused, cause)
+}
+
+// Ready is a readiness check: it fails where partitions are left to a newer
+// Parley.
+func (e *Engine) Ready(context.Context) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, p := range slices.Sorted(maps.Keys(e.refused)) {
+		return fmt.Errorf("%d partitions of stage %s hold what a newer version of parley wrote, and wait for one (docs/upgrading.md): %d, %w", len(e.refused), e.Stage, p, e.refused[p])
 	}
 	return nil
 }
@@ -192,9 +222,10 @@ func (e *Engine) serve(ctx context.Context, lease partition.Lease, log *zap.Logg
 	err = s.run(ctx)
 	e.remove(s)
 	s.drain(ctx)
+	newer := errors.Is(err, wire.ErrNewer)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	release := errors.Is(context.Cause(ctx), partition.ErrHandOver)
+	release := newer || errors.Is(context.Cause(ctx), partition.ErrHandOver)
 	if cerr := source.Close(closing, release); cerr != nil {
 		log.Warn("closing the consumer", zap.Error(cerr))
 	}

@@ -22,6 +22,7 @@ type metrics struct {
 	stalled   prometheus.Counter
 	inHand    prometheus.Gauge
 	parkedNow prometheus.Gauge
+	refused   prometheus.Gauge
 }
 
 // Why a lane was parked.
@@ -103,6 +104,7 @@ func newMetrics(reg prometheus.Registerer, stage chat.Stage) *metrics {
 		restarts:  counter("parley_lane_partition_restarts_total", "Times that a partition was started anew from its oldest message."),
 		stalled:   counter("parley_lane_stalls_total", "Steps that the broker refused and that will be tried again."),
 		inHand:    gauge("parley_lane_in_hand_messages", "Messages delivered by the work queues and not yet acknowledged."),
+		refused:   gauge("parley_lane_refused_partitions", "Partitions that this process leaves to a newer version of parley, which wrote what they hold."),
 		parkedNow: gauge("parley_lane_parked_lanes", "Lanes parked in the partitions of this process."),
 	}
 	outcomes := vector("parley_lane_outcomes_total", "Attempts and ends by outcome.", "outcome")

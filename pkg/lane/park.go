@@ -2,11 +2,13 @@ package lane
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/wire"
 )
 
 // removeEvery is how far settled messages of a parked lane may lag in its
@@ -361,6 +363,9 @@ func (s *shard) readHead(ctx context.Context, l *lane, from, to uint64) (*item, 
 		s.eraseUndecodable(ctx, l, it)
 		return nil, nil //nolint:nilnil // the next step sees what there is
 	}
+	if errors.Is(err, wire.ErrNewer) {
+		return nil, err
+	}
 	return nil, s.buryParked(ctx, l, it, err)
 }
 
@@ -429,6 +434,9 @@ func (s *shard) load(ctx context.Context, l *lane) error {
 	var tail chat.Ordinal
 	if last != nil {
 		target, err := s.engine.handler.Restore(&last.Message, l.id.Group)
+		if errors.Is(err, wire.ErrNewer) {
+			return err
+		}
 		if err == nil {
 			tail = target.Place
 		} // else it is given up when it is the head

@@ -2,6 +2,7 @@ package lane
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/partition"
+	"github.com/parleyhq/parley/pkg/wire"
 )
 
 // shard is one partition at work.
@@ -33,6 +35,7 @@ type shard struct {
 	abort    context.CancelCauseFunc
 	workers  sync.WaitGroup
 	slots    chan struct{} // one for each message in hand
+	newer    chan error    // what a lane has met that only a newer Parley reads
 
 	mu       sync.Mutex
 	closed   bool
@@ -64,7 +67,7 @@ func newShard(ctx context.Context, e *Engine, lease partition.Lease, store Store
 	s := &shard{
 		engine: e, lease: lease, store: store, source: source, log: log,
 		fetching: ctx, trying: trying, working: working, cut: cut, abort: abort,
-		slots: make(chan struct{}, window),
+		slots: make(chan struct{}, window), newer: make(chan error, 1),
 		lanes: map[ID]*lane{}, inHand: map[uint64]*hot{}, kick: make(chan struct{}, 1),
 		care: newCare(lease), routingTurn: make(chan struct{}, 1),
 		suspects: suspects, sure: len(suspects) == 1 && vanished >= poisonFrom,
@@ -84,6 +87,14 @@ func (s *shard) run(ctx context.Context) error {
 	g.Go(func() error { return s.sweep(ctx) })
 	g.Go(func() error { return s.reconcile(ctx) })
 	g.Go(func() error { return s.lookUp(ctx) })
+	g.Go(func() error {
+		select {
+		case err := <-s.newer:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
 	if s.engine.Commands != nil {
 		s.commands = s.engine.Commands(s.lease.Partition())
 		g.Go(func() error { return s.follow(ctx, s.commands) })
@@ -219,6 +230,9 @@ func (s *shard) accept(ctx context.Context, d *Delivery) error {
 	routed, err := s.routeWithCare(ctx, d)
 	if err != nil {
 		return err
+	}
+	if errors.Is(routed.fault, wire.ErrNewer) {
+		return routed.fault
 	}
 	if routed.fault != nil {
 		h.open = 1

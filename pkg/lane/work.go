@@ -13,6 +13,7 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/wire"
 )
 
 const (
@@ -515,6 +516,13 @@ func (s *shard) stall(l *lane, err error) {
 
 func (s *shard) stalled(err error) {
 	if s.working.Err() != nil || s.fetching.Err() != nil {
+		return
+	}
+	if errors.Is(err, wire.ErrNewer) {
+		select {
+		case s.newer <- err:
+		default: // one is enough
+		}
 		return
 	}
 	s.engine.metrics.stalled.Inc()

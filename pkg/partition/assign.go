@@ -12,16 +12,18 @@ import (
 type Worker struct {
 	Key      string // its own; decides between workers of one name
 	Instance string // its name, which a worker that comes back keeps
+	Refuses  []int  // partitions that it can't work on
 }
 
 // Assign says who should own what: for each partition the index of its worker,
-// or -1 where there are no workers. The loads differ by one at most, the answer
+// or -1 where there are no workers, or all refuse. The loads differ by one at most, the answer
 // depends on the set of workers alone, and a worker that joins or leaves moves
 // few partitions between the others.
 //
 // It is rendezvous hashing with bounded loads: of all pairs of a partition and a
 // worker the one with the highest score is settled first, until a worker has
-// its share.
+// its share. What is left then, because those that have room refuse it, goes
+// beyond the shares.
 func Assign(partitions int, workers []Worker) []int {
 	owner := make([]int, partitions)
 	for p := range owner {
@@ -32,7 +34,8 @@ func Assign(partitions int, workers []Worker) []int {
 	}
 	share, larger := partitions/len(workers), partitions%len(workers) // so many have one more
 	load := make([]int, len(workers))
-	for _, c := range candidates(partitions, workers) {
+	all := candidates(partitions, workers)
+	for _, c := range all {
 		most := share
 		if larger > 0 {
 			most++
@@ -46,6 +49,11 @@ func Assign(partitions int, workers []Worker) []int {
 			larger--
 		}
 	}
+	for _, c := range all {
+		if owner[c.partition] < 0 {
+			owner[c.partition] = c.worker
+		}
+	}
 	return owner
 }
 
@@ -54,12 +62,14 @@ type candidate struct {
 	partition, worker int
 }
 
-// candidates are all pairs, the highest score first.
+// candidates are all pairs but those that are refused, the highest score first.
 func candidates(partitions int, workers []Worker) []candidate {
 	all := make([]candidate, 0, partitions*len(workers))
 	for w := range workers {
 		for p := range partitions {
-			all = append(all, candidate{score: score(workers[w].Instance, p), partition: p, worker: w})
+			if !slices.Contains(workers[w].Refuses, p) {
+				all = append(all, candidate{score: score(workers[w].Instance, p), partition: p, worker: w})
+			}
 		}
 	}
 	slices.SortFunc(all, func(a, b candidate) int {

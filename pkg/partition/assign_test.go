@@ -72,7 +72,7 @@ func TestAssignProperties(t *testing.T) {
 		// The same answer in whatever order the workers are known.
 		shuffled := rapid.Permutation(all).Draw(t, "shuffled")
 		for p, w := range partition.Assign(partitions, shuffled) {
-			if shuffled[w] != all[owner[p]] {
+			if shuffled[w].Key != all[owner[p]].Key {
 				t.Fatalf("partition %d is %v's and %v's", p, shuffled[w], all[owner[p]])
 			}
 		}
@@ -112,4 +112,26 @@ func TestAssignMovesFew(t *testing.T) {
 		}
 		require.LessOrEqual(t, float64(extra)/rounds, 1.3, "%d workers and one more", n)
 	}
+}
+
+// What a worker refuses goes to the others, evenly as far as that can be; what
+// all refuse goes to nobody; and the rest stays where it was.
+func TestAssignRefused(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		partitions := rapid.IntRange(1, 64).Draw(t, "partitions")
+		all := workers("a", "b", "c")
+		for w := range all {
+			all[w].Refuses = rapid.SliceOfDistinct(rapid.IntRange(0, partitions-1), rapid.ID[int]).Draw(t, all[w].Key)
+		}
+		for p, w := range partition.Assign(partitions, all) {
+			takes := func(w partition.Worker) bool { return !slices.Contains(w.Refuses, p) }
+			switch {
+			case w >= 0:
+				require.True(t, takes(all[w]), "partition %d", p)
+			default:
+				require.False(t, slices.ContainsFunc(all, takes), "partition %d", p)
+			}
+		}
+	})
+	require.Equal(t, []int{1, 1, 1, 1}, partition.Assign(4, []partition.Worker{{Key: "old", Refuses: []int{0, 1, 2, 3}}, {Key: "new"}}))
 }

@@ -3,6 +3,7 @@ package partition_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -64,6 +65,8 @@ type worker struct {
 	err   error // of Run, once done
 	// drain, if set, is waited for by a hold that is handed over.
 	drain chan struct{}
+	// refuses are the partitions that it refuses.
+	refuses []int
 	// fail, if set, is how holds end.
 	fail chan error
 }
@@ -116,6 +119,9 @@ func (w *worker) crash() { w.conn.Close() }
 func (w *worker) hold(ctx context.Context, l partition.Lease) error {
 	h := w.stage.begin(w, l)
 	defer func() { w.stage.end(h, context.Cause(ctx)) }()
+	if slices.Contains(w.refuses, l.Partition()) {
+		return fmt.Errorf("not for this one: %w", partition.ErrRefused)
+	}
 	select {
 	case err := <-w.fail:
 		return err

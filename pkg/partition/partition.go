@@ -16,6 +16,9 @@ var (
 	// ErrLapsed means that the lease may be another's already: stop at once,
 	// acknowledge nothing.
 	ErrLapsed = errors.New("the lease has lapsed")
+	// ErrRefused is a holder's own: this process can't work on the partition, and
+	// another may. It is released, and never given to this process again.
+	ErrRefused = errors.New("the partition is refused")
 )
 
 // Work is a message that is handled: its sequence in the partition's work queue,
@@ -59,7 +62,8 @@ type Owner interface {
 	// Run calls hold, each time in a goroutine of its own, for every partition
 	// that this process comes to own, and releases the partition when hold has
 	// returned. The context given to hold ends with cause ErrHandOver or
-	// ErrLapsed. An error of hold ends Run with that error. Run returns, after
+	// ErrLapsed. An error of hold ends Run with that error, unless it wraps
+	// ErrRefused. Run returns, after
 	// every hold has, when ctx ends (nil then) or owning fails.
 	Run(ctx context.Context, hold func(ctx context.Context, l Lease) error) error
 }

@@ -13,6 +13,8 @@ type memberRecord struct {
 	Since    time.Time `json:"since"`
 	// Leaving: it keeps its leases until it has released them, and takes none.
 	Leaving bool `json:"leaving,omitempty"`
+	// Refuses are partitions that it can't work on.
+	Refuses []int `json:"refuses,omitempty"`
 }
 
 // leaseRecord is a partition's lease.

@@ -165,6 +165,10 @@ func (r *run) judge(l *sharedLease) (changed <-chan struct{}, reason error) {
 // came of the lease being lost.
 func (r *run) vacate(life context.Context, l *sharedLease, err error) error {
 	log := r.Log.With(zap.Int("partition", l.partition), zap.Uint64("epoch", l.epoch))
+	if errors.Is(err, ErrRefused) {
+		r.refuse(l.partition)
+		err = nil
+	}
 	if err != nil && (errors.Is(err, ErrLapsed) || l.Verify(life) != nil) {
 		log.Warn("the partition was lost", zap.Error(err))
 		err = nil

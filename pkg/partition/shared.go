@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -149,6 +150,7 @@ type run struct {
 	term    *term       // nil while this worker is no member
 	last    *term       // the latest, over or not
 	mine    []bool      // what term should own, settled
+	refused []int       // what no term is to own
 	former  map[string]bool
 	stop    bool // nothing is to be owned any more
 }
@@ -217,7 +219,7 @@ func (r *run) belong(joining, life context.Context) {
 // join announces the worker under a new key.
 func (r *run) join(ctx context.Context) (*term, error) {
 	r.mu.Lock()
-	last := r.last
+	last, refused := r.last, slices.Clone(r.refused)
 	r.mu.Unlock()
 	if last != nil {
 		// Else it would count as one more worker until it has expired.
@@ -226,10 +228,24 @@ func (r *run) join(ctx context.Context) (*term, error) {
 		}
 	}
 	t := newTerm(r.Shared, topology.MemberKey(r.stage, r.instance, rand.Text()))
+	t.refuses = refused
 	if err := t.renew(ctx); err != nil {
 		return nil, err
 	}
 	return t, nil
+}
+
+// refuse gives up a partition for good, and tells the others.
+func (r *run) refuse(p int) {
+	r.update(func() {
+		if !slices.Contains(r.refused, p) {
+			r.refused = append(r.refused, p)
+		}
+		r.mine[p] = false
+		if r.term != nil {
+			r.term.refuse(r.refused)
+		}
+	})
 }
 
 // depart tells the others that this worker leaves, gives them time to be ready,

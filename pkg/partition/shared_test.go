@@ -259,3 +259,34 @@ func TestNewSharedRefuses(t *testing.T) {
 	_, err = partition.NewShared(t.Context(), s.conn.JS, chat.StageUser, 2, "a", quick)
 	require.ErrorContains(t, err, topology.BucketMembers)
 }
+
+// What a worker refuses is another's, though that has its share, and never its
+// own again; the rest stays its own.
+func TestRefusedPartitionIsAnothers(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, 4, quick)
+	old := s.join("old", func(w *worker) { w.refuses = []int{0, 2} })
+	kept := func() bool {
+		owners := s.owners()
+		return len(owners) == 2 && owners[1] == old && owners[3] == old && len(s.holds) == 4
+	}
+	s.until("the old one to have what it takes", kept)
+	next := s.join("next")
+	s.until("the next one to have what is refused", func() bool {
+		owners := s.owners()
+		return len(owners) == 4 && owners[0] == next && owners[2] == next
+	})
+	next.leave()
+	next.await()
+	s.until("the old one to have what it takes", kept)
+	require.Len(t, s.holds[0], 2)
+	require.Len(t, s.holds[2], 2)
+	old.leave()
+	old.await()
+	require.NoError(t, old.err)
+	for _, p := range []int{0, 2} { // released, and not left behind
+		o, err := partition.ReadOwners(t.Context(), s.conn.JS, chat.StageUser, 4)
+		require.NoError(t, err)
+		require.Zero(t, o.Partitions[p].Vanished)
+	}
+}

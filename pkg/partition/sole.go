@@ -64,12 +64,16 @@ func (o *Sole) own(ctx context.Context, p int, hold func(ctx context.Context, l 
 	defer release(nil)
 	stop := context.AfterFunc(ctx, func() { release(ErrHandOver) })
 	defer stop()
-	if err := hold(held, lease); err != nil {
+	err = hold(held, lease)
+	if err != nil && !errors.Is(err, ErrRefused) {
 		return fmt.Errorf("partition %d: %w", p, err)
 	}
 	// One that can't be released looks like a crash to the next owner, which is
 	// then careful for nothing.
 	_ = lease.release(context.WithoutCancel(ctx))
+	if err != nil { // the others go on
+		<-ctx.Done()
+	}
 	return nil
 }
 

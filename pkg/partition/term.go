@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type term struct {
 	revision uint64    // of the key
 	sent     time.Time // when the last renewal was sent that was confirmed
 	leaving  bool
+	refuses  []int
 	over     bool
 }
 
@@ -101,9 +103,9 @@ func (t *term) renewing(ctx context.Context) (err error) {
 // renew writes the key once. The first time it creates it.
 func (t *term) renew(ctx context.Context) error {
 	t.mu.Lock()
-	revision, leaving := t.revision, t.leaving
+	revision, leaving, refuses := t.revision, t.leaving, t.refuses
 	t.mu.Unlock()
-	record := memberRecord{Instance: t.owner.instance, Since: t.since, Leaving: leaving}
+	record := memberRecord{Instance: t.owner.instance, Since: t.since, Leaving: leaving, Refuses: refuses}
 	sent := time.Now()
 	next, err := t.owner.members.write(ctx, t.key, record, revision, t.owner.TTL)
 	if errors.Is(err, errConflict) {
@@ -146,15 +148,27 @@ func (t *term) isLeft() bool {
 	}
 }
 
+func (t *term) renewNow() {
+	select {
+	case t.poke <- struct{}{}:
+	default: // it is asked for already
+	}
+}
+
+// refuse tells the others what this worker can't work on.
+func (t *term) refuse(partitions []int) {
+	t.mu.Lock()
+	t.refuses = slices.Clone(partitions)
+	t.mu.Unlock()
+	t.renewNow()
+}
+
 // announceLeaving tells the others and reports whether that was confirmed.
 func (t *term) announceLeaving(ctx context.Context) bool {
 	t.mu.Lock()
 	t.leaving = true
 	t.mu.Unlock()
-	select {
-	case t.poke <- struct{}{}:
-	default:
-	}
+	t.renewNow()
 	select {
 	case <-t.left:
 		return true

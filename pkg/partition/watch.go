@@ -103,7 +103,7 @@ func (r *run) applyMember(alive map[string]seenMember, e jetstream.KeyValueEntry
 		return false
 	}
 	alive[e.Key()] = seenMember{memberRecord: m, revision: e.Revision()}
-	return !known || before.Leaving != m.Leaving
+	return !known || before.Leaving != m.Leaving || !slices.Equal(before.Refuses, m.Refuses)
 }
 
 func (r *run) applyLease(seen []seenLease, e jetstream.KeyValueEntry) {
@@ -195,12 +195,12 @@ func (r *run) reckon() {
 		var workers []Worker
 		for _, key := range slices.Sorted(maps.Keys(r.alive)) {
 			if m := r.alive[key]; !m.Leaving {
-				workers = append(workers, Worker{Key: key, Instance: m.Instance})
+				workers = append(workers, Worker{Key: key, Instance: m.Instance, Refuses: m.Refuses})
 			}
 		}
 		n := 0
 		for p, w := range Assign(r.partitions, workers) {
-			r.mine[p] = r.term != nil && w >= 0 && workers[w].Key == r.term.key
+			r.mine[p] = r.term != nil && w >= 0 && workers[w].Key == r.term.key && !slices.Contains(r.refused, p)
 			if r.mine[p] {
 				n++
 			}

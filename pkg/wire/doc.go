@@ -15,5 +15,7 @@
 // message without an id, a channel or a conversation) comes back as an error
 // that wraps [ErrUndecodable]: it will fail the same way each time, so the
 // caller makes it a dead letter. Encoding refuses the same things, so that
-// none of them is stored in the first place.
+// none of them is stored in the first place. What a newer Parley wrote in a form
+// that must not be misread wraps [ErrNewer] as well: who would give a message up,
+// or put another record in its place, leaves it to that one.
 package wire

@@ -28,7 +28,7 @@ func EncodeDelivery(d *chat.Delivery) ([]byte, error) {
 // of the two is not nil unless the error, which wraps ErrUndecodable, is.
 func DecodeJournalEntry(b []byte) (*chat.Turn, *chat.Delivery, error) {
 	var p parleyv1.JournalEntry
-	if err := unmarshal(b, &p); err != nil {
+	if err := unmarshalVersioned(b, &p); err != nil {
 		return nil, nil, undecodable("journal entry", err)
 	}
 	switch entry := p.Entry.(type) {

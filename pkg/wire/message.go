@@ -40,6 +40,9 @@ func DecodeBotMessage(b []byte) (*chat.BotMessage, error) {
 }
 
 func userFromProto(m *chat.UserMessage, p *parleyv1.UserMessage) error {
+	if err := checkVersion(uint64(p.Version)); err != nil {
+		return err
+	}
 	if err := checkIdentity(p.Id, p.ChannelId, p.ConversationId); err != nil {
 		return err
 	}
@@ -65,6 +68,9 @@ func userFromProto(m *chat.UserMessage, p *parleyv1.UserMessage) error {
 }
 
 func botFromProto(m *chat.BotMessage, p *parleyv1.BotMessage) error {
+	if err := checkVersion(uint64(p.Version)); err != nil {
+		return err
+	}
 	if err := checkIdentity(p.Id, p.ChannelId, p.ConversationId); err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func EncodeDeadLetter(d *chat.DeadLetter) ([]byte, error) {
 // ErrUndecodable.
 func DecodeDeadLetter(b []byte) (*chat.DeadLetter, error) {
 	var p parleyv1.DeadLetter
-	if err := unmarshal(b, &p); err != nil {
+	if err := unmarshalVersioned(b, &p); err != nil {
 		return nil, undecodable("dead letter", err)
 	}
 	if p.MessageId == "" {
@@ -89,7 +89,7 @@ func EncodeLaneState(s *chat.LaneState) ([]byte, error) {
 // ErrUndecodable.
 func DecodeLaneState(b []byte) (*chat.LaneState, error) {
 	var p parleyv1.LaneState
-	if err := unmarshal(b, &p); err != nil {
+	if err := unmarshalVersioned(b, &p); err != nil {
 		return nil, undecodable("lane state", err)
 	}
 	return &chat.LaneState{
@@ -116,7 +116,7 @@ func EncodeSession(s *chat.Session) ([]byte, error) {
 // ErrUndecodable.
 func DecodeSession(b []byte) (*chat.Session, error) {
 	var p parleyv1.Session
-	if err := unmarshal(b, &p); err != nil {
+	if err := unmarshalVersioned(b, &p); err != nil {
 		return nil, undecodable("session", err)
 	}
 	s := &chat.Session{

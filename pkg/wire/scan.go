@@ -76,9 +76,12 @@ func (t *texts) strings(to ...*string) error {
 	return nil
 }
 
+// fieldVersion is the version's number in every message that is stored.
+const fieldVersion = 100
+
 func scanUser(b []byte, m *chat.UserMessage) error {
 	var text texts
-	var kind uint64
+	var kind, version uint64
 	err := fields(b, func(field protowire.Number, n uint64) {
 		switch field {
 		case 4:
@@ -91,6 +94,8 @@ func scanUser(b []byte, m *chat.UserMessage) error {
 			m.ExpiresAt = fromMillis(int64(n))
 		case 13:
 			m.Supersede = n != 0
+		case fieldVersion:
+			version = n
 		}
 	}, func(field protowire.Number, b []byte) {
 		switch field {
@@ -106,6 +111,9 @@ func scanUser(b []byte, m *chat.UserMessage) error {
 			text.set(int(field-7), b)
 		}
 	})
+	if err == nil {
+		err = checkVersion(uint64(uint32(version)))
+	}
 	if err != nil {
 		return err
 	}
@@ -120,6 +128,7 @@ func scanUser(b []byte, m *chat.UserMessage) error {
 
 func scanBot(b []byte, m *chat.BotMessage) error {
 	var text texts
+	var version uint64
 	err := fields(b, func(field protowire.Number, n uint64) {
 		switch field {
 		case 5:
@@ -136,6 +145,8 @@ func scanBot(b []byte, m *chat.BotMessage) error {
 			m.ExpiresAt = fromMillis(int64(n))
 		case 16:
 			m.Supersede = n != 0
+		case fieldVersion:
+			version = n
 		}
 	}, func(field protowire.Number, b []byte) {
 		switch field {
@@ -153,6 +164,9 @@ func scanBot(b []byte, m *chat.BotMessage) error {
 			text.set(6, b)
 		}
 	})
+	if err == nil {
+		err = checkVersion(uint64(uint32(version)))
+	}
 	if err != nil {
 		return err
 	}

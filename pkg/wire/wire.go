@@ -17,6 +17,22 @@ import (
 // again gives the same.
 var ErrUndecodable = errors.New("undecodable")
 
+// ErrNewer means that a newer Parley wrote the bytes, in a form that this one
+// doesn't read: they are well, and a newer one reads them. An error that wraps
+// it wraps ErrUndecodable too.
+var ErrNewer = errors.New("it needs a newer Parley")
+
+// Version is the highest version of stored messages that is read; what is
+// written has version 0. docs/upgrading.md says when and how it rises.
+const Version = 0
+
+func checkVersion(v uint64) error {
+	if v > Version {
+		return fmt.Errorf("%w: its version is %d, and this one reads up to %d", ErrNewer, v, Version)
+	}
+	return nil
+}
+
 // unmarshal decodes b into m, whose bytes fields then alias b.
 func unmarshal(b []byte, m proto.Message) error {
 	r := m.ProtoReflect()
@@ -28,6 +44,20 @@ func unmarshal(b []byte, m proto.Message) error {
 		Message: r, Buf: b, Flags: protoiface.UnmarshalAliasBuffer, Depth: maxDepth,
 	})
 	return err
+}
+
+// versioned is a message that says its version.
+type versioned interface {
+	proto.Message
+	GetVersion() uint32
+}
+
+// unmarshalVersioned is unmarshal; it refuses what is newer.
+func unmarshalVersioned(b []byte, m versioned) error {
+	if err := unmarshal(b, m); err != nil {
+		return err
+	}
+	return checkVersion(uint64(m.GetVersion()))
 }
 
 // maxDepth bounds the nesting of what is decoded; the envelopes need 4.

@@ -56,7 +56,7 @@ func (c *cache) load(ctx context.Context, key chat.ConversationKey) (known, erro
 		return k, nil
 	}
 	rec, revision, err := c.store.Load(ctx, key)
-	if errors.Is(err, wire.ErrUndecodable) {
+	if errors.Is(err, wire.ErrUndecodable) && !errors.Is(err, wire.ErrNewer) {
 		return known{revision: revision, unreadable: err}, nil
 	}
 	if err != nil {

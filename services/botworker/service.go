@@ -131,6 +131,9 @@ func New(o Options) (*Service, error) {
 	return &Service{handler: h, engine: engine, owner: o.Owner, directory: o.Directory}, nil
 }
 
+// Ready is a readiness check; see lane.Engine.
+func (s *Service) Ready(ctx context.Context) error { return s.engine.Ready(ctx) }
+
 // Ages returns what waits at this worker; see lane.Engine.
 func (s *Service) Ages() []lane.Age { return s.engine.Ages() }
 

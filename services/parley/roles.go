@@ -166,6 +166,7 @@ func addBotWorker(ctx context.Context, p *process) error {
 		return err
 	}
 	p.changed[chat.StageUser] = svc.CircuitChanged
+	p.admin.AddCheck("bot-worker", svc.Ready)
 	p.workers = append(p.workers, unit{"bot-worker", svc.Run}, p.answers(chat.StageUser, svc.Ages))
 	return nil
 }
@@ -206,6 +207,7 @@ func addDeliveryWorker(ctx context.Context, p *process) error {
 		return err
 	}
 	p.changed[chat.StageBot] = svc.CircuitChanged
+	p.admin.AddCheck("delivery-worker", svc.Ready)
 	p.workers = append(p.workers, unit{"delivery-worker", svc.Run}, p.answers(chat.StageBot, svc.Ages))
 	return nil
 }

@@ -6,7 +6,9 @@
 
 // The envelopes: what Parley stores of a message between accepting it and
 // settling it. Fields are only ever added; a removed field's number is
-// reserved.
+// reserved. A reader passes over the fields that it doesn't know, so a field
+// that it would be wrong to pass over raises the message's version: that is the
+// lowest version of a reader that understands it (docs/upgrading.md).
 
 package parleyv1
 
@@ -114,7 +116,8 @@ type UserMessage struct {
 	ExpiresAtMs int64 `protobuf:"varint,12,opt,name=expires_at_ms,json=expiresAtMs,proto3" json:"expires_at_ms,omitempty"`
 	// supersede says that what the bot answers is of no use once a later user
 	// message of the conversation has been processed.
-	Supersede     bool `protobuf:"varint,13,opt,name=supersede,proto3" json:"supersede,omitempty"`
+	Supersede     bool   `protobuf:"varint,13,opt,name=supersede,proto3" json:"supersede,omitempty"`
+	Version       uint32 `protobuf:"varint,100,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -240,6 +243,13 @@ func (x *UserMessage) GetSupersede() bool {
 	return false
 }
 
+func (x *UserMessage) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 // BotMessage is one message of a bot, or an event, on its way to the channel's
 // endpoints (stream BOT_<partition>).
 type BotMessage struct {
@@ -270,7 +280,8 @@ type BotMessage struct {
 	// expires_at_ms is that of the user message that it answers; 0: never.
 	ExpiresAtMs int64 `protobuf:"varint,15,opt,name=expires_at_ms,json=expiresAtMs,proto3" json:"expires_at_ms,omitempty"`
 	// supersede is that of the user message that it answers.
-	Supersede     bool `protobuf:"varint,16,opt,name=supersede,proto3" json:"supersede,omitempty"`
+	Supersede     bool   `protobuf:"varint,16,opt,name=supersede,proto3" json:"supersede,omitempty"`
+	Version       uint32 `protobuf:"varint,100,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -417,6 +428,13 @@ func (x *BotMessage) GetSupersede() bool {
 	return false
 }
 
+func (x *BotMessage) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 // Attempt is one try at handling a message: one POST, or one run of a bot.
 type Attempt struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -518,6 +536,7 @@ type DeadLetter struct {
 	Data []byte `protobuf:"bytes,13,opt,name=data,proto3" json:"data,omitempty"`
 	// headers are those of the stored message.
 	Headers       map[string]string `protobuf:"bytes,14,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Version       uint32            `protobuf:"varint,100,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -650,6 +669,13 @@ func (x *DeadLetter) GetHeaders() map[string]string {
 	return nil
 }
 
+func (x *DeadLetter) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 // JournalEntry is one line of the record of turns and attempts
 // (stream JOURNAL).
 type JournalEntry struct {
@@ -663,7 +689,8 @@ type JournalEntry struct {
 	//	*JournalEntry_Delivery
 	Entry isJournalEntry_Entry `protobuf_oneof:"entry"`
 	// no_bodies says that what was said was left out of the entry.
-	NoBodies      bool `protobuf:"varint,6,opt,name=no_bodies,json=noBodies,proto3" json:"no_bodies,omitempty"`
+	NoBodies      bool   `protobuf:"varint,6,opt,name=no_bodies,json=noBodies,proto3" json:"no_bodies,omitempty"`
+	Version       uint32 `protobuf:"varint,100,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -749,6 +776,13 @@ func (x *JournalEntry) GetNoBodies() bool {
 		return x.NoBodies
 	}
 	return false
+}
+
+func (x *JournalEntry) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
 }
 
 type isJournalEntry_Entry interface {
@@ -993,7 +1027,8 @@ type LaneState struct {
 	Asked bool `protobuf:"varint,8,opt,name=asked,proto3" json:"asked,omitempty"`
 	// early_count is how many of the attempts the schedule doesn't count: they were
 	// made before the head was due, when its destination seemed to be well again.
-	EarlyCount    int32 `protobuf:"varint,9,opt,name=early_count,json=earlyCount,proto3" json:"early_count,omitempty"`
+	EarlyCount    int32  `protobuf:"varint,9,opt,name=early_count,json=earlyCount,proto3" json:"early_count,omitempty"`
+	Version       uint32 `protobuf:"varint,100,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1091,6 +1126,13 @@ func (x *LaneState) GetEarlyCount() int32 {
 	return 0
 }
 
+func (x *LaneState) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 // Session is a conversation's state at the bot stage (stream SESSIONS).
 type Session struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -1118,7 +1160,8 @@ type Session struct {
 	Paused bool `protobuf:"varint,14,opt,name=paused,proto3" json:"paused,omitempty"`
 	// last_place_ms is the highest time that a message or event of the
 	// conversation has in its place, where it is above last_input_ms.
-	LastPlaceMs   int64 `protobuf:"varint,15,opt,name=last_place_ms,json=lastPlaceMs,proto3" json:"last_place_ms,omitempty"`
+	LastPlaceMs   int64  `protobuf:"varint,15,opt,name=last_place_ms,json=lastPlaceMs,proto3" json:"last_place_ms,omitempty"`
+	Version       uint32 `protobuf:"varint,100,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1258,11 +1301,18 @@ func (x *Session) GetLastPlaceMs() int64 {
 	return 0
 }
 
+func (x *Session) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 var File_parley_v1_envelope_proto protoreflect.FileDescriptor
 
 const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\n" +
-	"\x18parley/v1/envelope.proto\x12\tparley.v1\"\xa7\x03\n" +
+	"\x18parley/v1/envelope.proto\x12\tparley.v1\"\xc1\x03\n" +
 	"\vUserMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -1278,7 +1328,8 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	" \x01(\tR\x06locale\x12 \n" +
 	"\vtraceparent\x18\v \x01(\tR\vtraceparent\x12\"\n" +
 	"\rexpires_at_ms\x18\f \x01(\x03R\vexpiresAtMs\x12\x1c\n" +
-	"\tsupersede\x18\r \x01(\bR\tsupersede\"\xd9\x03\n" +
+	"\tsupersede\x18\r \x01(\bR\tsupersede\x12\x18\n" +
+	"\aversion\x18d \x01(\rR\aversion\"\xf3\x03\n" +
 	"\n" +
 	"BotMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
@@ -1298,14 +1349,15 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\x03nlp\x18\r \x01(\fR\x03nlp\x12 \n" +
 	"\vtraceparent\x18\x0e \x01(\tR\vtraceparent\x12\"\n" +
 	"\rexpires_at_ms\x18\x0f \x01(\x03R\vexpiresAtMs\x12\x1c\n" +
-	"\tsupersede\x18\x10 \x01(\bR\tsupersede\"\x87\x01\n" +
+	"\tsupersede\x18\x10 \x01(\bR\tsupersede\x12\x18\n" +
+	"\aversion\x18d \x01(\rR\aversion\"\x87\x01\n" +
 	"\aAttempt\x12\x13\n" +
 	"\x05at_ms\x18\x01 \x01(\x03R\x04atMs\x12\x1f\n" +
 	"\vduration_us\x18\x02 \x01(\x03R\n" +
 	"durationUs\x12\x16\n" +
 	"\x06status\x18\x03 \x01(\x05R\x06status\x12\x14\n" +
 	"\x05error\x18\x04 \x01(\tR\x05error\x12\x18\n" +
-	"\aexcerpt\x18\x05 \x01(\fR\aexcerpt\"\x9e\x04\n" +
+	"\aexcerpt\x18\x05 \x01(\fR\aexcerpt\"\xb8\x04\n" +
 	"\n" +
 	"DeadLetter\x12\x1d\n" +
 	"\n" +
@@ -1325,10 +1377,11 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\rattempt_count\x18\v \x01(\x05R\fattemptCount\x12.\n" +
 	"\battempts\x18\f \x03(\v2\x12.parley.v1.AttemptR\battempts\x12\x12\n" +
 	"\x04data\x18\r \x01(\fR\x04data\x12<\n" +
-	"\aheaders\x18\x0e \x03(\v2\".parley.v1.DeadLetter.HeadersEntryR\aheaders\x1a:\n" +
+	"\aheaders\x18\x0e \x03(\v2\".parley.v1.DeadLetter.HeadersEntryR\aheaders\x12\x18\n" +
+	"\aversion\x18d \x01(\rR\aversion\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xeb\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x85\x02\n" +
 	"\fJournalEntry\x12\x13\n" +
 	"\x05at_ms\x18\x01 \x01(\x03R\x04atMs\x12\x1d\n" +
 	"\n" +
@@ -1336,7 +1389,8 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\x0fconversation_id\x18\x03 \x01(\tR\x0econversationId\x12%\n" +
 	"\x04turn\x18\x04 \x01(\v2\x0f.parley.v1.TurnH\x00R\x04turn\x121\n" +
 	"\bdelivery\x18\x05 \x01(\v2\x13.parley.v1.DeliveryH\x00R\bdelivery\x12\x1b\n" +
-	"\tno_bodies\x18\x06 \x01(\bR\bnoBodiesB\a\n" +
+	"\tno_bodies\x18\x06 \x01(\bR\bnoBodies\x12\x18\n" +
+	"\aversion\x18d \x01(\rR\aversionB\a\n" +
 	"\x05entry\"\xe3\x01\n" +
 	"\x04Turn\x12,\n" +
 	"\x05input\x18\x01 \x01(\v2\x16.parley.v1.UserMessageR\x05input\x12-\n" +
@@ -1359,7 +1413,7 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\vinput_at_ms\x18\b \x01(\x03R\tinputAtMs\x12\x16\n" +
 	"\x06reason\x18\t \x01(\tR\x06reason\x12\x16\n" +
 	"\x06replay\x18\n" +
-	" \x01(\tR\x06replay\"\xa2\x02\n" +
+	" \x01(\tR\x06replay\"\xbc\x02\n" +
 	"\tLaneState\x12\x19\n" +
 	"\bhead_seq\x18\x01 \x01(\x04R\aheadSeq\x12\x15\n" +
 	"\x06due_ms\x18\x02 \x01(\x03R\x05dueMs\x12(\n" +
@@ -1370,7 +1424,8 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\bgiven_up\x18\a \x01(\tR\agivenUp\x12\x14\n" +
 	"\x05asked\x18\b \x01(\bR\x05asked\x12\x1f\n" +
 	"\vearly_count\x18\t \x01(\x05R\n" +
-	"earlyCount\"\xdc\x03\n" +
+	"earlyCount\x12\x18\n" +
+	"\aversion\x18d \x01(\rR\aversion\"\xf6\x03\n" +
 	"\aSession\x12\x1d\n" +
 	"\n" +
 	"channel_id\x18\x01 \x01(\tR\tchannelId\x12'\n" +
@@ -1389,7 +1444,8 @@ const file_parley_v1_envelope_proto_rawDesc = "" +
 	"\x04user\x18\f \x01(\fR\x04user\x12\x16\n" +
 	"\x06locale\x18\r \x01(\tR\x06locale\x12\x16\n" +
 	"\x06paused\x18\x0e \x01(\bR\x06paused\x12\"\n" +
-	"\rlast_place_ms\x18\x0f \x01(\x03R\vlastPlaceMs*\xb1\x01\n" +
+	"\rlast_place_ms\x18\x0f \x01(\x03R\vlastPlaceMs\x12\x18\n" +
+	"\aversion\x18d \x01(\rR\aversion*\xb1\x01\n" +
 	"\tInputKind\x12\x1a\n" +
 	"\x16INPUT_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fINPUT_KIND_TEXT\x10\x01\x12\x17\n" +
