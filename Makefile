@@ -19,10 +19,10 @@ PACKAGES := ./... ./.ci/testreport
 # How long each micro-benchmark runs; all of them take minutes.
 BENCHTIME ?= 200ms
 
-.PHONY: help build demo test test-faults test-outage bench lint fmt generate verify clean
+.PHONY: help build demo test test-faults test-outage test-upgrade bench lint fmt generate verify clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## Build bin/parley
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-X main.version=$(VERSION)" -o bin/parley ./services/parley
@@ -52,6 +52,12 @@ MESSAGES ?= 50000
 
 test-outage: ## Let an endpoint be down with MESSAGES=50000 waiting, and replay them
 	PARLEY_OUTAGE_MESSAGES=$(MESSAGES) $(GO) test -count 1 -timeout 20m ./services/e2e/outage
+
+FROM             ?= HEAD~1
+UPGRADE_MESSAGES ?= 12000
+
+test-upgrade: ## Roll a system from revision FROM=HEAD~1 to this one and back, with UPGRADE_MESSAGES=12000
+	PARLEY_UPGRADE_FROM=$(FROM) PARLEY_UPGRADE_MESSAGES=$(UPGRADE_MESSAGES) $(GO) test -count 1 -timeout 20m -v ./services/e2e/upgrade
 
 bench: ## Run the micro-benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...

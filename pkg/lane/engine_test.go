@@ -25,6 +25,7 @@ import (
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/retry"
 	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -53,6 +54,7 @@ type handler struct {
 	epochs     map[uint64]uint64 // place → its session's, else 1
 	change     chan struct{}
 	expire     func(*lane.Task) lane.Verdict // nil: it has expired
+	newer      map[uint64]bool               // places that only a newer version reads
 }
 
 func newHandler() *handler {
@@ -123,6 +125,11 @@ func (h *handler) target(m *lane.Message, group, rest string) (lane.Target, erro
 	n, err := strconv.ParseUint(place, 10, 64)
 	if err != nil {
 		return lane.Target{}, fmt.Errorf("no place: %w", err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.newer[n] {
+		return lane.Target{}, wire.ErrNewer
 	}
 	var expires time.Time
 	if lasts, ok := h.lasts[group]; ok {

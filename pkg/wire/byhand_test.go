@@ -246,7 +246,7 @@ func TestDecodesAsGeneratedCode(t *testing.T) {
 			b = append(b, "\x0a\x01a\x12\x01b\x1a\x01c\x30\x01"...) // ids, and for a user message a kind
 		}
 		for range rapid.IntRange(0, 12).Draw(t, "fields") {
-			field := protowire.Number(rapid.IntRange(0, 16).Draw(t, "field"))
+			field := protowire.Number(rapid.OneOf(rapid.IntRange(0, 16), rapid.Just(fieldVersion)).Draw(t, "field"))
 			switch kind := rapid.SampledFrom([]protowire.Type{0, 2, 2, 2, 1, 5, 3, 4}).Draw(t, "type"); kind {
 			case protowire.VarintType:
 				b = protowire.AppendVarint(protowire.AppendTag(b, field, kind), rapid.OneOf(rapid.Uint64Range(0, 7), rapid.Uint64()).Draw(t, "n"))
