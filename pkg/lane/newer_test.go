@@ -38,7 +38,7 @@ func testNewerIsLeft(r *rig, meet func(r *rig) (heal func())) {
 	r.publish("e", "a", 3)
 	require.Eventually(t, func() bool { return r.engine.Ready(t.Context()) != nil }, 20*time.Second, 5*time.Millisecond, "it says so")
 	require.ErrorIs(t, r.engine.Ready(t.Context()), wire.ErrNewer)
-	r.publish("f", other(), 1)
+	r.publish("f", other(), 4)
 	r.handler.await(t, func() bool { return len(r.handler.seen["f "+other()]) == 1 })
 	require.Empty(t, r.memory.letters)
 	r.stop()
