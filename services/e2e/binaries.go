@@ -30,7 +30,11 @@ func Build(ctx context.Context, dir string) (*Binaries, error) {
 		b.NATS:   "github.com/nats-io/nats-server/v2",
 		b.Bot:    "github.com/parleyhq/parley/deploy/samples/httpbot",
 	} {
-		out, err := exec.CommandContext(ctx, "go", "build", "-ldflags", "-X main.version=e2e", "-o", path, pkg).CombinedOutput()
+		// As make build and the image do it: what one of them has compiled is compiled
+		// for all.
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-X main.version=e2e", "-o", path, pkg)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		out, err := cmd.CombinedOutput()
 		if err != nil {
 			return nil, fmt.Errorf("building %s: %w\n%s", pkg, err, out)
 		}
@@ -88,9 +92,9 @@ func (b *Binaries) run(t testing.TB, env []string, args ...string) (out, errs st
 	return stdout.String(), stderr.String(), err
 }
 
-// redisServer finds redis-server. Where there is none the test is skipped; CI
+// RedisServer finds redis-server. Where there is none the test is skipped; CI
 // fails on that.
-func redisServer(t testing.TB) string {
+func RedisServer(t testing.TB) string {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
