@@ -219,15 +219,12 @@ const (
 // awaitHealthy waits until the container's health check succeeds.
 func (o *container) awaitHealthy() {
 	o.c.t.Helper()
-	var said []byte
 	require.Eventually(o.c.t, func() bool {
 		if !o.Running() {
 			return true
 		}
-		var err error
-		said, err = o.check().CombinedOutput()
-		return err == nil
-	}, healthyWithin, poll, "%s is not healthy: %s", o.Name(), said)
+		return o.check().Run() == nil
+	}, healthyWithin, poll, "%s is not healthy", o.Name())
 	require.True(o.c.t, o.Running(), "%s ended", o.Name())
 }
 
