@@ -28,7 +28,6 @@ var notRun = []string{"prometheus", "grafana"}
 type composition struct {
 	t          *testing.T
 	project    *types.Project
-	parley     string                // the image's binary
 	network    string                // the first three bytes of all addresses
 	addresses  map[string]string     // by service: that of its first container
 	containers map[string]*container // by name, such as bot-worker-2
@@ -47,7 +46,7 @@ type container struct {
 func newComposition(t *testing.T) *composition {
 	t.Helper()
 	c := &composition{
-		t: t, project: mustLoad(t), parley: buildImage(t), network: claimNetwork(t),
+		t: t, project: mustLoad(t), network: claimNetwork(t),
 		addresses: map[string]string{}, containers: map[string]*container{},
 	}
 	for i, name := range slices.Sorted(maps.Keys(c.project.Services)) {
@@ -144,7 +143,7 @@ func (o *container) prepare(name string) {
 	for _, arg := range o.service.Command {
 		args = append(args, o.here(arg))
 	}
-	program := o.c.parley
+	program := binaries.Parley
 	switch {
 	case strings.HasPrefix(o.service.Image, "nats:"):
 		program = binaries.NATS
@@ -233,7 +232,7 @@ func (o *container) check() *exec.Cmd {
 	test := o.service.HealthCheck.Test[1:]
 	program := test[0]
 	if program == "/parley" {
-		program = o.c.parley
+		program = binaries.Parley
 	}
 	cmd := exec.CommandContext(o.c.t.Context(), program)
 	for _, arg := range test[1:] {

@@ -1,7 +1,7 @@
 // Package compose keeps the files that Parley is deployed with true, without a
 // container engine: docker-compose.yml and deploy/Dockerfile are read as the
 // engine would read them and held to rules, the image's binary is built by the
-// Dockerfile's own command, and each container runs as a process with its exact
+// Dockerfile's own command and must be reproducible, and each container runs as a process with its exact
 // command, environment and health check. Then the README's commands are carried
 // out.
 //

@@ -84,14 +84,6 @@ func TestBinaryIsReproducible(t *testing.T) {
 	require.Contains(t, string(out), "v1.2.3")
 }
 
-// buildImage builds the image's binary.
-func buildImage(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	copyContext(t, dir)
-	return buildIn(t, dir, "compose")
-}
-
 // copyContext copies what `docker build` sends to the builder.
 func copyContext(t *testing.T, to string) {
 	t.Helper()

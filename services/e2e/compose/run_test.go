@@ -203,7 +203,7 @@ END
 ;;
 *) echo "docker: not expected: $*" >&2; exit 1 ;;
 esac
-`, strings.Join(env, " "), c.parley, customer.Tail())
+`, strings.Join(env, " "), binaries.Parley, customer.Tail())
 }
 
 // What is said while some are lost.
