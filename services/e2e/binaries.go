@@ -108,9 +108,9 @@ func (b *Binaries) run(t testing.TB, env []string, args ...string) (out, errs st
 	return stdout.String(), stderr.String(), err
 }
 
-// redisServer finds redis-server. Where there is none the test is skipped; CI
+// RedisServer finds redis-server. Where there is none the test is skipped; CI
 // fails on that.
-func redisServer(t testing.TB) string {
+func RedisServer(t testing.TB) string {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {

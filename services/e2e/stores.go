@@ -182,7 +182,7 @@ type Redis struct {
 // StartRedis starts a redis-server at a free port.
 func StartRedis(t testing.TB) *Redis {
 	t.Helper()
-	path := redisServer(t)
+	path := RedisServer(t)
 	addr := freeAddr(t)
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
