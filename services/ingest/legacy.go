@@ -41,7 +41,7 @@ func (s *Service) legacy(c echo.Context) error {
 	_, err = s.accept(c.Request().Context(), &submission{
 		form: formLegacy, limits: limits, channelID: channelID, in: in, revision: cfg.Revision(),
 		trace: s.traceOf(c),
-		key:         key, hash: requestHash(key, formLegacy, body, botID),
+		key:   key, hash: requestHash(key, formLegacy, body, botID),
 	})
 	limits.describe(c.Response().Header(), false)
 	if err != nil {
