@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/pkg/chat"
+	"github.com/parleyhq/parley/pkg/tracing"
 )
 
 // Session is the conversation's state as a bot sees and changes it.
@@ -35,6 +36,9 @@ type Turn struct {
 	Replay string
 	// Traceparent is the message's W3C Trace Context, or empty.
 	Traceparent string
+	// Span is that of the turn, none where its trace is not recorded. A bot that
+	// asks others makes its own below it.
+	Span tracing.Span
 
 	ChannelID      string
 	ConversationID string
@@ -87,6 +91,7 @@ type FailedError struct {
 	RetryAfter time.Duration
 	Status     int    // HTTP status; 0 where there was no answer
 	Excerpt    []byte // the answer's beginning
+	Kind       string // what failed, as a word from a fixed list
 }
 
 func (e *FailedError) Error() string { return e.Reason }

@@ -3,6 +3,7 @@ package lane
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 
 	"go.uber.org/zap"
@@ -23,7 +24,16 @@ type guarded struct {
 }
 
 func (g guarded) caught(where string, p any) {
-	g.log.Error("a handler panicked", zap.String("in", where), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+	g.log.Error("a handler panicked", zap.String("in", where), zap.String("panic", inWords(p)), zap.ByteString("stack", debug.Stack()))
+}
+
+// inWords is what a panic's line in the log says of it: a value that is no error of
+// the runtime may quote what a user said.
+func inWords(p any) string {
+	if err, ok := p.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("a value of type %T", p)
 }
 
 // Route implements Handler.

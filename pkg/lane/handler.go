@@ -49,6 +49,9 @@ type Message struct {
 	Time   time.Time
 	Data   []byte
 	Replay *Replay // nil: it is none
+	// Traceparent is the context that the message's header has, or empty: it is
+	// then what its content says. Both are of one trace.
+	Traceparent string
 }
 
 // ID names a lane within a partition: the group is the channel at the user
@@ -76,6 +79,8 @@ type Target struct {
 	Expires time.Time
 	// Supersede says that the message may be superseded, whatever the policy says.
 	Supersede bool
+	// Traceparent is the message's trace context, or empty.
+	Traceparent string
 	// Content is whatever the handler wants to find again in Handle.
 	Content any
 }

@@ -158,7 +158,7 @@ func (s *source) Next(ctx context.Context) (*Delivery, error) {
 		Ack:     func() { s.conn.AfterSync(func() { _ = msg.Ack() }) },
 	}
 	if h := msg.Headers(); h != nil {
-		d.Replay = replayOf(h)
+		d.Replay, d.Traceparent = replayOf(h), traceparentOf(h)
 	}
 	return d, nil
 }
@@ -240,6 +240,9 @@ func (s *JetStream) Append(ctx context.Context, id ID, m *Message) (uint64, erro
 	if m.Replay != nil {
 		headers = m.Replay.Headers()
 	}
+	if m.Traceparent != "" {
+		headers[topology.HeaderTraceparent] = m.Traceparent
+	}
 	headers[topology.HeaderSeq] = strconv.FormatUint(m.Seq, 10)
 	headers[topology.HeaderTime] = strconv.FormatInt(m.Time.UnixNano(), 10)
 	return s.conn.Publish(ctx, broker.Message{Subject: subject, Data: m.Data, Headers: headers, Later: true})
@@ -306,7 +309,7 @@ func (s *JetStream) parkedMessage(ctx context.Context, raw *jetstream.RawStreamM
 	return &ParkedMessage{
 		Message: Message{
 			Seq: seq, Time: time.Unix(0, nanos), Data: raw.Data,
-			Replay: replayOf(raw.Header),
+			Replay: replayOf(raw.Header), Traceparent: traceparentOf(raw.Header),
 		},
 		ParkedSeq: raw.Sequence,
 		ParkedAt:  raw.Time,

@@ -135,7 +135,7 @@ func (s *shard) attemptWithCare(ctx context.Context, l *lane, t *Task) (v Verdic
 	}
 	if suspect {
 		s.log.Warn("handling a message alone that was in flight when the owner before vanished",
-			zap.String("message", t.MessageID), zap.Uint64("seq", w.Seq), zap.String("lane", w.Lane))
+			zap.String("message", t.MessageID), t.traceID(), zap.Uint64("seq", w.Seq), zap.String("lane", w.Lane))
 	}
 	return s.attempt(s.trying, t), true, end //nolint:contextcheck // as above
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/tracing"
 )
 
 // Replay is what a message says that an operator has sent again. The lane's mark
@@ -46,6 +47,13 @@ func replayOf(h interface{ Get(key string) string }) *Replay {
 		r.Place = chat.Ordinal{} // handled once too often rather than never
 	}
 	return r
+}
+
+// traceparentOf reads the trace context of a stored message; empty: it has none
+// that is valid.
+func traceparentOf(h interface{ Get(key string) string }) string {
+	t, _ := tracing.Parse(h.Get(topology.HeaderTraceparent))
+	return t
 }
 
 // ReplayID returns the replay that a message came from, empty where it is none.

@@ -105,7 +105,7 @@ func (t *tail) Next(ctx context.Context) (*Delivery, error) {
 	t.deliver(m.Seq)
 	seq := m.Seq // alone, so that nothing keeps the rest
 	return &Delivery{
-		Message: Message{Seq: seq, Time: m.Time, Data: m.Data, Replay: replayOf(m.Header)},
+		Message: Message{Seq: seq, Time: m.Time, Data: m.Data, Replay: replayOf(m.Header), Traceparent: traceparentOf(m.Header)},
 		Number:  t.number,
 		Ack:     func() { t.settle(seq) },
 	}, nil

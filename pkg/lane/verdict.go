@@ -34,6 +34,9 @@ type Verdict struct {
 type Detail struct {
 	Status  int    // HTTP status, 0 where there was none
 	Excerpt []byte // of the answer
+	// Kind is what failed, as a word from a fixed list: for the log and spans,
+	// where an error's text, which may quote anything, has no place.
+	Kind string
 }
 
 // Done settles the message.
@@ -52,6 +55,9 @@ func Stall(err error) Verdict { return Verdict{kind: kindStall, err: err} }
 func Dead(reason string, err error) Verdict {
 	return Verdict{kind: kindDead, reason: reason, err: err}
 }
+
+// Panicked is what a handler comes to that panics.
+func Panicked() Verdict { return Dead(ReasonPanic, nil).With(Detail{Kind: ReasonPanic}) }
 
 // Expired settles a message that is not worth sending any more.
 func Expired() Verdict { return Verdict{kind: kindExpired} }

@@ -362,7 +362,9 @@ func (s *shard) bury(ctx context.Context, l *lane, it *item, t *Task, state *cha
 		}
 		return
 	}
-	s.log.Warn("gave a message up", zap.String("message", it.MessageID), zap.String("destination", l.dest.name), zap.String("reason", reason), zap.String("error", letter.Error))
+	// Not the error, which may quote what was said: the dead letter has it.
+	s.log.Warn("gave a message up", zap.String("message", it.MessageID), it.traceID(), zap.String("destination", l.dest.name),
+		zap.String("reason", reason), zap.Int("attempts", letter.AttemptCount))
 	s.settle(ctx, l, it)
 	t.GivenUp = reason
 	if said {

@@ -29,12 +29,13 @@ func TestNewLogger(t *testing.T) {
 		"bad format": {"info", "xml", "choose json or console"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			log, err := telemetry.NewLogger(tc.level, tc.format)
+			log, stop, err := telemetry.NewLogger(io.Discard, tc.level, tc.format)
 			if tc.fails != "" {
 				require.ErrorContains(t, err, tc.fails)
 				return
 			}
 			require.NoError(t, err)
+			defer stop()
 			require.Equal(t, tc.level, log.Level().String())
 		})
 	}

@@ -41,6 +41,9 @@ const (
 	HeaderReplay      = "Parley-Replay"
 	HeaderReplayTo    = "Parley-Replay-To"
 	HeaderReplayPlace = "Parley-Replay-Place"
+	// HeaderTraceparent is the context of the span that published a message (W3C
+	// Trace Context), on messages whose trace is recorded. NATS itself knows it.
+	HeaderTraceparent = "traceparent"
 )
 
 // HeaderKVOperation with KVDelete marks a bucket's key as deleted.

@@ -218,6 +218,18 @@ func (r *Result) Attempt() chat.Attempt {
 	return a
 }
 
+// FailureKind is what failed where a status of success is missing, as a word from
+// a fixed list: the status, else the Kind of Err.
+func (r *Result) FailureKind() string {
+	switch {
+	case r.Status >= 200 && r.Status <= 299:
+		return ""
+	case r.Status != 0:
+		return strconv.Itoa(r.Status)
+	}
+	return string(cmp.Or(KindOf(r.Err), KindNetwork))
+}
+
 // Do makes one attempt and always returns a result. When ctx ends first, the
 // result's Err is of KindInterrupted and wraps the cause of ctx.
 func (c *Client) Do(ctx context.Context, r Request) Result {

@@ -1,11 +1,15 @@
 package botworker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/parleyhq/parley/pkg/bot"
@@ -15,6 +19,9 @@ import (
 	"github.com/parleyhq/parley/pkg/health"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/session"
+	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/tracing"
+	"github.com/parleyhq/parley/pkg/webhook"
 	"github.com/parleyhq/parley/pkg/wire"
 )
 
@@ -27,6 +34,12 @@ const (
 	reasonSessionFull    = "session_too_large"
 )
 
+// Kinds of failure of an attempt, beside the reasons above and those of an http bot.
+const (
+	kindBot    = "bot"    // the bot itself failed
+	kindBroker = "broker" // what came of it could not be stored
+)
+
 var errPaused = errors.New("the channel or its bot is paused")
 
 // handler is the bot stage's lane.Handler. A lane's group is the channel, its
@@ -37,12 +50,17 @@ type handler struct {
 	policies policies
 	sessions *cache
 	metrics  *metrics
+	attempts lane.Attempts
 }
 
 func newHandler(o Options) *handler {
 	return &handler{
 		Options: o, bots: bots{build: o.NewBot}, policies: policies{schedule: o.Schedule, circuit: o.Circuits, made: map[string]madePolicy{}},
 		sessions: newCache(o.Sessions), metrics: newMetrics(o.Metrics),
+		attempts: lane.Attempts{
+			Tracer: o.Tracer, Log: o.Attempts, Stage: chat.StageUser, Destination: "bot",
+			Kind: trace.SpanKindConsumer, Span: "process " + string(chat.StageUser),
+		},
 	}
 }
 
@@ -80,7 +98,7 @@ func target(m *lane.Message, um *chat.UserMessage) lane.Target {
 		Place:     chat.Ordinal{Counter: m.Seq, InputAt: m.Time.UnixMilli()},
 		ChannelID: um.ChannelID, ConversationID: um.ConversationID, MessageID: um.ID,
 		Created: um.AcceptedAt, Expires: um.ExpiresAt,
-		Content: um,
+		Traceparent: cmp.Or(m.Traceparent, um.Traceparent), Content: um,
 	}
 }
 
@@ -162,17 +180,27 @@ func (h *handler) Superseded(context.Context, *lane.Task) bool { return false }
 // Handle implements lane.Handler: one turn, or the fallback of one that is given
 // up.
 func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
-	um, key := inputOf(t), t.Lane.Key
 	last, v, over := h.before(ctx, t)
 	if over {
 		return v
 	}
-	config, verdict := h.botOf(ctx, t)
+	config, v := h.botOf(ctx, t)
 	if config == nil {
-		return verdict
+		return v
 	}
+	attempt := h.attempts.Begin(ctx, t)
+	h.describe(attempt.Span, t, config)
+	v = lane.Panicked()
+	defer func() { attempt.End(ctx, &v) }()
+	v = h.take(ctx, t, last, config, attempt.Span)
+	return v
+}
+
+// take makes the turn, and stores and publishes what came of it.
+func (h *handler) take(ctx context.Context, t *lane.Task, last known, config *chat.Bot, span tracing.Span) lane.Verdict {
+	um, key := inputOf(t), t.Lane.Key
 	started := time.Now()
-	turn, err := h.turn(ctx, config, t, last.session())
+	turn, err := h.turn(ctx, config, t, last.session(), span)
 	took := time.Since(started)
 	if err != nil {
 		return h.failed(ctx, err, took)
@@ -184,7 +212,7 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 	}
 	next := turn.session(t.Place, um, last.rec, started)
 	next.BotID = config.ID
-	stamp(next, key, um, snapshot.Revision(), output, started)
+	stamp(next, key, um, span.Traceparent(t.Traceparent), snapshot.Revision(), output, started)
 	encoded, err := encodeAll(next.LastOutput)
 	if err != nil {
 		return h.failed(ctx, err, took)
@@ -192,14 +220,25 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 	if err := h.sessions.save(ctx, key, next, last.revision); err != nil {
 		return h.unsaved(ctx, err, took)
 	}
-	h.saved(um, next, turn, last.unreadable, started, took)
+	h.saved(t, next, turn, last.unreadable, started, took)
 	if err := h.publish(ctx, key, next.LastOutput, encoded); err != nil {
-		return lane.Stall(err)
+		return stalled(err)
 	}
 	if !turn.ran {
 		return lane.Done().Saying(health.Interrupted)
 	}
 	return lane.Done()
+}
+
+// describe says what a turn's span is of.
+func (h *handler) describe(span tracing.Span, t *lane.Task, config *chat.Bot) {
+	if !span.On() {
+		return
+	}
+	partition := t.Lane.Key.Partition(h.Partitions)
+	span.Set(semconv.MessagingSystemKey.String("nats"), semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"),
+		semconv.MessagingDestinationName(topology.HotStream(chat.StageUser, partition)), semconv.MessagingDestinationPartitionID(strconv.Itoa(partition)),
+		tracing.Bot.String(config.ID), tracing.BotKind.String(config.Kind))
 }
 
 // handled reports whether the session has the message behind it: at its place
@@ -249,20 +288,29 @@ func (h *handler) botOf(ctx context.Context, t *lane.Task) (*chat.Bot, lane.Verd
 
 func (h *handler) failed(ctx context.Context, err error, took time.Duration) lane.Verdict {
 	if ctx.Err() != nil { // cut off, not failed
-		return lane.Stall(err)
+		return lane.Stall(err).With(lane.Detail{Kind: string(webhook.KindInterrupted)})
 	}
 	if refused, ok := errors.AsType[*bot.RefusedError](err); ok {
 		h.metrics.took(resultRefused, took)
-		return lane.Dead(reasonRefused, refused)
+		return lane.Dead(reasonRefused, refused).With(lane.Detail{Kind: reasonRefused})
 	}
 	if errors.Is(err, errInvalid) {
-		return lane.Dead(reasonInvalid, err)
+		return lane.Dead(reasonInvalid, err).With(lane.Detail{Kind: reasonInvalid})
 	}
 	h.metrics.took(resultFailed, took)
 	if failed, ok := errors.AsType[*bot.FailedError](err); ok {
-		return lane.Retry(failed.RetryAfter, err).With(lane.Detail{Status: failed.Status, Excerpt: failed.Excerpt})
+		return lane.Retry(failed.RetryAfter, err).With(lane.Detail{Status: failed.Status, Excerpt: failed.Excerpt, Kind: failed.Kind})
 	}
-	return lane.Retry(0, err)
+	kind := kindBot
+	if _, silent := errors.AsType[silentError](err); silent {
+		kind = string(webhook.KindTimeout)
+	}
+	return lane.Retry(0, err).With(lane.Detail{Kind: kind})
+}
+
+// stalled is a turn of which the broker did not take what came.
+func stalled(err error) lane.Verdict {
+	return lane.Stall(err).With(lane.Detail{Kind: kindBroker})
 }
 
 // unsaved judges a session that was not saved: the broker's refusals stall,
@@ -271,23 +319,24 @@ func (h *handler) failed(ctx context.Context, err error, took time.Duration) lan
 func (h *handler) unsaved(ctx context.Context, err error, took time.Duration) lane.Verdict {
 	switch {
 	case errors.Is(err, session.ErrTooLarge):
-		return lane.Dead(reasonSessionFull, err)
+		return lane.Dead(reasonSessionFull, err).With(lane.Detail{Kind: reasonSessionFull})
 	case errors.Is(err, broker.ErrConflict), errors.Is(err, broker.ErrFull), errors.Is(err, broker.ErrUnavailable):
-		return lane.Stall(err)
+		return stalled(err)
 	}
 	return h.failed(ctx, err, took)
 }
 
 // saved records a turn that has become durable.
-func (h *handler) saved(um *chat.UserMessage, next *chat.Session, turn *turn, unreadable error, started time.Time, took time.Duration) {
+func (h *handler) saved(t *lane.Task, next *chat.Session, turn *turn, unreadable error, started time.Time, took time.Duration) {
+	um := inputOf(t)
 	if unreadable != nil {
 		h.metrics.unreadable.Inc()
 		h.Log.Error("a session could not be read and was begun anew", zap.String("channel", um.ChannelID),
-			zap.Stringer("conversation", um.Key()), zap.String("message", um.ID), zap.Error(unreadable))
+			zap.Stringer("conversation", t.Lane.Key), zap.String("message", um.ID), lane.TraceID(t.Traceparent), zap.Error(unreadable))
 	}
 	for _, warning := range turn.warnings {
 		h.metrics.warnings.Inc()
-		h.Log.Debug("a bot's message", zap.String("bot", next.BotID), zap.String("input", um.ID), zap.String("warning", warning))
+		h.Log.Debug("a bot's message", zap.String("bot", next.BotID), zap.String("input", um.ID), lane.TraceID(t.Traceparent), zap.String("warning", warning))
 	}
 	outcome := chat.OutcomeProcessed
 	switch {

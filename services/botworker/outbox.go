@@ -7,6 +7,7 @@ import (
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/tracing"
 	"github.com/parleyhq/parley/pkg/wire"
 )
 
@@ -36,7 +37,11 @@ func (h *handler) republish(ctx context.Context, key chat.ConversationKey, rec *
 func (h *handler) publish(ctx context.Context, key chat.ConversationKey, output []chat.BotMessage, encoded [][]byte) error {
 	for i := range output {
 		subject := topology.HotSubject(chat.StageBot, key.Partition(h.Partitions), output[i].ChannelID, key)
-		if _, err := h.Publisher.Publish(ctx, broker.Message{Subject: subject, Data: encoded[i], Later: true}); err != nil {
+		m := broker.Message{Subject: subject, Data: encoded[i], Later: true}
+		if h.Tracer != nil && tracing.IsSampled(output[i].Traceparent) {
+			m.Headers = map[string]string{topology.HeaderTraceparent: output[i].Traceparent}
+		}
+		if _, err := h.Publisher.Publish(ctx, m); err != nil {
 			return err
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/retry"
+	"github.com/parleyhq/parley/pkg/tracing"
 )
 
 // Sessions stores one record a conversation; see package session.
@@ -54,7 +55,7 @@ type Events interface {
 	Raise(e event.Event)
 }
 
-// Options are what a Service is made of. All but the bounds, Circuits, Alone and Commands are required.
+// Options are what a Service is made of. All but the bounds, Circuits, Alone, Tracer, Attempts and Commands are required.
 type Options struct {
 	Partitions int
 	// Timeout bounds one run of a bot; 0 means 30 s.
@@ -70,6 +71,9 @@ type Options struct {
 	Circuits func(bot string) lane.Circuit
 	// Alone is shared with the process's other stage; may be nil.
 	Alone *lane.Alone
+	// Tracer makes spans of turns, Attempts takes a line of each; either may be nil.
+	Tracer   *tracing.Tracer
+	Attempts *zap.Logger
 	// Commands opens what operators ask of a partition's lanes; nil: nothing.
 	Commands func(partition int) lane.Commands
 

@@ -12,6 +12,7 @@ import (
 	"github.com/parleyhq/parley/pkg/bot"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/lane"
+	"github.com/parleyhq/parley/pkg/tracing"
 )
 
 // turn is what came of a user message.
@@ -39,7 +40,7 @@ type encoded struct {
 
 // turn applies what the message sets from outside, then runs the bot where it
 // is to run, or falls back where the message is given up.
-func (h *handler) turn(ctx context.Context, config *chat.Bot, task *lane.Task, rec *chat.Session) (*turn, error) {
+func (h *handler) turn(ctx context.Context, config *chat.Bot, task *lane.Task, rec *chat.Session, span tracing.Span) (*turn, error) {
 	um := inputOf(task)
 	t, err := begin(um, rec)
 	if err != nil {
@@ -56,7 +57,7 @@ func (h *handler) turn(ctx context.Context, config *chat.Bot, task *lane.Task, r
 	case task.GivenUp != "":
 		err = t.fallBack(config)
 	default:
-		err = h.respond(ctx, config, task, rec, t)
+		err = h.respond(ctx, config, task, rec, t, span)
 	}
 	if err != nil {
 		return nil, err
@@ -65,14 +66,14 @@ func (h *handler) turn(ctx context.Context, config *chat.Bot, task *lane.Task, r
 }
 
 // respond runs the bot.
-func (h *handler) respond(ctx context.Context, config *chat.Bot, task *lane.Task, rec *chat.Session, t *turn) error {
+func (h *handler) respond(ctx context.Context, config *chat.Bot, task *lane.Task, rec *chat.Session, t *turn, span tracing.Span) error {
 	b, err := h.bots.get(config)
 	if err != nil {
 		return fmt.Errorf("bot %s can't be used: %w", config.ID, err)
 	}
 	um := inputOf(task)
 	asked := &bot.Turn{
-		MessageID: um.ID, Attempt: task.Number, Replay: task.Message.ReplayID(), Traceparent: um.Traceparent,
+		MessageID: um.ID, Attempt: task.Number, Replay: task.Message.ReplayID(), Traceparent: span.Traceparent(task.Traceparent), Span: span,
 		ChannelID: um.ChannelID, ConversationID: um.ConversationID, Input: um.Input, Session: t.state, First: rec == nil,
 	}
 	if rec != nil {
@@ -282,7 +283,7 @@ func object(m map[string]any) (json.RawMessage, error) {
 
 // stamp numbers the turn's messages, gives its events a time of their own in
 // place of a number, and puts all into the outbox.
-func stamp(next *chat.Session, key chat.ConversationKey, um *chat.UserMessage, revision uint64, output []encoded, now time.Time) {
+func stamp(next *chat.Session, key chat.ConversationKey, um *chat.UserMessage, traceparent string, revision uint64, output []encoded, now time.Time) {
 	if len(output) > 0 {
 		next.LastOutput = make([]chat.BotMessage, 0, len(output))
 	}
@@ -291,7 +292,7 @@ func stamp(next *chat.Session, key chat.ConversationKey, um *chat.UserMessage, r
 		m := chat.BotMessage{
 			ChannelID: um.ChannelID, ConversationID: um.ConversationID, BotID: next.BotID,
 			InputID: um.ID, CreatedAt: time.UnixMilli(now.UnixMilli()), ExpiresAt: um.ExpiresAt, Supersede: um.Supersede, ConfigRevision: revision,
-			Event: output[i].event, Message: output[i].message, NLP: output[i].nlp, Traceparent: um.Traceparent,
+			Event: output[i].event, Message: output[i].message, NLP: output[i].nlp, Traceparent: traceparent,
 		}
 		if m.Event == chat.EventMessage {
 			m.ID = chat.BotMessageID(um.AcceptedAt, key, um.ID, messages)

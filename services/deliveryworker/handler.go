@@ -1,12 +1,15 @@
 package deliveryworker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/parleyhq/parley/pkg/chat"
@@ -14,6 +17,7 @@ import (
 	"github.com/parleyhq/parley/pkg/health"
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/retry"
+	"github.com/parleyhq/parley/pkg/tracing"
 	"github.com/parleyhq/parley/pkg/webhook"
 	"github.com/parleyhq/parley/pkg/wire"
 )
@@ -38,15 +42,20 @@ const answeredGone = "answered 410 Gone"
 // destination are the endpoint.
 type handler struct {
 	Options
-	routes  *routes
-	metrics *metrics
-	jumps   jumps
+	routes   *routes
+	metrics  *metrics
+	jumps    jumps
+	attempts lane.Attempts
 }
 
 func newHandler(o Options) *handler {
 	h := &handler{
 		Options: o, metrics: newMetrics(o.Metrics),
 		jumps: jumps{last: map[chat.ConversationKey]chat.Ordinal{}},
+		attempts: lane.Attempts{
+			Tracer: o.Tracer, Log: o.Attempts, Stage: chat.StageBot, Destination: "endpoint",
+			Kind: trace.SpanKindClient, Span: http.MethodPost,
+		},
 	}
 	h.routes = newRoutes(o.Guard, h.circuitOf)
 	return h
@@ -71,7 +80,7 @@ func (h *handler) Route(ctx context.Context, m *lane.Message) ([]lane.Target, er
 	key := bm.Key() // a hash
 	if bm.Event == chat.EventMessage && m.Replay == nil && h.jumps.seen(key, bm.Ordinal) {
 		h.metrics.jumps.Inc()
-		h.Log.Error("a conversation's counter jumped", zap.String("message", bm.ID), zap.Uint64("counter", bm.Ordinal.Counter))
+		h.Log.Error("a conversation's counter jumped", zap.String("message", bm.ID), lane.TraceID(bm.Traceparent), zap.Uint64("counter", bm.Ordinal.Counter))
 	}
 	if r := m.Replay; r != nil && r.To != "" { // whatever it subscribes to by now
 		return []lane.Target{target(m, bm, key, r.To)}, nil
@@ -105,7 +114,7 @@ func target(m *lane.Message, bm *chat.BotMessage, key chat.ConversationKey, endp
 		Lane: lane.ID{Group: endpoint, Key: key}, Place: bm.Ordinal,
 		ChannelID: bm.ChannelID, ConversationID: bm.ConversationID, MessageID: bm.ID,
 		Created: bm.CreatedAt, Expires: bm.ExpiresAt, Supersede: bm.Supersede,
-		Content: bm,
+		Traceparent: cmp.Or(m.Traceparent, bm.Traceparent), Content: bm,
 	}
 	if bm.Event == chat.EventMessage {
 		t.Counter = bm.Ordinal.Counter // an event has that of the message before it
@@ -211,7 +220,7 @@ func (h *handler) Superseded(ctx context.Context, t *lane.Task) bool {
 	if err != nil {
 		if ctx.Err() == nil {
 			h.metrics.unknown.Inc()
-			h.Log.Warn("whether a message is superseded can't be found out: it is sent", zap.String("message", t.MessageID), zap.Error(err))
+			h.Log.Warn("whether a message is superseded can't be found out: it is sent", zap.String("message", t.MessageID), lane.TraceID(t.Traceparent), zap.Error(err))
 		}
 		return false
 	}
@@ -220,7 +229,6 @@ func (h *handler) Superseded(ctx context.Context, t *lane.Task) bool {
 
 // Handle implements lane.Handler: one POST.
 func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
-	bm := messageOf(t)
 	e, ok := h.Directory.Snapshot().Endpoint(t.Destination)
 	if !ok {
 		snapshot, err := h.Directory.CatchUp(ctx)
@@ -232,9 +240,18 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 			return lane.Dead(reasonEndpointRemoved, fmt.Errorf("endpoint %s does not exist any more", t.Destination))
 		}
 	}
-	r := h.routes.of(e)
+	attempt := h.attempts.Begin(ctx, t)
+	v := lane.Panicked()
+	defer func() { attempt.End(ctx, &v) }()
+	v = h.post(ctx, t, e, attempt.Span)
+	return v
+}
+
+func (h *handler) post(ctx context.Context, t *lane.Task, e *chat.Endpoint, span tracing.Span) lane.Verdict {
+	bm, r := messageOf(t), h.routes.of(e)
 	if r.err != nil {
-		return lane.Retry(0, r.err).Saying(health.Interrupted) // what this process is told to allow may be at fault
+		// What this process is told to allow may be at fault.
+		return lane.Retry(0, r.err).Saying(health.Interrupted).With(lane.Detail{Kind: string(webhook.KindRequest)})
 	}
 	request := r.target.Request()
 	if bm.Event == chat.EventMessage {
@@ -244,19 +261,23 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 		request.Event = bm.Event
 	}
 	request.MessageID, request.Attempt, request.Replay = bm.ID, t.Number, t.Message.ReplayID()
-	request.Traceparent, request.Timeout = bm.Traceparent, e.Timeout.Std()
+	request.Traceparent, request.Timeout = span.Traceparent(t.Traceparent), e.Timeout.Std()
 	result := h.Client.Do(ctx, request)
 	h.metrics.duration.Observe(result.Duration.Seconds())
+	if span.On() {
+		span.Set(tracing.Endpoint.String(e.ID))
+		span.Set(webhook.SpanAttributes(&request, &result)...)
+	}
 	return h.judge(ctx, e, &result)
 }
 
 func (h *handler) judge(ctx context.Context, e *chat.Endpoint, result *webhook.Result) lane.Verdict {
 	if result.Status == 0 && webhook.KindOf(result.Err) == webhook.KindInterrupted {
-		return lane.Stall(result.Err)
+		return lane.Stall(result.Err).With(lane.Detail{Kind: string(webhook.KindInterrupted)})
 	}
 	after, _ := retry.ParseRetryAfter(result.RetryAfter, time.Now(), h.MaxRetryAfter)
 	j := webhook.Judge(result.Status, result.Err, after)
-	detail := lane.Detail{Status: result.Status, Excerpt: result.Excerpt}
+	detail := lane.Detail{Status: result.Status, Excerpt: result.Excerpt, Kind: result.FailureKind()}
 	if j.Class == webhook.Delivered {
 		return lane.Done().With(detail)
 	}

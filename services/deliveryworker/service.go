@@ -14,6 +14,7 @@ import (
 	"github.com/parleyhq/parley/pkg/lane"
 	"github.com/parleyhq/parley/pkg/partition"
 	"github.com/parleyhq/parley/pkg/registry"
+	"github.com/parleyhq/parley/pkg/tracing"
 	"github.com/parleyhq/parley/pkg/webhook"
 )
 
@@ -49,7 +50,7 @@ type Events interface {
 	RaiseEndpoint(kind, channelID, endpointID, reason string)
 }
 
-// Options are what a Service is made of. All but the bounds, Rates, Circuits, Alone and Commands are required.
+// Options are what a Service is made of. All but the bounds, Rates, Circuits, Alone, Tracer, Attempts and Commands are required.
 type Options struct {
 	// DrainTimeout bounds the wait for attempts under way at the end; 0 means
 	// the engine's default.
@@ -66,6 +67,10 @@ type Options struct {
 	Circuits func(endpoint string) Circuit
 	// Alone is shared with the process's other stage; may be nil.
 	Alone *lane.Alone
+	// Tracer makes spans of attempts, Attempts takes a line of each; either may be
+	// nil.
+	Tracer   *tracing.Tracer
+	Attempts *zap.Logger
 	// Commands opens what operators ask of a partition's lanes; nil: nothing.
 	Commands func(partition int) lane.Commands
 

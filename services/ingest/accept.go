@@ -20,12 +20,12 @@ import (
 
 // submission is a valid, authorized message on its way in.
 type submission struct {
-	form        form
-	channelID   string
-	in          *chat.Incoming
-	revision    uint64
-	traceparent string
-	limits      *limits // nil: none
+	form      form
+	channelID string
+	in        *chat.Incoming
+	revision  uint64
+	trace     trace
+	limits    *limits // nil: none
 
 	key  string            // of idempotency; empty without
 	hash [sha256.Size]byte // of the request under the key
@@ -48,8 +48,8 @@ func (s *Service) message(c echo.Context, cfg Config, channelID string, token *c
 	limits := s.limitsOf(cfg, channelID, token)
 	a, err := s.accept(c.Request().Context(), &submission{
 		form: formMessage, limits: limits, channelID: channelID, in: in, revision: cfg.Revision(),
-		traceparent: traceparent(c.Request().Header, s.deps.Random),
-		key:         key, hash: requestHash(key, formMessage, body),
+		trace: s.traceOf(c),
+		key:   key, hash: requestHash(key, formMessage, body),
 	})
 	limits.describe(c.Response().Header(), false)
 	if err != nil {
@@ -98,7 +98,7 @@ func (s *Service) envelope(sub *submission, conversation chat.ConversationKey) *
 		SessionData:    sub.in.SessionData,
 		User:           sub.in.User,
 		Locale:         sub.in.Locale,
-		Traceparent:    sub.traceparent,
+		Traceparent:    sub.trace.traceparent,
 		Supersede:      sub.in.Supersede,
 	}
 	if after := sub.in.ExpireAfter; after > 0 {
@@ -118,13 +118,19 @@ func (s *Service) publish(ctx context.Context, sub *submission, m *chat.UserMess
 	if err := s.withinLimits(sub.limits, key); err != nil {
 		return err
 	}
+	partition := key.Partition(s.opts.Partitions)
+	span := publishing(ctx, sub, m, key, partition)
+	defer span.End()
 	data, err := wire.EncodeUserMessage(m)
 	if err != nil {
 		return err
 	}
 	msg := broker.Message{
-		Subject: topology.HotSubject(chat.StageUser, key.Partition(s.opts.Partitions), m.ChannelID, key),
+		Subject: topology.HotSubject(chat.StageUser, partition, m.ChannelID, key),
 		Data:    data,
+	}
+	if span.On() {
+		msg.Headers = map[string]string{topology.HeaderTraceparent: m.Traceparent}
 	}
 	if sub.key != "" {
 		// The body's hash stands in it because the broker must not drop another
@@ -134,7 +140,9 @@ func (s *Service) publish(ctx context.Context, sub *submission, m *chat.UserMess
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.opts.PublishTimeout, errPublishTimeout)
 	defer cancel()
 	if _, err := s.deps.Publisher.Publish(ctx, msg); err != nil {
-		return s.notStored(err)
+		p := s.notStored(err)
+		span.Fail(problem.From(p).Slug())
+		return p
 	}
 	s.metrics.accepted[sub.form].Inc()
 	return nil

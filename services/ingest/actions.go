@@ -57,9 +57,9 @@ func (s *Service) actions(c echo.Context) error {
 	limits := s.limitsOf(cfg, token.ChannelID, &token)
 	a, err := s.accept(r.Context(), &submission{
 		form: formActions, limits: limits, channelID: token.ChannelID, revision: cfg.Revision(),
-		in:          &chat.Incoming{ConversationID: conversationID, Input: chat.Input{Kind: chat.InputActions, Body: encoded}, ExpireAfter: act.ExpireAfter, Supersede: act.Supersede},
-		traceparent: traceparent(r.Header, s.deps.Random),
-		key:         key, hash: requestHash(key, formActions, body, botID, conversationID),
+		in:    &chat.Incoming{ConversationID: conversationID, Input: chat.Input{Kind: chat.InputActions, Body: encoded}, ExpireAfter: act.ExpireAfter, Supersede: act.Supersede},
+		trace: s.traceOf(c),
+		key:   key, hash: requestHash(key, formActions, body, botID, conversationID),
 	})
 	limits.describe(c.Response().Header(), false)
 	if err != nil {

@@ -58,8 +58,8 @@ func (s *Service) batch(c echo.Context, cfg Config, channelID string, token *cha
 	groups := decodeLines(lines, int(s.opts.MaxBody))
 	sub := submission{
 		form: formBatch, channelID: channelID, revision: cfg.Revision(), key: key,
-		traceparent: traceparent(c.Request().Header, s.deps.Random),
-		limits:      s.limitsOf(cfg, channelID, token),
+		trace:  s.traceOf(c),
+		limits: s.limitsOf(cfg, channelID, token),
 	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), s.opts.BatchTimeout)
 	defer cancel()

@@ -19,45 +19,6 @@ import (
 	"github.com/parleyhq/parley/pkg/ratelimit"
 )
 
-func TestTraceparent(t *testing.T) {
-	const good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-	next := uint64(0)
-	random := func() uint64 { next++; return next }
-	for name, tc := range map[string]struct {
-		given []string
-		want  string // empty: a new one
-	}{
-		"good":             {[]string{good}, good},
-		"later version":    {[]string{"cc" + good[2:] + "-what-comes-then"}, good},
-		"none":             {nil, ""},
-		"two":              {[]string{good, good}, ""},
-		"short":            {[]string{good[:54]}, ""},
-		"more in 00":       {[]string{good + "-x"}, ""},
-		"more, no dash":    {[]string{"01" + good[2:] + "x"}, ""},
-		"version ff":       {[]string{"ff" + good[2:]}, ""},
-		"no hex":           {[]string{strings.Replace(good, "a", "g", 1)}, ""},
-		"upper case":       {[]string{strings.ToUpper(good)}, ""},
-		"no trace":         {[]string{"00-" + strings.Repeat("0", 32) + "-b7ad6b7169203331-01"}, ""},
-		"no parent":        {[]string{"00-0af7651916cd43dd8448eb211c80319c-" + strings.Repeat("0", 16) + "-01"}, ""},
-		"dashes displaced": {[]string{strings.ReplaceAll(good, "-", "0")}, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got := traceparent(http.Header{"Traceparent": tc.given}, random)
-			again, ok := parseTraceparent(got)
-			require.True(t, ok, "what comes out is valid")
-			require.Equal(t, got, again)
-			if tc.want != "" {
-				require.Equal(t, tc.want, got)
-				return
-			}
-			require.NotEqual(t, got, traceparent(nil, random))
-			require.True(t, strings.HasSuffix(got, "-00"))
-		})
-	}
-	zero, ok := parseTraceparent(traceparent(nil, func() uint64 { return 0 }))
-	require.True(t, ok, zero)
-}
-
 func TestOptions(t *testing.T) {
 	require.NoError(t, Options{Partitions: 8}.Validate())
 	for name, o := range map[string]Options{

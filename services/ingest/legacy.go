@@ -40,8 +40,8 @@ func (s *Service) legacy(c echo.Context) error {
 	limits := s.limitsOf(cfg, channelID, nil)
 	_, err = s.accept(c.Request().Context(), &submission{
 		form: formLegacy, limits: limits, channelID: channelID, in: in, revision: cfg.Revision(),
-		traceparent: traceparent(c.Request().Header, s.deps.Random),
-		key:         key, hash: requestHash(key, formLegacy, body, botID),
+		trace: s.traceOf(c),
+		key:   key, hash: requestHash(key, formLegacy, body, botID),
 	})
 	limits.describe(c.Response().Header(), false)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/ledger/idempotency"
 	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/tracing"
 )
 
 // Options are the service's settings; a zero takes the default.
@@ -112,6 +113,7 @@ type Deps struct {
 	// Journal and Sessions are what the legacy reads read; nil: there are none.
 	Journal  Journal
 	Sessions Sessions
+	Tracer   *tracing.Tracer // nil: no spans
 	Metrics  prometheus.Registerer
 	Log      *zap.Logger
 

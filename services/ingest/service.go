@@ -117,7 +117,9 @@ func (s *Service) observe(f form) echo.MiddlewareFunc {
 			s.metrics.inFlight.Inc()
 			defer s.metrics.inFlight.Dec()
 			start := s.deps.Now()
+			span := s.serving(c)
 			err := next(c)
+			served(c, span, err)
 			s.metrics.seconds[f].Observe(s.deps.Now().Sub(start).Seconds())
 			if err != nil {
 				s.metrics.refuse(f, problem.From(err).Slug())

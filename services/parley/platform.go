@@ -25,6 +25,7 @@ import (
 	"github.com/parleyhq/parley/pkg/registry"
 	"github.com/parleyhq/parley/pkg/telemetry"
 	"github.com/parleyhq/parley/pkg/topology"
+	"github.com/parleyhq/parley/pkg/tracing"
 	"github.com/parleyhq/parley/pkg/webhook"
 )
 
@@ -36,6 +37,7 @@ type platform struct {
 	guard    *webhook.Guard
 	log      *zap.Logger
 	metrics  *prometheus.Registry
+	tracer   *tracing.Tracer // nil: no traces
 	conn     *broker.Conn
 	registry *registry.Registry
 	redis    ledger.Client
@@ -69,9 +71,12 @@ func (p *platform) open(ctx context.Context) (err error) {
 	if err := f.check(); err != nil {
 		return err
 	}
-	if p.log, err = telemetry.NewLogger(f.logLevel, f.logFormat); err != nil {
+	log, stop, err := telemetry.NewLogger(os.Stderr, f.logLevel, f.logFormat)
+	if err != nil {
 		return err
 	}
+	p.log = log
+	p.closers = append(p.closers, stop) // the first, and so the last to be closed
 	if p.layout, err = f.layout(); err != nil {
 		return err
 	}
@@ -85,7 +90,7 @@ func (p *platform) open(ctx context.Context) (err error) {
 	late := time.AfterFunc(f.startTimeout, func() { cancel(fmt.Errorf("not ready within --start-timeout %s", f.startTimeout)) })
 	defer late.Stop()
 	for _, open := range []func(context.Context) error{
-		p.openBroker, p.openRegistry, p.openRedis, p.openLedger, p.openLimiter, p.openJournal, p.openEvents, p.openAdmin,
+		p.openTraces, p.openBroker, p.openRegistry, p.openRedis, p.openLedger, p.openLimiter, p.openJournal, p.openEvents, p.openAdmin,
 	} {
 		if err := open(ctx); err != nil {
 			return err
@@ -284,6 +289,15 @@ func (p *platform) openAdmin(context.Context) (err error) {
 	p.admin.AddCheck("broker", func(context.Context) error { return p.conn.Ready() })
 	p.admin.AddCheck("configuration", func(context.Context) error { return p.registry.Ready() })
 	return nil
+}
+
+// attempts is the log of attempts, nil where none is wanted. The line's place in
+// the code says nothing, and costs as much as the line.
+func (p *platform) attempts(name string) *zap.Logger {
+	if !p.flags.logAttempts {
+		return nil
+	}
+	return p.log.Named(name).WithOptions(zap.WithCaller(false))
 }
 
 // webhooks returns the client of all who post to endpoints.

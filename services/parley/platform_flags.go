@@ -43,6 +43,9 @@ type serviceFlags struct {
 		max    string
 	}
 	logLevel, logFormat string
+	logAttempts         bool
+	service             string // what the process is called in traces
+	traces              traceFlags
 	readyFile           string
 	startTimeout        time.Duration
 	shutdownTimeout     time.Duration
@@ -55,6 +58,11 @@ type serviceFlags struct {
 // addTo declares the flags that every service has.
 func (f *serviceFlags) addTo(cmd *cobra.Command) {
 	fs := cmd.Flags()
+	f.service = "parley"
+	if name := cmd.Name(); name != "serve" {
+		f.service += "-" + name
+	}
+	f.traces.addTo(cmd)
 	fs.StringVar(&f.natsURL, "nats-url", "", "`URL` of NATS (2.12 or later); several separated by commas")
 	fs.StringVar(&f.redisURL, "redis-url", "", "`URL` of Redis (7 or later), such as redis://host:6379/0")
 	fs.IntVar(&f.partitions, "partitions", topology.DefaultPartitions, "partitions of a stage: the most workers that it can use; fixed once the streams exist")
@@ -68,6 +76,7 @@ func (f *serviceFlags) addTo(cmd *cobra.Command) {
 	fs.StringVar(&f.journal.max, "journal-max", "", "`SIZE` at which the journal forgets its oldest entries; the same for all services (default 5.5 % of --store-max, which is also the most)")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&f.logFormat, "log-format", "json", "json or console")
+	fs.BoolVar(&f.logAttempts, "log-attempts", true, "log a line for each attempt, of a bot's turn or a POST, at level info")
 	fs.StringVar(&f.readyFile, "ready-file", "", "`FILE` to write, once ready, with the addresses in use")
 	fs.DurationVar(&f.startTimeout, "start-timeout", 2*time.Minute, "how long the start may take, and wait for NATS")
 	fs.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 25*time.Second, "how long the end may take")

@@ -122,7 +122,7 @@ func addIngest(ctx context.Context, p *process) error {
 	svc, err := ingest.New(options, ingest.Deps{ //nolint:contextcheck // its handlers have the requests' contexts
 		Publisher: p.conn, Config: config, Backlog: backlog, Limiter: p.limiter,
 		CatchUp: func(ctx context.Context) (ingest.Config, error) { return p.registry.CatchUp(ctx) },
-		Once:    idempotency.New(p.redis), Metrics: p.metrics, Log: p.log,
+		Once:    idempotency.New(p.redis), Metrics: p.metrics, Log: p.log, Tracer: p.tracer,
 		Journal: journal.NewReader(p.conn), Sessions: sessions,
 	})
 	if err != nil {
@@ -160,7 +160,7 @@ func addBotWorker(ctx context.Context, p *process) error {
 		Partitions: p.layout.Partitions, DrainTimeout: p.drainTimeout(),
 		Alone: &p.alone, Owner: owner, Open: p.opener(chat.StageUser), Commands: p.commands(chat.StageUser), Replays: p.marks, Graveyard: letters, Sessions: sessions,
 		Publisher: p.conn, Directory: p.registry, Journal: p.journal, Events: p.events, NewBot: bots.make,
-		Log: p.log.Named("bot-worker"), Metrics: p.metrics,
+		Log: p.log.Named("bot-worker"), Metrics: p.metrics, Tracer: p.tracer, Attempts: p.attempts("bot-worker"),
 	})
 	if err != nil {
 		return err
@@ -201,7 +201,7 @@ func addDeliveryWorker(ctx context.Context, p *process) error {
 		DrainTimeout: p.drainTimeout(),
 		Alone:        &p.alone, Owner: owner, Open: p.opener(chat.StageBot), Commands: p.commands(chat.StageBot), Marks: p.marks, Graveyard: letters,
 		Directory: p.registry, Sessions: sessions, Journal: p.journal, Events: p.events, Client: client, Guard: p.guard, Rates: p.limiter,
-		Log: p.log.Named("delivery-worker"), Metrics: p.metrics,
+		Log: p.log.Named("delivery-worker"), Metrics: p.metrics, Tracer: p.tracer, Attempts: p.attempts("delivery-worker"),
 	})
 	if err != nil {
 		return err

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/parleyhq/parley/pkg/bot"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/retry"
@@ -18,6 +20,9 @@ import (
 
 // MaxAnswer is how many bytes an answer may have.
 const MaxAnswer = 256 << 10
+
+// kindAnswer is the kind of a failure: what the bot answered can't be used.
+const kindAnswer = "answer"
 
 // maxRetryAfter caps what a bot may ask for with Retry-After.
 const maxRetryAfter = time.Hour
@@ -69,20 +74,27 @@ func (b *Bot) Respond(ctx context.Context, turn *bot.Turn) (*bot.Answer, error) 
 	if err != nil {
 		return nil, &bot.RefusedError{Reason: err.Error()}
 	}
+	span := turn.Span.Child(ctx, trace.SpanKindClient, http.MethodPost)
+	defer span.End()
 	r := b.target.Request()
 	r.Body, r.MessageID = body, turnID(turn)
-	r.Attempt, r.Replay, r.Traceparent = turn.Attempt, turn.Replay, turn.Traceparent
+	r.Attempt, r.Replay, r.Traceparent = turn.Attempt, turn.Replay, span.Traceparent(turn.Traceparent)
 	r.Timeout, r.MaxAnswer = b.timeout, MaxAnswer
 	result := b.client.Do(ctx, r)
-	failed := &bot.FailedError{Status: result.Status, Excerpt: result.Excerpt}
+	if span.On() {
+		span.Set(webhook.SpanAttributes(&r, &result)...)
+	}
+	failed := &bot.FailedError{Status: result.Status, Excerpt: result.Excerpt, Kind: result.FailureKind()}
 	after, _ := retry.ParseRetryAfter(result.RetryAfter, time.Now(), maxRetryAfter)
 	if j := webhook.Judge(result.Status, result.Err, after); j.Class != webhook.Delivered {
 		failed.Reason, failed.RetryAfter = j.Reason, j.RetryAfter
+		span.Fail(failed.Kind)
 		return nil, failed
 	}
 	said, err := read(&result)
 	if err != nil {
-		failed.Reason = err.Error()
+		failed.Reason, failed.Kind = err.Error(), kindAnswer
+		span.Fail(kindAnswer)
 		return nil, failed
 	}
 	return answer(turn, said), nil
