@@ -29,7 +29,7 @@ func TestCheckClock(t *testing.T) {
 		before: true, after: true, before.Add(-2 * time.Second): true, after.Add(3 * time.Second): true,
 		before.Add(-4 * time.Second): false, after.Add(4 * time.Second): false, {}: true,
 	} {
-		err := checkClock(&jetstream.StreamInfo{TimeStamp: at}, before, after)
+		err := checkSkew(skewOf(&jetstream.StreamInfo{TimeStamp: at}, before, after))
 		if ok {
 			require.NoError(t, err, at)
 		} else {

@@ -41,7 +41,7 @@ func TestNewLogger(t *testing.T) {
 }
 
 func TestAdmin(t *testing.T) {
-	admin, err := telemetry.NewAdmin("127.0.0.1:0", telemetry.NewRegistry(), zap.NewNop())
+	admin, err := telemetry.NewAdmin("127.0.0.1:0", telemetry.NewRegistry("v1"), zap.NewNop())
 	require.NoError(t, err)
 	admin.Echo().GET("/boom", func(echo.Context) error { panic("boom") })
 	ctx, stop := context.WithCancel(t.Context())

@@ -150,6 +150,9 @@ func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
 		h.metrics.expired[d.Reason].Inc()
 	}
 	h.ended(bm, d)
+	if outcome == chat.OutcomeDelivered && bm.Event == chat.EventMessage && t.Message.Replay == nil {
+		h.metrics.endToEnd.Observe(max(0, d.At.Sub(time.UnixMilli(bm.Ordinal.InputAt)).Seconds()))
+	}
 	h.raise(t, bm, d)
 }
 
@@ -247,6 +250,7 @@ func (h *handler) Handle(ctx context.Context, t *lane.Task) lane.Verdict {
 	request.Traceparent, request.Timeout = bm.Traceparent, e.Timeout.Std()
 	result := h.Client.Do(ctx, request)
 	h.metrics.duration.Observe(result.Duration.Seconds())
+	h.metrics.answered(&result)
 	return h.judge(ctx, e, &result)
 }
 
