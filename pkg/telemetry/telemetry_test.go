@@ -82,6 +82,12 @@ func TestAdmin(t *testing.T) {
 		{"name":"redis","status":"failing","error":"no answer"},
 		{"name":"wild","status":"failing","error":"the check panicked: oh"}]}`, body)
 
+	_, _, body = get("/metrics")
+	require.Contains(t, body, `version="v1"} 1`)
+	require.Contains(t, body, `parley_check_ok{check="broker"} 1`)
+	require.Contains(t, body, `parley_check_ok{check="redis"} 0`)
+	require.Contains(t, body, `parley_check_ok{check="wild"} 0`)
+
 	admin.AddOptionalCheck("redis", func(context.Context) error { return errors.New("no answer") })
 	admin.AddCheck("wild", func(context.Context) error { return nil })
 	status, _, body = get("/readyz")
