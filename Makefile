@@ -19,7 +19,7 @@ PACKAGES := ./... ./.ci/testreport
 # How long each micro-benchmark runs; all of them take minutes.
 BENCHTIME ?= 200ms
 
-.PHONY: help build demo test test-faults test-outage test-upgrade bench lint fmt generate verify clean
+.PHONY: help build demo test test-faults test-outage test-upgrade bench lint fmt generate verify clean check-rules
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -58,27 +58,38 @@ UPGRADE_MESSAGES ?= 12000
 
 test-upgrade: ## Roll a system from revision FROM=HEAD~1 to this one and back, with UPGRADE_MESSAGES=12000
 	PARLEY_UPGRADE_FROM=$(FROM) PARLEY_UPGRADE_MESSAGES=$(UPGRADE_MESSAGES) $(GO) test -count 1 -timeout 20m -v ./services/e2e/upgrade
+# Prometheus' own tool, in a module of its own: it stands on some 1,400 packages.
+PROMTOOL := $(GO) tool -modfile=.ci/rules/go.mod promtool
+
+check-rules: ## Check alerts and dashboards: their syntax, their tests, and that what they use exists
+	cd .ci/rules && $(GO) test ./...
+	$(PROMTOOL) check config deploy/prometheus/prometheus.yml
+	$(PROMTOOL) check rules deploy/prometheus/rules/parley.yml
+	$(PROMTOOL) test rules deploy/prometheus/rules/parley_test.yml
 
 bench: ## Run the micro-benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
 
 lint: ## Check the code and the schemas, and their formatting
 	$(TOOL) golangci-lint run $(PACKAGES)
-	$(TOOL) golangci-lint fmt --diff . .ci/testreport
+	cd .ci/rules && $(GO) tool -modfile=../tools/go.mod golangci-lint run
+	$(TOOL) golangci-lint fmt --diff . .ci/testreport .ci/rules
 	$(TOOL) buf lint proto
 	$(TOOL) buf format --diff --exit-code proto
 
 fmt: ## Format the code and the schemas
-	$(TOOL) golangci-lint fmt . .ci/testreport
+	$(TOOL) golangci-lint fmt . .ci/testreport .ci/rules
 	$(TOOL) buf format --write proto
 
-generate: ## Generate the Go code of proto/
+generate: ## Generate the Go code of proto/, and the table of docs/metrics.md
 	$(TOOL) buf generate proto --template proto/buf.gen.yaml --output proto
+	$(GO) test -count 1 -run '^TestMetricsPage$$' ./services/parley -update
 
 verify: ## Fail if generated code, go.mod or go.sum is not what it should be
 	GO="$(GO)" .ci/verify-generated
 	$(GO) mod tidy -diff
 	cd .ci/tools && $(GO) mod tidy -diff
+	cd .ci/rules && $(GO) mod tidy -diff
 	$(GO) vet $(PACKAGES)
 
 clean: ## Remove what was built

@@ -27,16 +27,26 @@ func (c *Conn) Check(ctx context.Context, stream string) error {
 	if err := checkVersion(c.NATS.ConnectedServerVersion()); err != nil {
 		return err
 	}
+	skew, err := c.Skew(ctx, stream)
+	if err != nil {
+		return err
+	}
+	return checkSkew(skew)
+}
+
+// Skew asks by how much, at least, this machine's clock and the server's differ,
+// above 0 where the server's is ahead. The stream is any that exists.
+func (c *Conn) Skew(ctx context.Context, stream string) (time.Duration, error) {
 	s, err := c.JS.Stream(ctx, stream)
 	if err != nil {
-		return fmt.Errorf("stream %s: %w", stream, err)
+		return 0, fmt.Errorf("stream %s: %w", stream, err)
 	}
 	before := time.Now()
 	info, err := s.Info(ctx)
 	if err != nil {
-		return fmt.Errorf("stream %s: %w", stream, err)
+		return 0, fmt.Errorf("stream %s: %w", stream, err)
 	}
-	return checkClock(info, before, time.Now())
+	return skewOf(info, before, time.Now()), nil
 }
 
 func checkVersion(version string) error {
@@ -51,11 +61,20 @@ func checkVersion(version string) error {
 	return fmt.Errorf("the NATS server has version %q: Parley needs %d.%d or later", version, minMajor, minMinor)
 }
 
-// checkClock takes the server's time to lie between asking and answer.
-func checkClock(info *jetstream.StreamInfo, before, after time.Time) error {
-	at := info.TimeStamp
-	skew := max(before.Sub(at), at.Sub(after))
-	if !at.IsZero() && skew > maxSkew {
+// skewOf takes the server's time to lie between asking and answer.
+func skewOf(info *jetstream.StreamInfo, before, after time.Time) time.Duration {
+	switch at := info.TimeStamp; {
+	case at.IsZero():
+	case at.Before(before):
+		return at.Sub(before)
+	case at.After(after):
+		return at.Sub(after)
+	}
+	return 0
+}
+
+func checkSkew(skew time.Duration) error {
+	if skew = skew.Abs(); skew > maxSkew {
 		return fmt.Errorf("this machine's clock and the NATS server's differ by %s: synchronise them (NTP); at most %s will do", skew.Round(time.Millisecond), maxSkew)
 	}
 	return nil

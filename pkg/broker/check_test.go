@@ -22,6 +22,17 @@ func TestCheckVersion(t *testing.T) {
 	}
 }
 
+func TestSkew(t *testing.T) {
+	before := time.Unix(1000, 0)
+	after := before.Add(time.Second)
+	for at, want := range map[time.Time]time.Duration{
+		before: 0, after: 0, before.Add(time.Millisecond): 0, {}: 0,
+		before.Add(-2 * time.Second): -2 * time.Second, after.Add(3 * time.Second): 3 * time.Second,
+	} {
+		require.Equal(t, want, skewOf(&jetstream.StreamInfo{TimeStamp: at}, before, after), at)
+	}
+}
+
 func TestCheckClock(t *testing.T) {
 	before := time.Unix(1000, 0)
 	after := before.Add(time.Second)
@@ -29,7 +40,7 @@ func TestCheckClock(t *testing.T) {
 		before: true, after: true, before.Add(-2 * time.Second): true, after.Add(3 * time.Second): true,
 		before.Add(-4 * time.Second): false, after.Add(4 * time.Second): false, {}: true,
 	} {
-		err := checkClock(&jetstream.StreamInfo{TimeStamp: at}, before, after)
+		err := checkSkew(skewOf(&jetstream.StreamInfo{TimeStamp: at}, before, after))
 		if ok {
 			require.NoError(t, err, at)
 		} else {

@@ -215,7 +215,7 @@ func (s *JetStream) Oldest(ctx context.Context, group string) (at time.Time, err
 }
 
 // ages is a collector: the age of the oldest message by group, for groups that
-// have one waiting.
+// have one waiting, and for all others.
 type ages struct {
 	engine *Engine
 	desc   *prometheus.Desc
@@ -223,7 +223,7 @@ type ages struct {
 
 func newAges(e *Engine) *ages {
 	return &ages{engine: e, desc: prometheus.NewDesc("parley_lane_oldest_waiting_seconds",
-		"Age of the oldest message that waits, by group: the channel at the user stage, the endpoint at the bot stage; _rest: all beyond the 100 oldest.",
+		"Age of the oldest message that waits, by group: the channel at the user stage, the endpoint at the bot stage; _rest: all beyond the 100 oldest, 0 where there are none.",
 		[]string{"group"}, prometheus.Labels{"stage": string(e.Stage)})}
 }
 
@@ -232,10 +232,17 @@ func (a *ages) Describe(out chan<- *prometheus.Desc) { out <- a.desc }
 
 // Collect implements prometheus.Collector.
 func (a *ages) Collect(out chan<- prometheus.Metric) {
-	now := time.Now()
+	now, rest := time.Now(), 0.0
 	for _, w := range a.engine.Ages() {
-		if w.Oldest != nil {
-			out <- prometheus.MustNewConstMetric(a.desc, prometheus.GaugeValue, max(0, now.Sub(*w.Oldest).Seconds()), w.Group)
+		if w.Oldest == nil {
+			continue
 		}
+		age := max(0, now.Sub(*w.Oldest).Seconds())
+		if w.Group == restGroup {
+			rest = age
+			continue
+		}
+		out <- prometheus.MustNewConstMetric(a.desc, prometheus.GaugeValue, age, w.Group)
 	}
+	out <- prometheus.MustNewConstMetric(a.desc, prometheus.GaugeValue, rest, restGroup) // always there: an idle stage is none that is silent
 }

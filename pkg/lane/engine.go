@@ -75,7 +75,10 @@ type Options struct {
 	// work queue up to which all is meant; where Marks is nil it is to be remembered,
 	// since a message may be delivered again. It is called until it succeeds; nil:
 	// there is nothing else.
-	Erased  func(ctx context.Context, id ID, upTo chat.Ordinal) error
+	Erased func(ctx context.Context, id ID, upTo chat.Ordinal) error
+	// Reasons are those for which the handler gives messages up at once: labels of
+	// the metrics.
+	Reasons []string
 	Log     *zap.Logger
 	Metrics prometheus.Registerer
 }
@@ -110,11 +113,11 @@ func New(o Options, h Handler) *Engine {
 		o.Alone = new(Alone)
 	}
 	e := &Engine{
-		Options: o, handler: guarded{Handler: h, log: o.Log.With(zap.String("stage", string(o.Stage)))}, metrics: newMetrics(o.Metrics, o.Stage),
+		Options: o, handler: guarded{Handler: h, log: o.Log.With(zap.String("stage", string(o.Stage)))}, metrics: newMetrics(o.Metrics, o.Stage, o.Reasons),
 		hands:        newHands(),
 		destinations: map[string]*destination{}, shards: map[*shard]struct{}{}, refused: map[int]error{},
 	}
-	e.countCircuits(o.Metrics)
+	e.measure(o.Metrics)
 	o.Metrics.MustRegister(newAges(e))
 	e.gate = gate{limit: o.MaxInFlight, pass: func(l *lane) { l.shard.start(l) }}
 	return e
@@ -156,8 +159,13 @@ func (e *Engine) endPaces() {
 
 // hold works on one partition until its lease ends, starting anew as often as
 // the consumer is lost.
-func (e *Engine) hold(ctx context.Context, lease partition.Lease) error {
+func (e *Engine) hold(ctx context.Context, lease partition.Lease) (err error) {
 	log := e.Log.With(zap.String("stage", string(e.Stage)), zap.Int("partition", lease.Partition()))
+	defer func() {
+		if err != nil || errors.Is(context.Cause(ctx), partition.ErrLapsed) {
+			e.metrics.lost.Inc()
+		}
+	}()
 	for ctx.Err() == nil {
 		err := e.serve(ctx, lease, log)
 		if ctx.Err() != nil {

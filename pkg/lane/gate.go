@@ -76,6 +76,13 @@ func (g *gate) take() *lane {
 	return g.next()
 }
 
+// atWork is how many have passed and not left.
+func (g *gate) atWork() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.busy
+}
+
 // adapt changes limit and rate, and lets through whom there is room for now; who
 // waits for the old rate waits for the new one.
 func (g *gate) adapt(limit int, rate chat.Rate) {

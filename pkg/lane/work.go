@@ -208,6 +208,9 @@ func (s *shard) handle(ctx context.Context, l *lane, it *item, policy Policy) {
 	}
 	if v.attempted() && !task.over {
 		l.allowed = false
+		if task.Number == 1 {
+			s.engine.metrics.wait.Observe(max(0, now.Sub(it.msg.Time).Seconds())) // the broker's clock may be ahead
+		}
 	}
 	record := v.attempt(now, ended.Sub(now))
 	switch v.kind {
@@ -370,6 +373,7 @@ func (s *shard) bury(ctx context.Context, l *lane, it *item, t *Task, state *cha
 	if said {
 		s.outcome(t, t.failed, chat.OutcomeFailed)
 	} else {
+		s.engine.metrics.died(reason)
 		s.outcome(t, t.failed, chat.OutcomeDead)
 	}
 }
@@ -403,7 +407,7 @@ func (s *shard) buryUndecodable(h *hot, m *Message, cause error) {
 			return
 		}
 	}
-	s.engine.metrics.outcomes[chat.OutcomeDead].Inc()
+	s.buried(letter)
 	s.release(h)
 }
 
@@ -414,9 +418,15 @@ func (s *shard) buryParked(ctx context.Context, l *lane, it *item, cause error) 
 	if err := s.engine.Graveyard.Write(ctx, letter); err != nil {
 		return fmt.Errorf("writing a dead letter: %w", err)
 	}
-	s.engine.metrics.outcomes[chat.OutcomeDead].Inc()
+	s.buried(letter)
 	s.settled(ctx, l, it)
 	return nil
+}
+
+// buried counts a dead letter that the handler is not told of.
+func (s *shard) buried(letter *chat.DeadLetter) {
+	s.engine.metrics.outcomes[chat.OutcomeDead].Inc()
+	s.engine.metrics.died(letter.Reason)
 }
 
 func (s *shard) undecodable(m *Message, cause error) *chat.DeadLetter {

@@ -50,6 +50,7 @@ type namedCheck struct {
 // NewAdmin binds the address; addr's port may be 0. Run must follow.
 func NewAdmin(addr string, reg *prometheus.Registry, log *zap.Logger) (*Admin, error) {
 	a := &Admin{echo: httpserver.NewEcho(log)}
+	reg.MustRegister((*checksCollector)(a))
 	a.echo.Use(httpserver.Limit(adminRequests, nil), middleware.BodyLimit(adminBody))
 	a.echo.GET("/livez", func(c echo.Context) error {
 		return c.JSON(http.StatusOK, readiness{Status: statusOK})
@@ -116,19 +117,7 @@ type checkResult struct {
 }
 
 func (a *Admin) ready(c echo.Context) error {
-	a.mu.Lock()
-	checks := slices.Clone(a.checks)
-	a.mu.Unlock()
-
-	ctx, cancel := context.WithTimeout(c.Request().Context(), checkTimeout)
-	defer cancel()
-	results := make([]checkResult, len(checks))
-	var wg sync.WaitGroup
-	for i, nc := range checks {
-		wg.Go(func() { results[i] = nc.run(ctx) })
-	}
-	wg.Wait()
-
+	results := a.run(c.Request().Context())
 	answer, code := readiness{Status: statusOK, Checks: results}, http.StatusOK
 	has := func(status string) bool {
 		return slices.ContainsFunc(results, func(r checkResult) bool { return r.Status == status })
@@ -140,6 +129,43 @@ func (a *Admin) ready(c echo.Context) error {
 		answer.Status = statusDegraded
 	}
 	return c.JSON(code, answer)
+}
+
+// run runs all checks at once.
+func (a *Admin) run(ctx context.Context) []checkResult {
+	a.mu.Lock()
+	checks := slices.Clone(a.checks)
+	a.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	results := make([]checkResult, len(checks))
+	var wg sync.WaitGroup
+	for i, nc := range checks {
+		wg.Go(func() { results[i] = nc.run(ctx) })
+	}
+	wg.Wait()
+	return results
+}
+
+// checksCollector has the checks run when the metrics are read.
+type checksCollector Admin
+
+var checkDesc = prometheus.NewDesc("parley_check_ok",
+	"Whether a part that the process stands on works, by the checks of /readyz: 1 or 0.", []string{"check"}, nil)
+
+// Describe implements prometheus.Collector.
+func (*checksCollector) Describe(out chan<- *prometheus.Desc) { out <- checkDesc }
+
+// Collect implements prometheus.Collector.
+func (c *checksCollector) Collect(out chan<- prometheus.Metric) {
+	for _, r := range (*Admin)(c).run(context.Background()) {
+		ok := 0.0
+		if r.Status == statusOK {
+			ok = 1
+		}
+		out <- prometheus.MustNewConstMetric(checkDesc, prometheus.GaugeValue, ok, r.Name)
+	}
 }
 
 func (nc namedCheck) run(ctx context.Context) (res checkResult) {

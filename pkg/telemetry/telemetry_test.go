@@ -42,7 +42,7 @@ func TestNewLogger(t *testing.T) {
 }
 
 func TestAdmin(t *testing.T) {
-	admin, err := telemetry.NewAdmin("127.0.0.1:0", telemetry.NewRegistry(), zap.NewNop())
+	admin, err := telemetry.NewAdmin("127.0.0.1:0", telemetry.NewRegistry("v1"), zap.NewNop())
 	require.NoError(t, err)
 	admin.Echo().GET("/boom", func(echo.Context) error { panic("boom") })
 	ctx, stop := context.WithCancel(t.Context())
@@ -82,6 +82,12 @@ func TestAdmin(t *testing.T) {
 	require.JSONEq(t, `{"status":"failing","checks":[{"name":"broker","status":"ok"},
 		{"name":"redis","status":"failing","error":"no answer"},
 		{"name":"wild","status":"failing","error":"the check panicked: oh"}]}`, body)
+
+	_, _, body = get("/metrics")
+	require.Contains(t, body, `version="v1"} 1`)
+	require.Contains(t, body, `parley_check_ok{check="broker"} 1`)
+	require.Contains(t, body, `parley_check_ok{check="redis"} 0`)
+	require.Contains(t, body, `parley_check_ok{check="wild"} 0`)
 
 	admin.AddOptionalCheck("redis", func(context.Context) error { return errors.New("no answer") })
 	admin.AddCheck("wild", func(context.Context) error { return nil })

@@ -30,6 +30,13 @@ const (
 	KindInterrupted Kind = "interrupted" // our own side ended the attempt: it says nothing of the endpoint
 )
 
+// Kinds returns all kinds.
+func Kinds() []Kind {
+	return []Kind{
+		KindTimeout, KindDNS, KindRefused, KindReset, KindTLS, KindGuard, KindNetwork, KindProtocol, KindAuth, KindRequest, KindInterrupted,
+	}
+}
+
 // Failure is why an attempt has no answer.
 type Failure struct {
 	Kind Kind

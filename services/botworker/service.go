@@ -130,7 +130,7 @@ func New(o Options) (*Service, error) {
 	h := newHandler(o)
 	engine := lane.New(lane.Options{
 		Stage: chat.StageUser, Alone: o.Alone, Open: h.open, Commands: o.Commands, Replays: o.Replays, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
-		DrainTimeout: o.DrainTimeout, Erased: h.erased,
+		DrainTimeout: o.DrainTimeout, Erased: h.erased, Reasons: []string{reasonChannelRemoved, reasonBotRemoved, reasonRefused, reasonInvalid, reasonSessionFull},
 	}, h)
 	return &Service{handler: h, engine: engine, owner: o.Owner, directory: o.Directory}, nil
 }

@@ -159,6 +159,9 @@ func (h *handler) Ended(t *lane.Task, a *chat.Attempt, outcome chat.Outcome) {
 		h.metrics.expired[d.Reason].Inc()
 	}
 	h.ended(bm, d)
+	if outcome == chat.OutcomeDelivered && bm.Event == chat.EventMessage && t.Message.Replay == nil {
+		h.metrics.endToEnd.Observe(max(0, d.At.Sub(time.UnixMilli(bm.Ordinal.InputAt)).Seconds()))
+	}
 	h.raise(t, bm, d)
 }
 
@@ -264,6 +267,7 @@ func (h *handler) post(ctx context.Context, t *lane.Task, e *chat.Endpoint, span
 	request.Traceparent, request.Timeout = span.Traceparent(t.Traceparent), e.Timeout.Std()
 	result := h.Client.Do(ctx, request)
 	h.metrics.duration.Observe(result.Duration.Seconds())
+	h.metrics.answered(&result)
 	if span.On() {
 		span.Set(tracing.Endpoint.String(e.ID))
 		span.Set(webhook.SpanAttributes(&request, &result)...)

@@ -119,7 +119,7 @@ func New(o Options) (*Service, error) {
 	h := newHandler(o)
 	engine := lane.New(lane.Options{
 		Stage: chat.StageBot, Alone: o.Alone, Open: h.open, Commands: o.Commands, Marks: o.Marks, Replays: o.Marks, Graveyard: o.Graveyard, Log: o.Log, Metrics: o.Metrics,
-		DrainTimeout: o.DrainTimeout, Rates: o.Rates, Erased: h.erased,
+		DrainTimeout: o.DrainTimeout, Rates: o.Rates, Erased: h.erased, Reasons: []string{reasonEndpointRemoved},
 	}, h)
 	return &Service{engine: engine, owner: o.Owner, directory: o.Directory, handler: h}, nil
 }

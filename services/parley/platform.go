@@ -39,6 +39,7 @@ type platform struct {
 	metrics  *prometheus.Registry
 	tracer   *tracing.Tracer // nil: no traces
 	conn     *broker.Conn
+	monitor  *broker.Monitor
 	registry *registry.Registry
 	redis    ledger.Client
 	marks    ledger.Ledger
@@ -58,7 +59,7 @@ type platform struct {
 // openPlatform opens what the services of a process need. With a data
 // directory it embeds what no URL is given for.
 func openPlatform(ctx context.Context, f *serviceFlags) (*platform, error) {
-	p := &platform{flags: f, began: time.Now(), changed: map[chat.Stage]func(string){}, metrics: telemetry.NewRegistry()}
+	p := &platform{flags: f, began: time.Now(), changed: map[chat.Stage]func(string){}, metrics: telemetry.NewRegistry(version)}
 	if err := p.open(ctx); err != nil {
 		p.close()
 		return nil, err
@@ -126,6 +127,7 @@ func (p *platform) openBroker(ctx context.Context) (err error) {
 	if err := topology.Ensure(ctx, p.conn.JS, p.layout); err != nil {
 		return fmt.Errorf("laying out the streams: %w", err)
 	}
+	p.monitor = broker.NewMonitor(p.conn, topology.StreamDead, p.metrics, p.log)
 	return p.conn.Check(ctx, topology.StreamDead)
 }
 
@@ -188,6 +190,9 @@ func (p *platform) openRegistry(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the configuration: %w", err)
 	}
+	p.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "parley_config_revision", Help: "Revision of the configuration that this process has.",
+	}, func() float64 { return float64(p.registry.Snapshot().Revision()) }))
 	return nil
 }
 

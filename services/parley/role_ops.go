@@ -58,21 +58,29 @@ func addOps(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	status := func(ctx context.Context) (*topology.Status, error) {
+		return topology.ReadStatus(ctx, p.conn.JS, p.layout)
+	}
+	owners := func(ctx context.Context, stage chat.Stage) (*partition.Owners, error) {
+		o, err := partition.ReadOwners(ctx, p.conn.JS, stage, p.layout.Partitions)
+		if err == nil && p.flags.natsURL == "" { // only one process at a time has the broker
+			o.FreeSolesBefore(p.began)
+		}
+		return o, err
+	}
+	p.figures = ops.NewFigures(ops.FiguresOptions{
+		Status: status, Owners: owners, Config: p.registry.Snapshot, Log: p.log.Named("ops"),
+		Usage: func(ctx context.Context) (map[string]topology.Usage, error) {
+			return topology.ReadUsage(ctx, p.conn.JS, p.layout)
+		},
+	}, p.metrics)
+	p.front = append(p.front, unit{"figures", p.figures.Run})
 	svc, err := ops.New(ops.Options{BootstrapToken: chat.Secret(p.flags.opsToken)}, ops.Deps{
 		Eraser:   erasure.New(p.conn, lanes, letters, sessions),
 		Registry: p.registry, DeadLetters: letters, Replays: replayJobs{replays, jobs}, Client: client, Guard: p.guard,
 		Lanes: lanes, Log: p.log.Named("ops"),
 		Journal: journal.NewReader(p.conn), Recording: journal.Mode(p.flags.journal.mode),
-		Status: func(ctx context.Context) (*topology.Status, error) {
-			return topology.ReadStatus(ctx, p.conn.JS, p.layout)
-		},
-		Owners: func(ctx context.Context, stage chat.Stage) (*partition.Owners, error) {
-			o, err := partition.ReadOwners(ctx, p.conn.JS, stage, p.layout.Partitions)
-			if err == nil && p.flags.natsURL == "" { // only one process at a time has the broker
-				o.FreeSolesBefore(p.began)
-			}
-			return o, err
-		},
+		Status: status, Owners: owners,
 		Ages: func(ctx context.Context, stage chat.Stage, workers int) (*lane.Report, error) {
 			return lane.Ask(ctx, p.conn, stage, workers)
 		},

@@ -25,6 +25,7 @@ import (
 	"github.com/parleyhq/parley/services/botworker"
 	"github.com/parleyhq/parley/services/deliveryworker"
 	"github.com/parleyhq/parley/services/ingest"
+	"github.com/parleyhq/parley/services/ops"
 	"github.com/parleyhq/parley/services/parley/ready"
 )
 
@@ -36,6 +37,7 @@ type process struct {
 	*platform
 	front, workers []unit
 	at             ready.File
+	figures        *ops.Figures // made by addOps
 }
 
 // runProcess opens the platform, adds the roles and runs them until ctx ends.
@@ -70,6 +72,7 @@ func runProcess(ctx context.Context, f *serviceFlags, roles []role, whenReady fu
 		{"configuration", p.registry.Run},
 		{"journal", p.journal.Run},
 		{"events", p.events.Run},
+		{"broker monitor", p.monitor.Run},
 		{"admin server", p.admin.Run},
 		{"collector", tuneCollector},
 	}
