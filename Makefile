@@ -66,8 +66,11 @@ fmt: ## Format the code and the schemas
 	$(TOOL) golangci-lint fmt . .ci/testreport
 	$(TOOL) buf format --write proto
 
-generate: ## Generate the Go code of proto/
+generate: ## Generate the Go code of proto/, and docs/configuration.md
 	$(TOOL) buf generate proto --template proto/buf.gen.yaml --output proto
+	@mkdir -p bin
+	$(GO) run ./services/parley config reference >bin/configuration.md
+	mv bin/configuration.md docs/configuration.md
 
 verify: ## Fail if generated code, go.mod or go.sum is not what it should be
 	GO="$(GO)" .ci/verify-generated

@@ -24,7 +24,7 @@ const maxSkew = 3 * time.Second
 // Check reports why this server can't be used: it is too old, or its clock and
 // this machine's differ. The stream is any that exists.
 func (c *Conn) Check(ctx context.Context, stream string) error {
-	if err := checkVersion(c.NATS.ConnectedServerVersion()); err != nil {
+	if err := c.CheckVersion(); err != nil {
 		return err
 	}
 	s, err := c.JS.Stream(ctx, stream)
@@ -38,6 +38,9 @@ func (c *Conn) Check(ctx context.Context, stream string) error {
 	}
 	return checkClock(info, before, time.Now())
 }
+
+// CheckVersion reports a server that is too old.
+func (c *Conn) CheckVersion() error { return checkVersion(c.NATS.ConnectedServerVersion()) }
 
 func checkVersion(version string) error {
 	parts := strings.SplitN(version, ".", 3)

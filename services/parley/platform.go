@@ -66,11 +66,14 @@ func openPlatform(ctx context.Context, f *serviceFlags) (*platform, error) {
 
 func (p *platform) open(ctx context.Context) (err error) {
 	f := p.flags
-	if err := f.check(); err != nil {
+	if err := f.validate(); err != nil {
 		return err
 	}
 	if p.log, err = telemetry.NewLogger(f.logLevel, f.logFormat); err != nil {
 		return err
+	}
+	for _, doubt := range f.doubts() {
+		p.log.Warn(doubt.Error())
 	}
 	if p.layout, err = f.layout(); err != nil {
 		return err
@@ -146,9 +149,6 @@ func (p *platform) connect(ctx context.Context) (err error) {
 }
 
 func (p *platform) embedBroker(ctx context.Context) error {
-	if p.flags.dataDir == "" {
-		return fmt.Errorf("--nats-url is missing: give the URL of a NATS server with JetStream, or use `parley serve`")
-	}
 	always, interval, err := p.flags.syncing()
 	if err != nil {
 		return err
@@ -191,9 +191,6 @@ func (p *platform) openRegistry(ctx context.Context) error {
 func (p *platform) openRedis(ctx context.Context) (err error) {
 	address := p.flags.redisURL
 	if address == "" {
-		if p.flags.dataDir == "" {
-			return fmt.Errorf("--redis-url is missing: give the URL of a Redis, or use `parley serve`")
-		}
 		if address, err = p.embedRedis(ctx); err != nil {
 			return err
 		}
