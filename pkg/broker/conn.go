@@ -43,15 +43,7 @@ type Conn struct {
 // Connect dials a server outside; urls may list several, separated by commas.
 // They may hold passwords, which no error shows.
 func Connect(urls, name string, log *zap.Logger) (*Conn, error) {
-	hosts, err := hostsOf(urls)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := dial(urls, name, log, nil)
-	if err != nil {
-		return nil, fmt.Errorf("NATS at %s: %w", hosts, err)
-	}
-	return conn, nil
+	return Access{}.Connect(urls, name, log)
 }
 
 // IsAway reports whether a connection failed because no server was there, so

@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
-	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/ledger"
 )
 
@@ -219,7 +218,7 @@ func (t target) connect(ctx context.Context) []finding {
 }
 
 func (f *serviceFlags) reachNATS() error {
-	conn, err := broker.Connect(f.natsURL, "parley config check", zap.NewNop())
+	conn, err := f.natsAccess.Connect(f.natsURL, "parley config check", zap.NewNop())
 	if err != nil {
 		return err
 	}

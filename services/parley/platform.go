@@ -133,7 +133,7 @@ const connectEvery = 500 * time.Millisecond
 // connect waits for NATS: where containers start together, it may be the last.
 func (p *platform) connect(ctx context.Context) (err error) {
 	for told := false; ; told = true {
-		p.conn, err = broker.Connect(p.flags.natsURL, "parley", p.log)
+		p.conn, err = p.flags.natsAccess.Connect(p.flags.natsURL, "parley", p.log)
 		if err == nil || !broker.IsAway(err) {
 			return err
 		}

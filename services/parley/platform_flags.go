@@ -33,6 +33,7 @@ import (
 // serviceFlags are the flags of the commands that run services.
 type serviceFlags struct {
 	natsURL, redisURL    string
+	natsAccess           broker.Access
 	dataDir              string
 	partitions, replicas int
 	storeMax             string
@@ -102,6 +103,10 @@ func (f *serviceFlags) failing(doubt bool) (found faults) {
 func (f *serviceFlags) addTo(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.natsURL, "nats-url", "", "`URL` of NATS (2.12 or later); several separated by commas")
+	fs.StringVar(&f.natsAccess.Credentials, "nats-creds", "", "`FILE` with the user's JWT and seed (.creds) for NATS")
+	fs.StringVar(&f.natsAccess.Authorities, "nats-ca", "", "`FILE` with the authorities that NATS's certificate may be of, in PEM; without it the system's")
+	fs.StringVar(&f.natsAccess.Cert, "nats-cert", "", "`FILE` with the client certificate for NATS, in PEM")
+	fs.StringVar(&f.natsAccess.Key, "nats-key", "", "`FILE` with the key of --nats-cert, in PEM")
 	fs.StringVar(&f.redisURL, "redis-url", "", "`URL` of Redis (7 or later), such as redis://host:6379/0")
 	fs.IntVar(&f.partitions, "partitions", topology.DefaultPartitions, "partitions of a stage: the most workers that it can use; fixed once the streams exist")
 	fs.IntVar(&f.replicas, "replicas", 0, "copies of each stream that a NATS cluster keeps: 1, 3 or 5; 0: as before, and at first 3 where there are as many servers")
@@ -124,6 +129,13 @@ func (f *serviceFlags) addTo(cmd *cobra.Command) {
 	markValues(fs, "log-format", "json", "console")
 	f.checks = append(f.checks,
 		check{flag: "nats-url", holds: f.checkNATS},
+		check{flag: "nats-creds", holds: func() error {
+			return named("nats-creds", broker.Access{Credentials: f.natsAccess.Credentials}.Validate())
+		}},
+		check{flag: "nats-ca", holds: func() error { return named("nats-ca", broker.Access{Authorities: f.natsAccess.Authorities}.Validate()) }},
+		check{flag: "nats-cert", holds: func() error {
+			return named("nats-cert", broker.Access{Cert: f.natsAccess.Cert, Key: f.natsAccess.Key}.Validate())
+		}},
 		check{flag: "redis-url", holds: f.checkRedis},
 		check{flag: "seal-key", holds: f.checkSealKey},
 		check{flag: "partitions", holds: func() error {
@@ -179,6 +191,8 @@ func (f *serviceFlags) checkNATS() error {
 	switch {
 	case f.natsURL != "":
 		return named("nats-url", broker.CheckURLs(f.natsURL))
+	case f.natsAccess != broker.Access{}:
+		return errors.New("--nats-creds, --nats-ca, --nats-cert and --nats-key are for a NATS outside: give its --nats-url, or leave them out")
 	case f.dataDir == "":
 		return errors.New("--nats-url is missing: give the URL of a NATS server with JetStream, or use `parley serve`")
 	}
