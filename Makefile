@@ -81,8 +81,11 @@ fmt: ## Format the code and the schemas
 	$(TOOL) golangci-lint fmt . .ci/testreport .ci/rules
 	$(TOOL) buf format --write proto
 
-generate: ## Generate the Go code of proto/, and the table of docs/metrics.md
+generate: ## Generate the Go code of proto/, docs/configuration.md, and the table of docs/metrics.md
 	$(TOOL) buf generate proto --template proto/buf.gen.yaml --output proto
+	@mkdir -p bin
+	$(GO) run ./services/parley config reference >bin/configuration.md
+	mv bin/configuration.md docs/configuration.md
 	$(GO) test -count 1 -run '^TestMetricsPage$$' ./services/parley -update
 
 verify: ## Fail if generated code, go.mod or go.sum is not what it should be

@@ -24,7 +24,7 @@ const maxSkew = 3 * time.Second
 // Check reports why this server can't be used: it is too old, or its clock and
 // this machine's differ. The stream is any that exists.
 func (c *Conn) Check(ctx context.Context, stream string) error {
-	if err := checkVersion(c.NATS.ConnectedServerVersion()); err != nil {
+	if err := c.CheckVersion(); err != nil {
 		return err
 	}
 	skew, err := c.Skew(ctx, stream)
@@ -48,6 +48,9 @@ func (c *Conn) Skew(ctx context.Context, stream string) (time.Duration, error) {
 	}
 	return skewOf(info, before, time.Now()), nil
 }
+
+// CheckVersion reports a server that is too old.
+func (c *Conn) CheckVersion() error { return checkVersion(c.NATS.ConnectedServerVersion()) }
 
 func checkVersion(version string) error {
 	parts := strings.SplitN(version, ".", 3)

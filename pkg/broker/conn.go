@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,15 +43,7 @@ type Conn struct {
 // Connect dials a server outside; urls may list several, separated by commas.
 // They may hold passwords, which no error shows.
 func Connect(urls, name string, log *zap.Logger) (*Conn, error) {
-	hosts, err := hostsOf(urls)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := dial(urls, name, log, nil)
-	if err != nil {
-		return nil, fmt.Errorf("NATS at %s: %w", hosts, err)
-	}
-	return conn, nil
+	return Access{}.Connect(urls, name, log)
 }
 
 // IsAway reports whether a connection failed because no server was there, so
@@ -59,6 +52,12 @@ func IsAway(err error) bool {
 	_, network := errors.AsType[*net.OpError](err)
 	_, name := errors.AsType[*net.DNSError](err)
 	return network || name || errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout)
+}
+
+// CheckURLs reports a list of URLs that Connect can't read.
+func CheckURLs(urls string) error {
+	_, err := hostsOf(urls)
+	return err
 }
 
 // hostsOf returns the hosts of a list of URLs.
@@ -75,7 +74,13 @@ func hostsOf(urls string) (string, error) {
 		if err != nil || u.Host == "" { // the error would show the URL
 			return "", errors.New("the NATS URL can't be read: write it like nats://host:4222, and what is special in a password as in %40")
 		}
+		if !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
+			return "", fmt.Errorf("the NATS URL of %s has the scheme %q: write it like nats://host:4222, or tls://host:4222", u.Host, u.Scheme)
+		}
 		hosts = append(hosts, u.Host)
+	}
+	if len(hosts) == 0 {
+		return "", errors.New("there is no NATS URL: write it like nats://host:4222")
 	}
 	return strings.Join(hosts, ","), nil
 }

@@ -24,7 +24,11 @@ type Options struct {
 
 // Validate reports the first setting that can't work.
 func (o Options) Validate() error {
-	if _, _, err := net.SplitHostPort(o.Addr); err != nil {
+	_, port, err := net.SplitHostPort(o.Addr)
+	if err == nil {
+		_, err = net.DefaultResolver.LookupPort(context.Background(), "tcp", port) // a number, or a name of this machine's
+	}
+	if err != nil {
 		return fmt.Errorf("listen address %q: %w: write it as host:port, such as 127.0.0.1:8080", o.Addr, err)
 	}
 	for _, d := range []time.Duration{o.ReadHeaderTimeout, o.ReadTimeout, o.WriteTimeout, o.IdleTimeout, o.ShutdownTimeout} {

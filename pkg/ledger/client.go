@@ -43,6 +43,15 @@ func Connect(rawURL string) (Client, error) {
 	return redis.NewClient(o), nil
 }
 
+// CheckURL reports a URL that Connect can't read.
+func CheckURL(rawURL string) error {
+	client, err := Connect(rawURL)
+	if err != nil {
+		return err
+	}
+	return client.Close()
+}
+
 const dialTimeout = 500 * time.Millisecond
 
 // probeKey is written to see whether Redis takes writes.

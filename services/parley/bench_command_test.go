@@ -27,7 +27,7 @@ func background(t *testing.T, args ...string) ready.File {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan result, 1)
 	exited := make(chan struct{})
-	root := newRoot()
+	root := newRoot(&binder{})
 	go func() {
 		ended <- execute(ctx, root, nil, "", append(args, "--ready-file", path)...)
 		close(exited)
@@ -76,7 +76,7 @@ func TestBenchScenariosRefuseWhatCannotWork(t *testing.T) {
 	for command, want := range map[string]string{
 		"backlog --backlog 0": "--backlog has 0",
 		"parked --lanes 1":    "--lanes is 1",
-		"idle --for 0s":       "--for is 0s",
+		"idle --length 0s":    "--length is 0s",
 		"bulkhead --rate 0":   "--rate is 0",
 		"--batch 1001":        "--batch is 1001",
 	} {
@@ -93,7 +93,7 @@ func TestDocumentedBenchCommands(t *testing.T) {
 	commands := regexp.MustCompile("`bin/parley (bench[^`]*)`").FindAllSubmatch(page, -1)
 	require.Len(t, commands, 12)
 	for _, c := range commands {
-		cmd, args, err := newRoot().Find(strings.Fields(string(c[1])))
+		cmd, args, err := newRoot(&binder{}).Find(strings.Fields(string(c[1])))
 		require.NoError(t, err)
 		require.NoError(t, cmd.ParseFlags(args), "%s", c[1])
 		require.Empty(t, cmd.Flags().Args(), "%s", c[1])

@@ -103,7 +103,7 @@ func newBenchIdleCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.IntVar(&o.Starts, "starts", 5, "starts on new data")
 	f.DurationVar(&o.Settle, "settle", 3*time.Second, "how long it is left alone before")
-	f.DurationVar(&o.For, "for", 20*time.Second, "how long its CPU is measured")
+	f.DurationVar(&o.For, "length", 20*time.Second, "how long its CPU is measured")
 	b.addTo(cmd, &o.Setup)
 	return cmd
 }

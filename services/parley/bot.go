@@ -43,6 +43,7 @@ type botFlags struct {
 func (f *botFlags) bind(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.in.Kind, "kind", "", "`KIND` of bot: echo, flow or http (default flow with --file, else echo)")
+	markValues(flags, "kind", "echo", "flow", "http")
 	flags.StringVar(&f.file, "file", "", "`FILE` with the YAML of a flow")
 	flags.StringVar(&f.in.Name, "name", "", "`NAME` for people")
 	flags.StringVar(&f.in.URL, "url", "", "`URL` that an http bot's turns are posted to")

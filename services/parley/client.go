@@ -37,6 +37,7 @@ func (c *clientConfig) bind(cmd *cobra.Command) {
 	f.StringVar(&c.DataDir, "data-dir", defaultDataDir(), "`DIRECTORY` of a serve on this machine, with its ops token")
 	f.BoolVar(&c.JSON, "json", false, "print JSON instead of a table")
 	markSecret(f, "ops-token")
+	markDefault(f, "data-dir", defaultDataDirText)
 }
 
 // opsClient calls the ops API.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,14 +16,18 @@ import (
 // Every flag is also PARLEY_<FLAG> in the environment (dashes become
 // underscores) and a key of the file that --config names. The command line
 // wins over the environment, the environment over the file, the file over the
-// default; an empty variable counts as unset. A flag that markSecret marked may come from a file of its own that
-// PARLEY_<FLAG>_FILE names.
+// default; an empty variable counts as unset. A flag that markSecret marked may
+// come from a file of its own that PARLEY_<FLAG>_FILE names. What is wrong is
+// told all at once.
 
 const (
 	configFlag       = "config"
 	envPrefix        = "PARLEY_"
 	envFileSuffix    = "_FILE"
 	secretAnnotation = "parley_secret"
+	valuesAnnotation = "parley_values"
+
+	defaultAnnotation = "parley_default"
 )
 
 // envName is the environment variable of a flag.
@@ -39,6 +45,22 @@ func markSecret(flags *pflag.FlagSet, names ...string) {
 	}
 }
 
+// markValues says which values a flag takes, for completion and the reference.
+// It panics on a flag that doesn't exist.
+func markValues(flags *pflag.FlagSet, name string, values ...string) {
+	if err := flags.SetAnnotation(name, valuesAnnotation, values); err != nil {
+		panic(err)
+	}
+}
+
+// markDefault says in words what a default is that differs between machines.
+// It panics on a flag that doesn't exist.
+func markDefault(flags *pflag.FlagSet, name, text string) {
+	if err := flags.SetAnnotation(name, defaultAnnotation, []string{text}); err != nil {
+		panic(err)
+	}
+}
+
 // binder fills flags that the command line left alone.
 type binder struct {
 	environ  []string // "NAME=value"
@@ -46,94 +68,150 @@ type binder struct {
 	warnings io.Writer
 }
 
-// setting is a value for a flag with where it came from, for errors.
+// faults are all that is wrong with the settings, each on a line of its own.
+type faults []error
+
+func (f faults) Error() string { return errors.Join(f...).Error() }
+
+func (f faults) Unwrap() []error { return f }
+
+// orNil is nil where nothing is wrong.
+func (f faults) orNil() error {
+	if len(f) == 0 {
+		return nil
+	}
+	return f
+}
+
+// setting is a value for a flag, with where it stands.
 type setting struct {
-	source string // "environment PARLEY_X"
+	source string // "environment PARLEY_X", "parley.yaml:3: x"
+	file   string // where the value can be read: the secret's or the configuration's file
 	values []string
+	wrong  bool // it can't be read, or the flag doesn't take it; that has been told
+}
+
+// settings are all that the environment and the file have.
+type settings struct {
+	env, file map[string]setting // by flag
+	faults    faults
+	unknown   []string // variables that are no flag, each as a sentence
 }
 
 // bind fills the flags of the command that is about to run.
 func (b *binder) bind(cmd *cobra.Command) error {
+	s := b.read(cmd)
+	for _, unknown := range s.unknown {
+		fmt.Fprintln(b.warnings, "parley: warning: "+unknown)
+	}
+	_, wrong := s.settle(cmd.Flags())
+	return append(s.faults, wrong...).orNil()
+}
+
+// read finds the settings in the environment and the file.
+func (b *binder) read(cmd *cobra.Command) *settings {
 	known := allFlags(cmd.Root())
-	env, err := b.environment(known)
-	if err != nil {
-		return err
+	s := &settings{}
+	b.environment(s, known)
+	b.file(s, cmd, known)
+	return s
+}
+
+// of finds a flag's setting: the environment wins over the file.
+func (s *settings) of(flag string) (setting, bool) {
+	if found, ok := s.env[flag]; ok {
+		return found, true
 	}
-	file, err := b.file(cmd, env, known)
-	if err != nil {
-		return err
-	}
-	var failed error
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if failed != nil || f.Changed {
+	found, ok := s.file[flag]
+	return found, ok
+}
+
+// settle fills the flags that the command line left alone, and says where the
+// values of those that are not at their defaults stand.
+func (s *settings) settle(flags *pflag.FlagSet) (map[string]setting, faults) {
+	from := map[string]setting{}
+	var wrong faults
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Changed {
+			from[f.Name] = setting{source: "command line"}
 			return
 		}
-		for _, from := range []map[string]setting{env, file} {
-			if s, ok := from[f.Name]; ok {
-				failed = s.apply(f)
-				return
+		found, ok := s.of(f.Name)
+		if !ok {
+			return
+		}
+		if !found.wrong {
+			if err := found.apply(f); err != nil {
+				wrong = append(wrong, err)
+				found.wrong = true
 			}
 		}
+		from[f.Name] = found
 	})
-	return failed
+	return from, wrong
 }
 
 // file reads the file that --config or its variable names, if any.
-func (b *binder) file(cmd *cobra.Command, env map[string]setting, known map[string]*pflag.Flag) (map[string]setting, error) {
+func (b *binder) file(s *settings, cmd *cobra.Command, known map[string]*pflag.Flag) {
 	path, source := "", "--"+configFlag
 	if f := cmd.Flags().Lookup(configFlag); f != nil && f.Changed {
 		path = f.Value.String()
-	} else if s, ok := env[configFlag]; ok {
-		path, source = s.values[0], s.source
+	} else if found, ok := s.env[configFlag]; ok {
+		path, source = found.values[0], found.source
 	}
 	if path == "" {
-		return nil, nil
+		return
 	}
 	data, err := b.readFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", source, err)
+		s.faults = append(s.faults, fmt.Errorf("%s: %w", source, err))
+		return
 	}
-	return parseConfigFile(path, data, known)
+	var wrong faults
+	s.file, wrong = parseConfigFile(path, data, known)
+	s.faults = append(s.faults, wrong...)
 }
 
-// environment finds the settings in the environment and warns of variables
-// that are no flag of any command.
-func (b *binder) environment(known map[string]*pflag.Flag) (map[string]setting, error) {
+// environment finds the settings in the environment, and the variables that
+// are no flag of any command.
+func (b *binder) environment(s *settings, known map[string]*pflag.Flag) {
 	flagOf := make(map[string]string, len(known))
 	for name := range known {
 		flagOf[envName(name)] = name
 	}
-	found := map[string]setting{}
-	fromFile := map[string]string{} // flag -> variable that names its file
+	s.env = map[string]setting{}
+	fromFile := map[string]string{} // flag -> path
 	for _, entry := range b.environ {
 		name, value, _ := strings.Cut(entry, "=")
 		if !strings.HasPrefix(name, envPrefix) || value == "" {
 			continue
 		}
 		if flag, ok := flagOf[name]; ok {
-			found[flag] = setting{source: "environment " + name, values: []string{value}}
+			s.env[flag] = setting{source: "environment " + name, values: []string{value}}
 			continue
 		}
 		flag := flagOf[strings.TrimSuffix(name, envFileSuffix)]
 		switch {
 		case flag != "" && isSecret(known[flag]):
-			fromFile[flag] = name + "=" + value
+			fromFile[flag] = value
 		case !isServiceLink(name):
-			fmt.Fprintf(b.warnings, "parley: warning: environment %s is no flag of any command%s\n", name, suggestion(name, flagOf))
+			s.unknown = append(s.unknown, "environment "+name+" is no flag of any command"+suggestion(name, flagOf))
 		}
 	}
-	for flag, entry := range fromFile {
-		name, path, _ := strings.Cut(entry, "=")
-		if _, both := found[flag]; both {
-			return nil, fmt.Errorf("environment %s and %s are both set: unset one", envName(flag), name)
+	for _, flag := range slices.Sorted(maps.Keys(fromFile)) {
+		name, path := envName(flag)+envFileSuffix, fromFile[flag]
+		if _, both := s.env[flag]; both {
+			s.faults = append(s.faults, fmt.Errorf("environment %s and %s are both set: unset one", envName(flag), name))
+			continue
 		}
 		data, err := b.readFile(path)
 		if err != nil {
-			return nil, fmt.Errorf("environment %s: %w", name, err)
+			s.faults = append(s.faults, fmt.Errorf("environment %s: %w", name, err))
 		}
-		found[flag] = setting{source: "environment " + name, values: []string{strings.TrimRight(string(data), "\r\n")}}
+		s.env[flag] = setting{
+			source: "environment " + name, file: path, values: []string{strings.TrimRight(string(data), "\r\n")}, wrong: err != nil,
+		}
 	}
-	return found, nil
 }
 
 // apply gives the flag its value.

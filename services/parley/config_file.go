@@ -10,35 +10,39 @@ import (
 // parseConfigFile reads a YAML mapping from flags to values. A key that is a
 // flag of another command is fine, so that one file may serve all; a key that
 // is no flag at all is an error, as is one that stands twice.
-func parseConfigFile(path string, data []byte, known map[string]*pflag.Flag) (map[string]setting, error) {
+func parseConfigFile(path string, data []byte, known map[string]*pflag.Flag) (map[string]setting, faults) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, faults{fmt.Errorf("%s: %w", path, err)}
 	}
 	if doc.Kind == 0 || len(doc.Content) == 0 || doc.Content[0].Tag == "!!null" {
 		return nil, nil
 	}
 	top := doc.Content[0]
 	if top.Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("%s:%d: the file must be a mapping of flags to values, such as \"data-dir: /var/lib/parley\"", path, top.Line)
+		return nil, faults{fmt.Errorf("%s:%d: the file must be a mapping of flags to values, such as \"data-dir: /var/lib/parley\"", path, top.Line)}
 	}
 	found := make(map[string]setting, len(top.Content)/2)
+	var wrong faults
 	for i := 0; i+1 < len(top.Content); i += 2 {
 		key, value := top.Content[i], top.Content[i+1]
 		at := fmt.Sprintf("%s:%d: %s", path, key.Line, key.Value)
 		if _, ok := known[key.Value]; !ok || key.Value == configFlag {
-			return nil, fmt.Errorf("%s is no flag of any command: keys are the flags' names without dashes in front", at)
+			wrong = append(wrong, fmt.Errorf("%s is no flag of any command: keys are the flags' names without dashes in front", at))
+			continue
 		}
 		if _, twice := found[key.Value]; twice {
-			return nil, fmt.Errorf("%s stands there twice: remove one", at)
+			wrong = append(wrong, fmt.Errorf("%s stands there twice: remove one", at))
+			continue
 		}
 		values, err := scalars(value)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", at, err)
+			wrong = append(wrong, fmt.Errorf("%s: %w", at, err))
+			continue
 		}
-		found[key.Value] = setting{source: at, values: values}
+		found[key.Value] = setting{source: at, file: path, values: values}
 	}
-	return found, nil
+	return found, wrong
 }
 
 // scalars reads a scalar, or a list of scalars.

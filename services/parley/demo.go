@@ -23,8 +23,7 @@ const (
 	demoEndpoint = "demo-customer"
 )
 
-func newDemoCommand() *cobra.Command {
-	f := &serviceFlags{}
+func newDemoCommand(f *serviceFlags) *cobra.Command {
 	oneShot := false
 	cmd := &cobra.Command{
 		Use:   "demo",

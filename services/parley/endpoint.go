@@ -51,6 +51,8 @@ func (f *endpointFlags) bind(cmd *cobra.Command) {
 	flags.StringVar(&f.in.RateLimit, "rate-limit", "", "`RATE` of posts by all workers together, such as 10/s, 30/m, or 10/s:20 with a burst, or off (default off)")
 	flags.StringVar(&f.in.DisableAfter, "disable-after", "", "`TIME` for which it may do nothing but fail before it is disabled, or off (default the workers' --endpoint-disable-after)")
 	markSecret(flags, "verify-token")
+	markValues(flags, "event", chat.Events()...)
+	markValues(flags, "on-exhausted", "skip", "hold")
 	f.sending.bind(flags)
 }
 

@@ -35,6 +35,7 @@ func (f *sendingFlags) bind(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.v1a, "v1a", false, "sign with ed25519 too; show prints the public key")
 	flags.StringArrayVar(&f.headers, "header", nil, "`NAME:VALUE` that is sent along; may be repeated; NAME: alone takes it away")
 	flags.StringVar(&f.auth.Kind, "auth", "", "how Parley proves itself: none, basic, bearer or oauth2")
+	markValues(flags, "auth", "none", "basic", "bearer", "oauth2")
 	flags.StringVar(&f.auth.Username, "auth-username", "", "user `NAME` of basic")
 	flags.StringVar(&f.auth.Password, "auth-password", "", "`PASSWORD` of basic")
 	flags.StringVar(&f.auth.Token, "auth-token", "", "`TOKEN` of bearer")

@@ -12,9 +12,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the linker: -ldflags "-X main.version=v1.2.3".
-var version = "dev"
-
 // The exit codes.
 const (
 	exitOK     = 0
@@ -28,7 +25,7 @@ func main() {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	ctx, stop := untilSignal(context.Background(), signals, os.Exit)
 	b := &binder{environ: os.Environ(), readFile: os.ReadFile, warnings: os.Stderr}
-	code := run(ctx, newRoot(), b, os.Args[1:], os.Stderr)
+	code := run(ctx, newRoot(b), b, os.Args[1:], os.Stderr)
 	stop()
 	os.Exit(code)
 }
@@ -37,8 +34,10 @@ func main() {
 func run(ctx context.Context, root *cobra.Command, b *binder, args []string, stderr io.Writer) int {
 	begun := false
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if err := b.bind(cmd); err != nil {
-			return err
+		if !bindsItself(cmd) {
+			if err := b.bind(cmd); err != nil {
+				return err
+			}
 		}
 		if err := cmd.ValidateRequiredFlags(); err != nil {
 			return err
@@ -59,13 +58,26 @@ func run(ctx context.Context, root *cobra.Command, b *binder, args []string, std
 		fmt.Fprintf(stderr, "parley: stopped by %s\n", sig.name())
 		return exitSignal + int(sig.signal)
 	}
-	fmt.Fprintf(stderr, "parley: %v\n", err)
-	if !begun {
+	many, ok := errors.AsType[faults](err)
+	if !ok {
+		many = faults{err}
+	}
+	for _, one := range many {
+		fmt.Fprintf(stderr, "parley: %v\n", one)
+	}
+	if _, usage := errors.AsType[*usageError](err); usage || !begun {
 		fmt.Fprintln(stderr, "parley: `parley help` and `parley help COMMAND` say what there is")
 		return exitUsage
 	}
 	return exitFailed
 }
+
+// usageError is a command line that a command finds wrong once it runs.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+
+func (e *usageError) Unwrap() error { return e.err }
 
 // signalError is why the context of an interrupted command ended. It is a
 // context.Canceled, so that whoever tells cancelling from failing still can.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"strings"
 	"syscall"
@@ -32,15 +33,20 @@ type result struct {
 // parley runs a command line in this process.
 func parley(t *testing.T, env []string, stdin string, args ...string) result {
 	t.Helper()
-	return execute(t.Context(), newRoot(), env, stdin, args...)
+	b := &binder{environ: env, readFile: os.ReadFile}
+	return executeWith(t.Context(), newRoot(b), b, stdin, args...)
 }
 
 func execute(ctx context.Context, root *cobra.Command, env []string, stdin string, args ...string) result {
+	return executeWith(ctx, root, &binder{environ: env, readFile: os.ReadFile}, stdin, args...)
+}
+
+func executeWith(ctx context.Context, root *cobra.Command, b *binder, stdin string, args ...string) result {
 	var out, errs bytes.Buffer
 	root.SetIn(strings.NewReader(stdin))
 	root.SetOut(&out)
 	root.SetErr(&errs)
-	b := &binder{environ: env, readFile: os.ReadFile, warnings: &errs}
+	b.warnings = &errs
 	code := run(ctx, root, b, args, &errs)
 	return result{code, out.String(), errs.String()}
 }
@@ -75,9 +81,13 @@ func TestExitCodes(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	for _, args := range [][]string{{"version"}, {"--version"}} {
-		require.Equal(t, result{code: exitOK, stdout: "parley dev\n"}, parley(t, nil, "", args...))
-	}
+	require.Equal(t, result{code: exitOK, stdout: "parley dev\n"}, parley(t, nil, "", "--version"))
+	r := parley(t, nil, "", "version")
+	require.Equal(t, exitOK, r.code, r.stderr)
+	require.Regexp(t, `^parley dev\n(commit +\S+\n)?(modified +yes\n)?go +go\S+\nplatform +\w+/\w+\n$`, r.stdout)
+	var b build
+	require.NoError(t, json.Unmarshal([]byte(parley(t, nil, "", "version", "--json").stdout), &b))
+	require.Equal(t, thisBuild(), b)
 }
 
 // One name means one thing in the environment and the file, whatever the
@@ -96,7 +106,7 @@ func TestFlagsOfOneNameHaveOneType(t *testing.T) {
 			visit(child)
 		}
 	}
-	visit(newRoot())
+	visit(newRoot(&binder{}))
 	require.Contains(t, types, "ready-file")
 }
 
@@ -110,7 +120,7 @@ func TestNoCommandBypassesTheBinder(t *testing.T) {
 			visit(child)
 		}
 	}
-	visit(newRoot())
+	visit(newRoot(&binder{}))
 }
 
 func TestSignals(t *testing.T) {
@@ -132,7 +142,7 @@ func TestSignals(t *testing.T) {
 
 func TestInterruptedCommandSaysSo(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
-	root := newRoot()
+	root := newRoot(&binder{})
 	root.AddCommand(&cobra.Command{Use: "wait", RunE: func(cmd *cobra.Command, _ []string) error {
 		cancel(&signalError{syscall.SIGINT})
 		return cmd.Context().Err()

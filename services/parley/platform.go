@@ -69,7 +69,7 @@ func openPlatform(ctx context.Context, f *serviceFlags) (*platform, error) {
 
 func (p *platform) open(ctx context.Context) (err error) {
 	f := p.flags
-	if err := f.check(); err != nil {
+	if err := f.validate(); err != nil {
 		return err
 	}
 	log, stop, err := telemetry.NewLogger(os.Stderr, f.logLevel, f.logFormat)
@@ -78,6 +78,9 @@ func (p *platform) open(ctx context.Context) (err error) {
 	}
 	p.log = log
 	p.closers = append(p.closers, stop) // the first, and so the last to be closed
+	for _, doubt := range f.doubts() {
+		p.log.Warn(doubt.Error())
+	}
 	if p.layout, err = f.layout(); err != nil {
 		return err
 	}
@@ -137,7 +140,7 @@ const connectEvery = 500 * time.Millisecond
 // connect waits for NATS: where containers start together, it may be the last.
 func (p *platform) connect(ctx context.Context) (err error) {
 	for told := false; ; told = true {
-		p.conn, err = broker.Connect(p.flags.natsURL, "parley", p.log)
+		p.conn, err = p.flags.natsAccess.Connect(p.flags.natsURL, "parley", p.log)
 		if err == nil || !broker.IsAway(err) {
 			return err
 		}
@@ -153,9 +156,6 @@ func (p *platform) connect(ctx context.Context) (err error) {
 }
 
 func (p *platform) embedBroker(ctx context.Context) error {
-	if p.flags.dataDir == "" {
-		return fmt.Errorf("--nats-url is missing: give the URL of a NATS server with JetStream, or use `parley serve`")
-	}
 	always, interval, err := p.flags.syncing()
 	if err != nil {
 		return err
@@ -201,9 +201,6 @@ func (p *platform) openRegistry(ctx context.Context) error {
 func (p *platform) openRedis(ctx context.Context) (err error) {
 	address := p.flags.redisURL
 	if address == "" {
-		if p.flags.dataDir == "" {
-			return fmt.Errorf("--redis-url is missing: give the URL of a Redis, or use `parley serve`")
-		}
 		if address, err = p.embedRedis(ctx); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/base64"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -33,7 +34,7 @@ func flagsOf(t *testing.T, args ...string) *serviceFlags {
 
 // opened reads all flags as the start of a process does.
 func opened(f *serviceFlags) error {
-	if err := f.check(); err != nil {
+	if err := f.validate(); err != nil {
 		return err
 	}
 	if _, err := f.layout(); err != nil {
@@ -90,6 +91,7 @@ func TestBadFlagsSayWhatToChange(t *testing.T) {
 		{[]string{"--partitions", "257"}, "partitions is 257: set it to 1..256"},
 		{[]string{"--partitions", "200", "--store-max", "1GiB"}, "give it at least"},
 		{[]string{"--replicas", "2", "--nats-url", "nats://h:4222"}, "replicas is 2: set it to 1, 3 or 5"},
+		{[]string{"--replicas", "-1"}, "replicas is -1: set it to 1, 3 or 5"},
 		{[]string{"--replicas", "3"}, "--replicas is 3, and the embedded broker keeps one copy: set it to 1, or give the --nats-url of a cluster"},
 		{[]string{"--store-max", "lots"}, `--store-max is "lots": write a size such as 10GiB`},
 		{[]string{"--store-max", "-1"}, `--store-max is "-1": write a size such as 10GiB`},
@@ -111,6 +113,24 @@ func TestBadFlagsSayWhatToChange(t *testing.T) {
 		{[]string{"--allow-ports", "0"}, `--allow-ports has "0"`},
 		{[]string{"--allow-ports", "65536"}, `--allow-ports has "65536"`},
 		{[]string{"--allow-ports", "80,any"}, `--allow-ports has "any"`},
+		{[]string{"--admin-addr", "8081"}, `--admin-addr: listen address "8081"`},
+		{[]string{"--public-addr", "127.0.0.1:80800"}, `--public-addr: listen address "127.0.0.1:80800"`},
+		{[]string{"--public-addr", "127.0.0.1:8081"}, "--public-addr and --admin-addr are both 127.0.0.1:8081"},
+		{[]string{"--nats-url", "http://h:4222"}, `--nats-url: the NATS URL of h:4222 has the scheme "http"`},
+		{[]string{"--nats-creds", os.Args[0]}, "are for a NATS outside: give its --nats-url"},
+		{[]string{"--nats-url", "tls://h:4222", "--nats-ca", "/nowhere"}, "--nats-ca: the authorities: open /nowhere"},
+		{[]string{"--nats-url", "tls://h:4222", "--nats-creds", "/nowhere"}, "--nats-creds: the credentials: open /nowhere"},
+		{[]string{"--nats-url", "tls://h:4222", "--nats-key", "/nowhere"}, "--nats-cert: a client certificate has two files"},
+		{[]string{"--nats-url", " , "}, "--nats-url: there is no NATS URL"},
+		{[]string{"--redis-url", "h:6379"}, "--redis-url: "},
+		{[]string{"--lease-ttl", "1500ms"}, "--lease-ttl: the lease TTL is 1.5s: set it to whole seconds"},
+		{[]string{"--lease-ttl", "0"}, "--lease-ttl is 0s"},
+		{[]string{"--channel-backlog-bytes", "lots"}, `--channel-backlog-bytes is "lots"`},
+		{[]string{"--limit-channel", "fast"}, `--limit-channel: "fast" is no rate`},
+		{[]string{"--log-level", "loud"}, `--log-level: log level "loud"`},
+		{[]string{"--log-format", "xml"}, `--log-format: log format "xml"`},
+		{[]string{"--ops-token", "tiny"}, "--ops-token: "},
+		{[]string{"--data-dir", os.Args[0]}, "is no directory"},
 		{[]string{"--seal-key", "short"}, "--seal-key: a sealing key is 32 random bytes in base64: make one with `openssl rand -base64 32`"},
 	} {
 		err := opened(flagsOf(t, tc.args...))
@@ -119,6 +139,8 @@ func TestBadFlagsSayWhatToChange(t *testing.T) {
 	}
 	f := flagsOf(t)
 	f.dataDir = "" // a service in a process of its own
+	require.ErrorContains(t, opened(f), "--nats-url is missing: ")
+	require.ErrorContains(t, opened(f), "--redis-url is missing: ")
 	require.ErrorContains(t, opened(f), "--seal-key is missing: make one with `openssl rand -base64 32` and give it to every service")
 }
 
@@ -174,12 +196,15 @@ func TestDefaultDataDir(t *testing.T) {
 }
 
 func TestStartThatFailsClosesWhatItOpened(t *testing.T) {
-	f := flagsOf(t, "--log-level", "error", "--store-max", "300MiB", "--sync", "1s", "--admin-addr", "nowhere")
-	_, err := openPlatform(t.Context(), f)
-	require.ErrorContains(t, err, "nowhere")
+	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	f := flagsOf(t, "--log-level", "error", "--store-max", "300MiB", "--sync", "1s", "--admin-addr", taken.Addr().String())
+	_, err = openPlatform(t.Context(), f)
+	require.ErrorContains(t, err, "address already in use")
 	// The broker has let go of the directory: a second start gets as far.
 	_, err = openPlatform(t.Context(), f)
-	require.ErrorContains(t, err, "nowhere")
+	require.ErrorContains(t, err, "address already in use")
 
 	f = flagsOf(t, "--log-level", "error", "--nats-url", "nats://joe:s3cret@127.0.0.1:1", "--start-timeout", "1s")
 	_, err = openPlatform(t.Context(), f)

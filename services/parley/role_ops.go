@@ -75,7 +75,7 @@ func addOps(ctx context.Context, p *process) error {
 		},
 	}, p.metrics)
 	p.front = append(p.front, unit{"figures", p.figures.Run})
-	svc, err := ops.New(ops.Options{BootstrapToken: chat.Secret(p.flags.opsToken)}, ops.Deps{
+	svc, err := ops.New(p.flags.opsOptions(), ops.Deps{
 		Eraser:   erasure.New(p.conn, lanes, letters, sessions),
 		Registry: p.registry, DeadLetters: letters, Replays: replayJobs{replays, jobs}, Client: client, Guard: p.guard,
 		Lanes: lanes, Log: p.log.Named("ops"),

@@ -1,14 +1,11 @@
 package main
 
-import (
-	"fmt"
-
-	"github.com/spf13/cobra"
-)
+import "github.com/spf13/cobra"
 
 // newRoot builds the command tree. Subcommands set no PersistentPreRun of
 // their own: the root's binds their flags to the environment and the file.
-func newRoot() *cobra.Command {
+func newRoot(b *binder) *cobra.Command {
+	services, flags := serviceCommands()
 	root := &cobra.Command{
 		Use:           "parley",
 		Short:         "Parley is a queue-backed webhook channel for chatbots",
@@ -17,26 +14,19 @@ func newRoot() *cobra.Command {
 		Version:       version,
 	}
 	root.SetVersionTemplate("parley {{.Version}}\n")
-	root.CompletionOptions.HiddenDefaultCmd = true
 	client := &clientConfig{}
 	root.PersistentFlags().String(configFlag, "", "YAML `FILE` whose keys are flags (also "+envName(configFlag)+")")
 	for _, group := range []struct {
 		id, title string
 		commands  []*cobra.Command
 	}{
-		{"run", "Run it:", []*cobra.Command{
-			newServeCommand(),
-			newDemoCommand(),
-			newIngestCommand(),
-			newBotWorkerCommand(),
-			newDeliveryWorkerCommand(),
-			newOpsCommand(),
-		}},
+		{"run", "Run it:", services},
 		{"configure", "Configure it:", []*cobra.Command{
 			newChannelCommand(client),
 			newEndpointCommand(client),
 			newBotCommand(client),
 			newTokenCommand(client),
+			newConfigCommand(b, flags),
 		}},
 		{"watch", "Watch it:", []*cobra.Command{
 			newStatusCommand(client),
@@ -45,7 +35,6 @@ func newRoot() *cobra.Command {
 			newConversationCommand(client),
 			newLaneCommand(client),
 			newDeadCommand(client),
-			newConversationCommand(client),
 			newReplayCommand(client),
 			newAuditCommand(client),
 			newHealthCommand(),
@@ -57,6 +46,7 @@ func newRoot() *cobra.Command {
 		}},
 		{"", "", []*cobra.Command{
 			newVersionCommand(),
+			newManCommand(),
 			newBenchRelayCommand(),
 			newBenchSinkCommand(),
 		}},
@@ -69,17 +59,7 @@ func newRoot() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
+	addExamples(root)
+	addCompletion(root, b, client)
 	return root
-}
-
-func newVersionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "parley "+version)
-			return err
-		},
-	}
 }

@@ -6,8 +6,21 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func newServeCommand() *cobra.Command {
-	f := &serviceFlags{}
+// serviceCommands makes the commands that run services; flags has those of each
+// by its name.
+func serviceCommands() (commands []*cobra.Command, flags map[string]*serviceFlags) {
+	flags = map[string]*serviceFlags{}
+	for _, newCommand := range []func(*serviceFlags) *cobra.Command{
+		newServeCommand, newDemoCommand, newIngestCommand, newBotWorkerCommand, newDeliveryWorkerCommand, newOpsCommand,
+	} {
+		f := &serviceFlags{}
+		c := newCommand(f)
+		commands, flags[c.Name()] = append(commands, c), f
+	}
+	return commands, flags
+}
+
+func newServeCommand(f *serviceFlags) *cobra.Command {
 	paused := false
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -41,25 +54,24 @@ func newServeCommand() *cobra.Command {
 	return cmd
 }
 
-func newIngestCommand() *cobra.Command {
-	return newServiceCommand("ingest", "Run the ingest service: take user messages", addIngest, (*serviceFlags).addPublicTo)
+func newIngestCommand(f *serviceFlags) *cobra.Command {
+	return newServiceCommand(f, "ingest", "Run the ingest service: take user messages", addIngest, (*serviceFlags).addPublicTo)
 }
 
-func newBotWorkerCommand() *cobra.Command {
-	return newServiceCommand("bot-worker", "Run a bot-worker: run bots on user messages", addBotWorker, (*serviceFlags).addWorkerTo, (*serviceFlags).addGuardTo)
+func newBotWorkerCommand(f *serviceFlags) *cobra.Command {
+	return newServiceCommand(f, "bot-worker", "Run a bot-worker: run bots on user messages", addBotWorker, (*serviceFlags).addWorkerTo, (*serviceFlags).addGuardTo)
 }
 
-func newDeliveryWorkerCommand() *cobra.Command {
-	return newServiceCommand("delivery-worker", "Run a delivery-worker: post bot messages to endpoints", addDeliveryWorker, (*serviceFlags).addWorkerTo, (*serviceFlags).addDeliveryTo, (*serviceFlags).addGuardTo)
+func newDeliveryWorkerCommand(f *serviceFlags) *cobra.Command {
+	return newServiceCommand(f, "delivery-worker", "Run a delivery-worker: post bot messages to endpoints", addDeliveryWorker, (*serviceFlags).addWorkerTo, (*serviceFlags).addDeliveryTo, (*serviceFlags).addGuardTo)
 }
 
-func newOpsCommand() *cobra.Command {
-	return newServiceCommand("ops", "Run the ops service: the ops API", addOps, (*serviceFlags).addOpsTo, (*serviceFlags).addGuardTo)
+func newOpsCommand(f *serviceFlags) *cobra.Command {
+	return newServiceCommand(f, "ops", "Run the ops service: the ops API", addOps, (*serviceFlags).addOpsTo, (*serviceFlags).addGuardTo)
 }
 
 // newServiceCommand makes the command of one service as a process of its own.
-func newServiceCommand(use, short string, r role, more ...func(*serviceFlags, *cobra.Command)) *cobra.Command {
-	f := &serviceFlags{}
+func newServiceCommand(f *serviceFlags, use, short string, r role, more ...func(*serviceFlags, *cobra.Command)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use, Short: short, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

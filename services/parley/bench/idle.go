@@ -26,7 +26,7 @@ func (o IdleOptions) Validate() error {
 	case o.Settle < 0 || o.Settle > maxDuration:
 		return fmt.Errorf("--settle is %s: set it to 0..%s", o.Settle, maxDuration)
 	case o.For <= 0 || o.For > maxDuration:
-		return fmt.Errorf("--for is %s: set it above 0, to at most %s", o.For, maxDuration)
+		return fmt.Errorf("--length is %s: set it above 0, to at most %s", o.For, maxDuration)
 	}
 	return o.Setup.Validate()
 }

@@ -76,7 +76,7 @@ func TestScenarioOptions(t *testing.T) {
 	for want, change := range map[string]func(i *IdleOptions){
 		"--starts is 0":  func(i *IdleOptions) { i.Starts = 0 },
 		"--settle is -1": func(i *IdleOptions) { i.Settle = -1 },
-		"--for is 0":     func(i *IdleOptions) { i.For = 0 },
+		"--length is 0":  func(i *IdleOptions) { i.For = 0 },
 		`--bot is ""`:    func(i *IdleOptions) { i.Bot = "" },
 	} {
 		i := idle
