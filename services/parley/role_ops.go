@@ -66,6 +66,9 @@ func addOps(ctx context.Context, p *process) error {
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, p.conn.JS, p.layout)
 		},
+		Backlog: func(ctx context.Context) (*topology.Backlog, error) {
+			return topology.ReadBacklog(ctx, p.conn.JS, p.layout)
+		},
 		Owners: func(ctx context.Context, stage chat.Stage) (*partition.Owners, error) {
 			o, err := partition.ReadOwners(ctx, p.conn.JS, stage, p.layout.Partitions)
 			if err == nil && p.flags.natsURL == "" { // only one process at a time has the broker
