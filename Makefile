@@ -19,7 +19,7 @@ PACKAGES := ./... ./.ci/testreport
 # How long each micro-benchmark runs; all of them take minutes.
 BENCHTIME ?= 200ms
 
-.PHONY: help build demo test test-faults test-outage test-upgrade bench lint fmt generate verify clean check-rules
+.PHONY: help build demo test test-faults test-outage test-upgrade bench lint fmt generate verify check-rules check-chart clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -73,12 +73,13 @@ bench: ## Run the micro-benchmarks
 lint: ## Check the code and the schemas, and their formatting
 	$(TOOL) golangci-lint run $(PACKAGES)
 	cd .ci/rules && $(GO) tool -modfile=../tools/go.mod golangci-lint run
-	$(TOOL) golangci-lint fmt --diff . .ci/testreport .ci/rules
+	cd .ci/charts && $(GO) tool -modfile=../tools/go.mod golangci-lint run
+	$(TOOL) golangci-lint fmt --diff . .ci/testreport .ci/rules .ci/charts
 	$(TOOL) buf lint proto
 	$(TOOL) buf format --diff --exit-code proto
 
 fmt: ## Format the code and the schemas
-	$(TOOL) golangci-lint fmt . .ci/testreport .ci/rules
+	$(TOOL) golangci-lint fmt . .ci/testreport .ci/rules .ci/charts
 	$(TOOL) buf format --write proto
 
 generate: ## Generate the Go code of proto/, docs/configuration.md, and the table of docs/metrics.md
@@ -93,7 +94,11 @@ verify: ## Fail if generated code, go.mod or go.sum is not what it should be
 	$(GO) mod tidy -diff
 	cd .ci/tools && $(GO) mod tidy -diff
 	cd .ci/rules && $(GO) mod tidy -diff
+	cd .ci/charts && $(GO) mod tidy -diff
 	$(GO) vet $(PACKAGES)
+
+check-chart: ## Lint and render the Helm chart, and validate what it makes
+	GO="$(GO)" .ci/check-chart
 
 clean: ## Remove what was built
 	rm -rf bin

@@ -75,6 +75,18 @@ func (b *Backlog) Total() Waiting {
 	return w
 }
 
+// Hot is what waits in front of a stage, without what is parked: there more
+// workers would help.
+func (b *Backlog) Hot(stage chat.Stage) Waiting {
+	var w Waiting
+	for p := range b.partitions {
+		u := b.streams[HotStream(stage, p)]
+		w.Messages += u.Messages
+		w.Bytes += u.Bytes
+	}
+	return w
+}
+
 // Channel is what waits for the channel's bot, and of the bot's messages what
 // no attempt was made at yet. It costs the broker a look at each conversation
 // that waits.

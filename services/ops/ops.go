@@ -95,8 +95,10 @@ type Deps struct {
 	DeadLetters DeadLetters
 	// Status reads what waits in the streams.
 	Status func(ctx context.Context) (*topology.Status, error)
-	Lanes  Lanes
-	Eraser Eraser
+	// Backlog asks how much waits, and is quicker than Status.
+	Backlog func(ctx context.Context) (*topology.Backlog, error)
+	Lanes   Lanes
+	Eraser  Eraser
 	// Replays are jobs on dead letters.
 	Replays Replays
 	// Journal is what was recorded, Recording what this process is told to record,
@@ -135,8 +137,8 @@ func New(o Options, d Deps) (*Service, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Owners == nil || d.Ages == nil || d.Lanes == nil || d.Replays == nil || d.Journal == nil || d.Client == nil || d.Guard == nil || d.Audit == nil {
-		return nil, errors.New("ops needs a registry, dead letters, a status, owners, ages, lanes, replays, a journal, a client, a guard and an audit")
+	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Backlog == nil || d.Owners == nil || d.Ages == nil || d.Lanes == nil || d.Replays == nil || d.Journal == nil || d.Client == nil || d.Guard == nil || d.Audit == nil {
+		return nil, errors.New("ops needs a registry, dead letters, a status, a backlog, owners, ages, lanes, replays, a journal, a client, a guard and an audit")
 	}
 	if d.Eraser == nil {
 		return nil, errors.New("ops needs an eraser")
@@ -209,6 +211,7 @@ func (s *Service) Mount(e *echo.Echo) {
 	g.POST("/replays/:id/cancel", s.cancelReplay)
 
 	g.GET("/status", s.status)
+	g.GET("/lag", s.lag)
 	g.GET("/dead-letters", s.listDead)
 	g.GET("/dead-letters/count", s.countDead)
 	g.GET("/dead-letters/:id", s.getDead)

@@ -133,6 +133,9 @@ func newAPI(t *testing.T) *api {
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},
+		Backlog: func(ctx context.Context) (*topology.Backlog, error) {
+			return topology.ReadBacklog(ctx, conn.JS, brokertest.Layout)
+		},
 		Owners: func(ctx context.Context, stage chat.Stage) (*partition.Owners, error) {
 			return partition.ReadOwners(ctx, conn.JS, stage, brokertest.Layout.Partitions)
 		},
@@ -451,6 +454,31 @@ func TestRefusals(t *testing.T) {
 			require.ElementsMatch(t, c.pointers, pointers)
 		})
 	}
+}
+
+// What is parked doesn't call for workers, and where the broker can't say how
+// much waits there is no number.
+func TestLag(t *testing.T) {
+	a := newAPI(t)
+	path := request{method: "GET", path: "/lag"}
+	lag, _ := ok[ops.Lag](a, 200, path)
+	require.Zero(t, lag)
+	for partition, conversation := range []string{"anna", "ben", "cleo"} {
+		_, err := a.conn.Publish(t.Context(), broker.Message{
+			Subject: topology.HotSubject(chat.StageUser, partition, "shop", chat.KeyOf("shop", conversation)), Data: []byte("x"),
+		})
+		require.NoError(t, err)
+	}
+	_, err := a.conn.Publish(t.Context(), broker.Message{
+		Subject: topology.HotSubject(chat.StageBot, 1, "shop", chat.KeyOf("shop", "anna")), Data: []byte("x"),
+	})
+	require.NoError(t, err)
+	a.park("crm", "anna", &chat.LaneState{}, 5)
+	lag, _ = ok[ops.Lag](a, 200, path)
+	require.Equal(t, ops.Lag{User: ops.StageLag{Waiting: 3}, Bot: ops.StageLag{Waiting: 1}}, lag)
+
+	require.NoError(t, a.conn.JS.DeleteStream(t.Context(), topology.HotStream(chat.StageUser, 0)))
+	a.refused(503, "broker-unavailable", path)
 }
 
 func TestStatus(t *testing.T) {

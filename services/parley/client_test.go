@@ -93,6 +93,9 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)
 		},
+		Backlog: func(ctx context.Context) (*topology.Backlog, error) {
+			return topology.ReadBacklog(ctx, conn.JS, brokertest.Layout)
+		},
 		Owners: func(ctx context.Context, stage chat.Stage) (*partition.Owners, error) {
 			return partition.ReadOwners(ctx, conn.JS, stage, brokertest.Layout.Partitions)
 		},

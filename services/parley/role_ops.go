@@ -81,6 +81,9 @@ func addOps(ctx context.Context, p *process) error {
 		Lanes: lanes, Log: p.log.Named("ops"),
 		Journal: journal.NewReader(p.conn), Recording: journal.Mode(p.flags.journal.mode),
 		Status: status, Owners: owners,
+		Backlog: func(ctx context.Context) (*topology.Backlog, error) {
+			return topology.ReadBacklog(ctx, p.conn.JS, p.layout)
+		},
 		Ages: func(ctx context.Context, stage chat.Stage, workers int) (*lane.Report, error) {
 			return lane.Ask(ctx, p.conn, stage, workers)
 		},
