@@ -48,8 +48,8 @@ sbom: build ## Write bin/parley.cdx.json, the bill of materials (CycloneDX)
 notices: build ## Write bin/THIRD_PARTY_NOTICES, the licences of what is linked in
 	$(GO) run ./.ci/notices bin/parley >bin/THIRD_PARTY_NOTICES
 
-release-check: ## Check .goreleaser.yaml
-	$(RELEASE) goreleaser check
+release-check: ## Check the fields of .goreleaser.yaml
+	$(GO) -C .ci/release run . $(abspath .goreleaser.yaml)
 
 release-try: ## Make a release in dist/ that is not published
 	$(RELEASE) goreleaser release --snapshot --clean --skip=sign,publish
