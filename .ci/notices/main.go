@@ -26,7 +26,7 @@ func main() {
 	defer stop()
 	err := errors.New("give one argument, the program")
 	if len(os.Args) == 2 {
-		err = write(ctx, os.Stdout, os.Args[1])
+		err = run(ctx, os.Stdout, os.Args[1])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "notices:", err)
@@ -37,11 +37,15 @@ func main() {
 // module is what is linked, and where its files are.
 type module struct{ Path, Version, Dir string }
 
-func write(ctx context.Context, w io.Writer, program string) error {
+func run(ctx context.Context, w io.Writer, program string) error {
 	info, err := buildinfo.ReadFile(program)
 	if err != nil {
 		return err
 	}
+	return write(ctx, w, info)
+}
+
+func write(ctx context.Context, w io.Writer, info *buildinfo.BuildInfo) error {
 	var env struct{ GOROOT string }
 	if err := query(ctx, &env, "env", "-json", "GOROOT"); err != nil {
 		return err
