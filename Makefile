@@ -6,26 +6,54 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # The tools are pinned in a module of their own and built from source, once.
 TOOL := $(GO) tool -modfile=.ci/tools/go.mod
+RELEASE := $(GO) tool -modfile=.ci/release/go.mod
 
 # The race detector needs cgo, and cgo a C compiler.
 CGO  := $(shell $(GO) env CGO_ENABLED)
 RACE := $(if $(filter 1,$(CGO)),-race)
 
-# All packages, with the test report's own, which ./... leaves out.
-PACKAGES := ./... ./.ci/testreport
+# All packages, with those of .ci, which ./... leaves out.
+PACKAGES := ./... ./.ci/testreport ./.ci/notices
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # How long each micro-benchmark runs; all of them take minutes.
 BENCHTIME ?= 200ms
 
-.PHONY: help build demo test test-faults test-outage test-upgrade bench lint fmt generate verify check-rules check-chart clean
+.PHONY: help build cross sbom notices release-check release-try demo test test-faults test-outage test-upgrade bench lint fmt \
+	generate verify check-rules check-chart clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# What is shipped is built alike everywhere: here, in deploy/Dockerfile and in
+# .goreleaser.yaml.
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-X main.version=$(VERSION)"
 
 build: ## Build bin/parley
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-X main.version=$(VERSION)" -o bin/parley ./services/parley
+	$(BUILD) -o bin/parley ./services/parley
+
+# Of systems other than Unix all packages are vetted, with their tests; the
+# flags are those of the build, so that what it compiled is not compiled again.
+cross: ## Build for all systems that releases are for, and vet for Windows
+	GOOS=linux GOARCH=amd64 $(BUILD) -o bin/cross/parley-linux-amd64 ./services/parley
+	GOOS=linux GOARCH=arm64 $(BUILD) -o bin/cross/parley-linux-arm64 ./services/parley
+	GOOS=darwin GOARCH=amd64 $(BUILD) -o bin/cross/parley-darwin-amd64 ./services/parley
+	GOOS=darwin GOARCH=arm64 $(BUILD) -o bin/cross/parley-darwin-arm64 ./services/parley
+	GOOS=windows GOARCH=amd64 $(BUILD) -o bin/cross/parley-windows-amd64.exe ./services/parley
+	GOOS=windows GOARCH=amd64 CGO_ENABLED=0 $(GO) vet -trimpath -buildvcs=false ./...
+
+sbom: build ## Write bin/parley.cdx.json, the bill of materials (CycloneDX)
+	GO="$(GO)" .ci/sbom bin/parley bin/parley.cdx.json
+
+notices: build ## Write bin/THIRD_PARTY_NOTICES, the licences of what is linked in
+	$(GO) run ./.ci/notices bin/parley >bin/THIRD_PARTY_NOTICES
+
+release-check: ## Check the fields of .goreleaser.yaml
+	$(GO) -C .ci/release run . $(abspath .goreleaser.yaml)
+
+release-try: ## Make a release in dist/ that is not published
+	$(RELEASE) goreleaser release --snapshot --clean --skip=sign,publish
 
 demo: build ## Start everything and play a conversation (ONESHOT=1: and end)
 	bin/parley demo $(if $(filter-out 0,$(ONESHOT)),--oneshot)
@@ -74,12 +102,12 @@ lint: ## Check the code and the schemas, and their formatting
 	$(TOOL) golangci-lint run $(PACKAGES)
 	cd .ci/rules && $(GO) tool -modfile=../tools/go.mod golangci-lint run
 	cd .ci/charts && $(GO) tool -modfile=../tools/go.mod golangci-lint run
-	$(TOOL) golangci-lint fmt --diff . .ci/testreport .ci/rules .ci/charts
+	$(TOOL) golangci-lint fmt --diff . .ci/testreport .ci/notices .ci/rules .ci/charts
 	$(TOOL) buf lint proto
 	$(TOOL) buf format --diff --exit-code proto
 
 fmt: ## Format the code and the schemas
-	$(TOOL) golangci-lint fmt . .ci/testreport .ci/rules .ci/charts
+	$(TOOL) golangci-lint fmt . .ci/testreport .ci/notices .ci/rules .ci/charts
 	$(TOOL) buf format --write proto
 
 generate: ## Generate the Go code of proto/, docs/configuration.md, and the table of docs/metrics.md

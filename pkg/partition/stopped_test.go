@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 	"github.com/parleyhq/parley/pkg/broker"
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/partition"
+	"github.com/parleyhq/parley/pkg/suspend"
 )
 
 // envProcess makes the test's binary a worker process; it is the broker's URL.
@@ -100,13 +100,13 @@ func TestStoppedProcess(t *testing.T) {
 			epochs[p] = epoch
 		}
 	}
-	require.NoError(t, process.Signal(syscall.SIGSTOP))
+	require.NoError(t, suspend.Suspend(process))
 	a := s.join("a")
 	s.untilLoads(map[*worker]int{a: processPartitions})
 	for len(reports) > 0 { // what it said before it was stopped
 		<-reports
 	}
-	require.NoError(t, process.Signal(syscall.SIGCONT))
+	require.NoError(t, suspend.Resume(process))
 
 	// It notices, lets go of what it had, and comes back for its share.
 	late, ended, again := 0, 0, false
@@ -150,7 +150,7 @@ func startProcess(t *testing.T, url string) *os.Process {
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGCONT)
+		_ = suspend.Resume(cmd.Process)
 		_ = stdin.Close()
 		require.NoError(t, cmd.Wait())
 	})

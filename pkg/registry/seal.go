@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
@@ -130,6 +131,9 @@ func createKey(path string) (err error) {
 }
 
 func syncDir(dir string) error {
+	if runtime.GOOS == "windows" { // which can't: there a file's name lasts with the file
+		return nil
+	}
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

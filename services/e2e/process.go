@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/parleyhq/parley/pkg/suspend"
 )
 
 // Process is a program that runs until the test ends, and may be stopped,
@@ -89,7 +91,19 @@ func (p *Process) Kill() {
 	<-p.exited
 }
 
-// Signal sends the process a signal, such as SIGSTOP.
+// Suspend lets the process do nothing until Resume.
+func (p *Process) Suspend() {
+	p.t.Helper()
+	require.NoError(p.t, suspend.Suspend(p.cmd.Process), "suspending %s", p.name)
+}
+
+// Resume lets the process go on.
+func (p *Process) Resume() {
+	p.t.Helper()
+	require.NoError(p.t, suspend.Resume(p.cmd.Process), "resuming %s", p.name)
+}
+
+// Signal sends the process a signal, such as SIGQUIT.
 func (p *Process) Signal(s syscall.Signal) {
 	p.t.Helper()
 	require.NoError(p.t, p.cmd.Process.Signal(s), "sending %s to %s", s, p.name)
@@ -139,7 +153,7 @@ func (p *Process) terminate() error {
 // finish ends the process with the test, and shows its log if the test failed.
 func (p *Process) finish() {
 	if p.Running() {
-		_ = p.cmd.Process.Signal(syscall.SIGCONT) // a stopped process ends only when it goes on
+		_ = suspend.Resume(p.cmd.Process) // a stopped process ends only when it goes on
 		if err := p.terminate(); err != nil {
 			p.t.Error(err)
 		}

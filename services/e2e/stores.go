@@ -13,10 +13,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/stretchr/testify/require"
 )
 
@@ -51,7 +51,7 @@ func StartNATSCluster(t testing.TB, binaries *Binaries, servers int) []*NATS {
 	t.Helper()
 	var cluster []*NATS
 	var routes []string
-	free := freePorts(t, 3*servers)
+	free := FreePorts(t, 3*servers)
 	for i := range servers {
 		n := newNATS(t, binaries, fmt.Sprintf("nats-%d", i+1))
 		n.monitor = "127.0.0.1:" + strconv.Itoa(free[3*i+1])
@@ -70,10 +70,10 @@ func StartNATSCluster(t testing.TB, binaries *Binaries, servers int) []*NATS {
 	return cluster
 }
 
-// freePorts finds ports of loopback below those that systems give to outgoing
+// FreePorts finds ports of loopback below those that systems give to outgoing
 // connections (32768 or 49152 and up), so that a server finds its port free again
 // when it comes back. No other test has them until this process ends.
-func freePorts(t testing.TB, n int) []int {
+func FreePorts(t testing.TB, n int) []int {
 	t.Helper()
 	var ports []int
 	for range 1000 {
@@ -99,18 +99,16 @@ func reserve(ctx context.Context, port int) (bool, error) {
 		return false, err
 	}
 	name := strconv.Itoa(port)
-	mine, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
+	mine := flock.New(filepath.Join(dir, name))
+	locked, err := mine.TryLock()
+	if err != nil || !locked {
 		return false, err
 	}
-	var l net.Listener
-	if err = syscall.Flock(int(mine.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
-		l, err = (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:"+name)
-	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:"+name)
 	if err != nil { // somebody has it
 		return false, mine.Close()
 	}
-	reserved.Store(port, mine) // kept open, so that it stays locked
+	reserved.Store(port, mine) // kept, so that it stays locked
 	return true, l.Close()
 }
 
@@ -193,10 +191,10 @@ func StartRedis(t testing.TB) *Redis {
 	return r
 }
 
-// freeAddr is an address of loopback that nobody listens at; see freePorts.
+// freeAddr is an address of loopback that nobody listens at; see FreePorts.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	return "127.0.0.1:" + strconv.Itoa(freePorts(t, 1)[0])
+	return "127.0.0.1:" + strconv.Itoa(FreePorts(t, 1)[0])
 }
 
 // Start starts the server and waits until it answers.

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/parleyhq/parley/pkg/suspend"
 )
 
 // Server is a redis-server process of a test.
@@ -67,7 +69,7 @@ func (s *Server) Stop() {
 	if s.process == nil {
 		return
 	}
-	_ = s.process.Signal(syscall.SIGCONT)
+	_ = suspend.Resume(s.process)
 	_ = s.process.Signal(syscall.SIGTERM)
 	<-s.exited
 	s.process = nil
@@ -85,13 +87,13 @@ func (s *Server) Restart() {
 // Thaw undoes it.
 func (s *Server) Freeze() {
 	s.t.Helper()
-	require.NoError(s.t, s.process.Signal(syscall.SIGSTOP))
+	require.NoError(s.t, suspend.Suspend(s.process))
 }
 
 // Thaw lets a frozen process go on.
 func (s *Server) Thaw() {
 	s.t.Helper()
-	require.NoError(s.t, s.process.Signal(syscall.SIGCONT))
+	require.NoError(s.t, suspend.Resume(s.process))
 }
 
 func (s *Server) start() error {

@@ -3,10 +3,11 @@ package faults
 import (
 	"context"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/parleyhq/parley/services/e2e"
 )
 
 // tendEvery is how often processes that have ended are started again.
@@ -52,7 +53,7 @@ func (r *rig) do(f Fault, e *endpoint) {
 	case Kill:
 		m.end(true)
 	case Stop:
-		m.signal(syscall.SIGSTOP)
+		m.alive((*e2e.Process).Suspend)
 	case Restart, ScaleDown:
 		m.end(false)
 	case ScaleUp:
@@ -94,7 +95,7 @@ func (r *rig) undo(f Fault, e *endpoint) {
 	case Kill, Restart, ScaleDown:
 		m.wanted = true
 	case Stop:
-		m.signal(syscall.SIGCONT)
+		m.alive((*e2e.Process).Resume)
 	case ScaleUp:
 		m.end(false)
 	case KillNATS:

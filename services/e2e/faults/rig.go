@@ -210,9 +210,12 @@ func (r *rig) note(f Fault, undone bool) {
 	r.events = append(r.events, e)
 }
 
-func (m *member) signal(s syscall.Signal) {
+func (m *member) signal(s syscall.Signal) { m.alive(func(p *e2e.Process) { p.Signal(s) }) }
+
+// alive does something to a process unless it has ended.
+func (m *member) alive(do func(*e2e.Process)) {
 	if m.Running() {
-		m.Signal(s)
+		do(m.Process)
 	}
 }
 

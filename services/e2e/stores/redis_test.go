@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -36,7 +35,7 @@ func TestRedisInTrouble(t *testing.T) {
 		begin, end func()
 	}{
 		{"gone", s.Redis.Kill, s.Redis.Start},
-		{"hanging", func() { s.Redis.Signal(syscall.SIGSTOP) }, func() { s.Redis.Signal(syscall.SIGCONT) }},
+		{"hanging", s.Redis.Suspend, s.Redis.Resume},
 		{"slow", func() { proxy.SetDelay(time.Second) }, func() { proxy.SetDelay(0) }},
 		{"out of memory", tell("CONFIG SET maxmemory 1"), tell("CONFIG SET maxmemory 0")},
 		{"a replica whose master is gone", tell("REPLICAOF 127.0.0.1 1"), tell("REPLICAOF NO ONE")},

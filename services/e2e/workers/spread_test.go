@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -64,9 +63,9 @@ func TestWorkersSpread(t *testing.T) {
 			within("it came back", settled, begin(), workers...)
 
 			hang := begin()
-			workers[1].Signal(syscall.SIGSTOP)
+			workers[1].Suspend()
 			within("one hung", test.crashed, hang, workers[0], workers[2])
-			workers[1].Signal(syscall.SIGCONT)
+			workers[1].Resume()
 			within("it went on", settled, begin(), workers...)
 
 			said := stop()

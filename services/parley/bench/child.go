@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -60,7 +61,7 @@ func spawn(ctx context.Context, dir, name, path string, args ...string) (*child,
 	}
 	defer func() { _ = log.Close() }()
 	c.cmd = exec.CommandContext(ctx, path, args...)
-	c.cmd.Cancel = func() error { return c.cmd.Process.Signal(syscall.SIGTERM) }
+	c.cmd.Cancel = func() error { return terminate(c.cmd.Process) }
 	c.cmd.WaitDelay = stopWithin
 	c.cmd.Stdout, c.cmd.Stderr = log, log
 	c.cmd.Env = environment(os.Environ())
@@ -76,7 +77,7 @@ func spawn(ctx context.Context, dir, name, path string, args ...string) (*child,
 
 // stop ends the child, by force where asking doesn't help in time.
 func (c *child) stop() error {
-	_ = c.cmd.Process.Signal(syscall.SIGTERM) // fails only where it has ended
+	_ = terminate(c.cmd.Process) // fails only where it has ended
 	t := time.NewTimer(stopWithin)
 	defer t.Stop()
 	select {
@@ -87,6 +88,14 @@ func (c *child) stop() error {
 	err := c.cmd.Process.Kill()
 	<-c.exited
 	return errors.Join(fmt.Errorf("%s didn't stop within %s and was killed; its log ends: %s", c.name, stopWithin, c.tail()), err)
+}
+
+// terminate asks a process to end. Windows has no way to ask: there it ends at once.
+func terminate(p *os.Process) error {
+	if runtime.GOOS == "windows" {
+		return p.Kill()
+	}
+	return p.Signal(syscall.SIGTERM)
 }
 
 // alive returns an error once the child has ended.
