@@ -20,7 +20,9 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
-	exitSignal = 128 // and the signal's number
+	// exitDiffers says that what is configured isn't what is declared.
+	exitDiffers = 3
+	exitSignal  = 128 // and the signal's number
 )
 
 func main() {
@@ -60,6 +62,9 @@ func run(ctx context.Context, root *cobra.Command, b *binder, args []string, std
 		return exitSignal + int(sig.signal)
 	}
 	fmt.Fprintf(stderr, "parley: %v\n", err)
+	if n := differs(0); errors.As(err, &n) {
+		return exitDiffers
+	}
 	if !begun {
 		fmt.Fprintln(stderr, "parley: `parley help` and `parley help COMMAND` say what there is")
 		return exitUsage

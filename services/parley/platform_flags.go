@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,6 +35,8 @@ type serviceFlags struct {
 	publicAddr           string
 	adminAddr            string
 	opsToken             string
+	apply                []string
+	applyPrune           bool
 	allowCIDRs           []string
 	allowPorts           string
 	journal              struct {
@@ -147,8 +150,11 @@ func (f *serviceFlags) ingestLimits() (ingest.Limits, error) {
 }
 
 func (f *serviceFlags) addOpsTo(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.opsToken, "ops-token", "", "a `TOKEN` that opens the ops API beside those that it makes")
-	markSecret(cmd.Flags(), "ops-token")
+	fs := cmd.Flags()
+	fs.StringVar(&f.opsToken, "ops-token", "", "a `TOKEN` that opens the ops API beside those that it makes")
+	fs.StringSliceVar(&f.apply, "apply", nil, "`FILE` or directory of YAML that declares the configuration: applied at the start and whenever it changes; may be repeated")
+	fs.BoolVar(&f.applyPrune, "apply-prune", false, "delete what the --apply files declared before and no longer do")
+	markSecret(fs, "ops-token")
 }
 
 func (f *serviceFlags) addServeTo(cmd *cobra.Command) {
@@ -183,6 +189,9 @@ func (f *serviceFlags) check() error {
 		return fmt.Errorf("--shutdown-timeout is %s: set it above 0, such as 25s", f.shutdownTimeout)
 	case f.natsURL == "" && f.dataDir != "" && f.replicas > 1:
 		return fmt.Errorf("--replicas is %d, and the embedded broker keeps one copy: set it to 1, or give the --nats-url of a cluster", f.replicas)
+	}
+	if slices.Contains(f.apply, "-") {
+		return errors.New("--apply is -: name a file, which can be read again")
 	}
 	if f.dataDir != "" {
 		if _, _, err := f.syncing(); err != nil {

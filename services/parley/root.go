@@ -33,6 +33,7 @@ func newRoot() *cobra.Command {
 			newOpsCommand(),
 		}},
 		{"configure", "Configure it:", []*cobra.Command{
+			newApplyCommand(client),
 			newChannelCommand(client),
 			newEndpointCommand(client),
 			newBotCommand(client),
