@@ -18,13 +18,15 @@ const (
 	KindDeadLetter   = "dead-letter"
 	KindReplay       = "replay"
 	KindConversation = "conversation"
-	KindOther        = "other"
+	// KindConfiguration is all of the objects above that are configured.
+	KindConfiguration = "configuration"
+	KindOther         = "other"
 )
 
 // Kinds returns all of them.
 func Kinds() []string {
 	return []string{
-		KindChannel, KindEndpoint, KindBot, KindToken, KindLane, KindDeadLetter, KindReplay, KindConversation, KindOther,
+		KindChannel, KindEndpoint, KindBot, KindToken, KindLane, KindDeadLetter, KindReplay, KindConversation, KindConfiguration, KindOther,
 	}
 }
 

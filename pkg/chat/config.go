@@ -18,6 +18,9 @@ type Channel struct {
 	ConversationLimit *Rate `json:"conversationLimit,omitempty"`
 	// Paused is why the bot gets nothing of it for now; empty when it does.
 	Paused string `json:"paused,omitempty"`
+	// ManagedBy is the owner of the file that declares it; empty where it was made
+	// by hand. A write that leaves it empty keeps it.
+	ManagedBy string `json:"managedBy,omitempty"`
 }
 
 // Bot is a registered bot.
@@ -29,6 +32,8 @@ type Bot struct {
 	Name string `json:"name,omitempty"`
 	// Paused is why it is given nothing for now; empty when it is.
 	Paused string `json:"paused,omitempty"`
+	// ManagedBy is described at Channel.
+	ManagedBy string `json:"managedBy,omitempty"`
 
 	// What follows is of an http bot alone. URL is where turns are posted to.
 	URL string `json:"url,omitempty"`
@@ -58,6 +63,8 @@ type Token struct {
 	// Limit is the rate at which ingest takes messages with it; nil: the
 	// service's.
 	Limit *Rate `json:"limit,omitempty"`
+	// ManagedBy is described at Channel.
+	ManagedBy string `json:"managedBy,omitempty"`
 }
 
 // Secret is a string that prints, logs and marshals as "[redacted]"; who needs

@@ -43,6 +43,8 @@ type Endpoint struct {
 	// Paused is why an operator wants it to get nothing for now, which is apart
 	// from whether it is disabled; empty when it is not paused.
 	Paused string `json:"paused,omitempty"`
+	// ManagedBy is described at Channel.
+	ManagedBy string `json:"managedBy,omitempty"`
 }
 
 // Wants reports whether the endpoint's filter lets an event through.

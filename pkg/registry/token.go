@@ -7,6 +7,7 @@ import (
 	"encoding/base32"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"strings"
 	"time"
 
@@ -23,12 +24,17 @@ const tokenIDLength = 10
 // empty. The clear form, pat_<id>_<secret>, is known here and never again.
 func NewToken(channelID, name string, now time.Time) (clear string, token chat.Token) {
 	id := make([]byte, 8)
-	secret := make([]byte, 32)
 	_, _ = rand.Read(id) // never fails: crypto/rand ends the process instead
-	_, _ = rand.Read(secret)
+	return NewTokenOf(strings.ToLower(base32.StdEncoding.EncodeToString(id))[:tokenIDLength], channelID, name, now)
+}
+
+// NewTokenOf is NewToken with an id that was chosen.
+func NewTokenOf(id, channelID, name string, now time.Time) (clear string, token chat.Token) {
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails: crypto/rand ends the process instead
 	text := base64.RawURLEncoding.EncodeToString(secret)
 	token = chat.Token{
-		ID:        strings.ToLower(base32.StdEncoding.EncodeToString(id))[:tokenIDLength],
+		ID:        id,
 		Hash:      hashOf(text),
 		ChannelID: channelID,
 		Ops:       channelID == "",
@@ -36,6 +42,19 @@ func NewToken(channelID, name string, now time.Time) (clear string, token chat.T
 		CreatedAt: now.UTC().Truncate(time.Millisecond),
 	}
 	return tokenPrefix + token.ID + "_" + text, token
+}
+
+// minTokenSecret is the least length of a token's secret part that was not made
+// here, in characters.
+const minTokenSecret = 32
+
+// HashToken returns the hash of a token in clear, which must be one of the id.
+func HashToken(id, clear string) (string, error) {
+	secret, ok := strings.CutPrefix(clear, tokenPrefix+id+"_")
+	if !ok || len(secret) < minTokenSecret || strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fmt.Errorf("the value of token %s is not %s%s_ and at least %d random printable characters", id, tokenPrefix, id, minTokenSecret)
+	}
+	return hashOf(secret), nil
 }
 
 // Authenticate returns the token whose clear form is given. The secret is

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,6 +63,9 @@ func (r *Registry) PutChannel(ctx context.Context, c chat.Channel, expect Expect
 		if _, ok := s.Bot(c.BotID); !ok {
 			return nil, invalid("/botId", fmt.Sprintf("there is no bot %q: create it first, or name another", c.BotID))
 		}
+		if old, ok := s.Channel(c.ID); ok {
+			c.ManagedBy = cmp.Or(c.ManagedBy, old.ManagedBy)
+		}
 		return encode(keyOf(KindChannel, c.ID), c)
 	})
 }
@@ -75,20 +79,28 @@ func (r *Registry) PutEndpoint(ctx context.Context, e chat.Endpoint, expect Expe
 		e.Secrets = []chat.Secret{r.opts.NewSecret()}
 	}
 	e.Prune(time.Now())
-	if err := ValidateEndpoint(&e, r.opts.URLCheck); err != nil {
+	if err := r.CheckEndpoint(&e); err != nil {
 		return chat.Endpoint{}, 0, err
 	}
 	revision, err := r.write(ctx, KindEndpoint, e.ID, expect, func(s *Snapshot) ([]byte, error) {
 		if _, ok := s.Channel(e.ChannelID); !ok {
 			return nil, invalid("/channelId", fmt.Sprintf("there is no channel %q: create it first, or name another", e.ChannelID))
 		}
-		if old, ok := s.Endpoint(e.ID); ok && old.ChannelID != e.ChannelID {
-			return nil, invalid("/channelId", fmt.Sprintf("the endpoint belongs to channel %q, which can't change: create another endpoint", old.ChannelID))
+		if old, ok := s.Endpoint(e.ID); ok {
+			if old.ChannelID != e.ChannelID {
+				return nil, invalid("/channelId", OtherChannel(old.ChannelID))
+			}
+			e.ManagedBy = cmp.Or(e.ManagedBy, old.ManagedBy)
 		}
 		e.EnabledAt = enabledAt(s, &e, time.Now())
 		return r.opts.Sealer.encodeEndpoint(&e)
 	})
 	return e, revision, err
+}
+
+// OtherChannel says that an endpoint stays where it is.
+func OtherChannel(channelID string) string {
+	return fmt.Sprintf("the endpoint belongs to channel %q, which can't change: create another endpoint", channelID)
 }
 
 // enabledAt is since when an endpoint's failures say something of what it is now.
@@ -107,10 +119,13 @@ func (r *Registry) PutBot(ctx context.Context, b chat.Bot, expect Expect) (chat.
 		b.Secrets = []chat.Secret{r.opts.NewSecret()}
 	}
 	b.Prune(time.Now())
-	if err := ValidateBot(&b, r.opts.FlowCheck, r.opts.URLCheck); err != nil {
+	if err := r.CheckBot(&b); err != nil {
 		return chat.Bot{}, 0, err
 	}
-	revision, err := r.write(ctx, KindBot, b.ID, expect, func(*Snapshot) ([]byte, error) {
+	revision, err := r.write(ctx, KindBot, b.ID, expect, func(s *Snapshot) ([]byte, error) {
+		if old, ok := s.Bot(b.ID); ok {
+			b.ManagedBy = cmp.Or(b.ManagedBy, old.ManagedBy)
+		}
 		return r.opts.Sealer.encodeBot(&b)
 	})
 	return b, revision, err
@@ -119,7 +134,7 @@ func (r *Registry) PutBot(ctx context.Context, b chat.Bot, expect Expect) (chat.
 // PutToken writes a token's record and returns the new revision. A channel's
 // token needs its channel.
 func (r *Registry) PutToken(ctx context.Context, t chat.Token, expect Expect) (uint64, error) {
-	if err := validateToken(&t); err != nil {
+	if err := r.CheckToken(&t); err != nil {
 		return 0, err
 	}
 	return r.write(ctx, KindToken, t.ID, expect, func(s *Snapshot) ([]byte, error) {
@@ -130,7 +145,19 @@ func (r *Registry) PutToken(ctx context.Context, t chat.Token, expect Expect) (u
 	})
 }
 
-func validateToken(t *chat.Token) error {
+// CheckEndpoint reports what PutEndpoint would find wrong with the endpoint itself:
+// a *chat.ValidationError, or nil. CheckBot and CheckToken do the same.
+func (r *Registry) CheckEndpoint(e *chat.Endpoint) error {
+	return ValidateEndpoint(e, r.opts.URLCheck)
+}
+
+// CheckBot is described at CheckEndpoint.
+func (r *Registry) CheckBot(b *chat.Bot) error {
+	return ValidateBot(b, r.opts.FlowCheck, r.opts.URLCheck)
+}
+
+// CheckToken is described at CheckEndpoint.
+func (*Registry) CheckToken(t *chat.Token) error {
 	var p chat.Problems
 	checkID(&p, "/id", "token", t.ID)
 	checkName(&p, t.Name)

@@ -58,6 +58,8 @@ var actions = map[string]string{
 
 	"DELETE /conversations": "conversation.erase",
 
+	"POST /apply": "configuration.apply",
+
 	"POST /replays":            "replay.create",
 	"POST /replays/:id/pause":  "replay.pause",
 	"POST /replays/:id/resume": "replay.resume",

@@ -42,6 +42,7 @@ func TestAudit(t *testing.T) {
 	did("POST", "/bots", `{"id":"helper","kind":"http","url":"https://example.com/turn"}`)
 	did("PUT", "/bots/helper", `{"kind":"http","url":"https://example.com/turn"}`)
 	did("POST", "/bots/helper/rotate-secret", "")
+	did("POST", "/apply", `{"dryRun":true}`)
 	did("POST", "/channels", `{"id":"shop","botId":"helper"}`)
 	did("PUT", "/channels/shop", `{"botId":"helper","name":"Shop"}`)
 	did("POST", "/channels/shop/endpoints", `{"id":"crm","url":"`+receiver.URL+`","verifyToken":"verify-me","auth":{"kind":"basic","username":"u","password":"pass-word"}}`)

@@ -146,7 +146,7 @@ func botMade(b *chat.Bot, revision uint64, made bool) Bot {
 func botOf(b *chat.Bot, revision uint64) Bot {
 	out := Bot{
 		ID: b.ID, Kind: b.Kind, Name: b.Name, Flow: b.Flow, Paused: b.Paused, URL: b.URL,
-		MaxInFlight: b.MaxInFlight, Fallback: b.Fallback, Revision: revision,
+		MaxInFlight: b.MaxInFlight, Fallback: b.Fallback, ManagedBy: b.ManagedBy, Revision: revision,
 		Sending: sendingOf(&b.Sending, false),
 	}
 	for _, d := range b.Retry {

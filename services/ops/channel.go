@@ -53,7 +53,7 @@ func (s *Service) putChannel(c echo.Context) error {
 }
 
 func (s *Service) writeChannel(c echo.Context, in Channel, expect registry.Expect) error {
-	_, exists := s.Registry.Snapshot().Channel(in.ID)
+	old, exists := s.Registry.Snapshot().Channel(in.ID)
 	var p chat.Problems
 	ch := chat.Channel{
 		ID: in.ID, BotID: in.BotID, Name: in.Name, Paused: in.Paused,
@@ -61,6 +61,9 @@ func (s *Service) writeChannel(c echo.Context, in Channel, expect registry.Expec
 	}
 	if err := p.Err(); err != nil {
 		return err
+	}
+	if exists {
+		ch.ManagedBy = old.ManagedBy
 	}
 	revision, err := s.Registry.PutChannel(c.Request().Context(), ch, expect)
 	if err != nil {
@@ -75,7 +78,7 @@ func (s *Service) deleteChannel(c echo.Context) error {
 
 func channelOf(ch *chat.Channel, revision uint64) Channel {
 	return Channel{
-		ID: ch.ID, BotID: ch.BotID, Name: ch.Name, Paused: ch.Paused, Revision: revision,
+		ID: ch.ID, BotID: ch.BotID, Name: ch.Name, Paused: ch.Paused, ManagedBy: ch.ManagedBy, Revision: revision,
 		Limit: rateText(ch.Limit), ConversationLimit: rateText(ch.ConversationLimit),
 	}
 }

@@ -192,7 +192,8 @@ func duration(p *chat.Problems, pointer, text string) chat.Duration {
 func endpointOf(e *chat.Endpoint, revision uint64) Endpoint {
 	out := Endpoint{
 		ID: e.ID, ChannelID: e.ChannelID, URL: e.URL, Events: e.Events, OnExhausted: e.OnExhausted,
-		MaxInFlight: e.MaxInFlight, RateLimit: rateText(e.RateLimit), Disabled: e.Disabled, Paused: e.Paused, Supersede: e.Supersede, Revision: revision,
+		MaxInFlight: e.MaxInFlight, RateLimit: rateText(e.RateLimit), Disabled: e.Disabled, Paused: e.Paused, Supersede: e.Supersede,
+		ManagedBy: e.ManagedBy, Revision: revision,
 		Sending: sendingOf(&e.Sending, false),
 	}
 	if e.VerifyToken != "" {

@@ -98,7 +98,9 @@ type Deps struct {
 	// Backlog asks how much waits, and is quicker than Status.
 	Backlog func(ctx context.Context) (*topology.Backlog, error)
 	Lanes   Lanes
-	Eraser  Eraser
+	// Parked counts the messages that wait for an endpoint after a failed attempt.
+	Parked func(ctx context.Context, endpointID string) (uint64, error)
+	Eraser Eraser
 	// Replays are jobs on dead letters.
 	Replays Replays
 	// Journal is what was recorded, Recording what this process is told to record,
@@ -140,8 +142,8 @@ func New(o Options, d Deps) (*Service, error) {
 	if d.Registry == nil || d.DeadLetters == nil || d.Status == nil || d.Backlog == nil || d.Owners == nil || d.Ages == nil || d.Lanes == nil || d.Replays == nil || d.Journal == nil || d.Client == nil || d.Guard == nil || d.Audit == nil {
 		return nil, errors.New("ops needs a registry, dead letters, a status, a backlog, owners, ages, lanes, replays, a journal, a client, a guard and an audit")
 	}
-	if d.Eraser == nil {
-		return nil, errors.New("ops needs an eraser")
+	if d.Eraser == nil || d.Parked == nil {
+		return nil, errors.New("ops needs an eraser and a count of what is parked")
 	}
 	if d.Now == nil {
 		d.Now = time.Now
@@ -200,6 +202,8 @@ func (s *Service) Mount(e *echo.Echo) {
 		g.POST("/lanes/:id/"+string(action), s.commandLane(action))
 		g.POST("/endpoints/:id/lanes/"+string(action), s.commandLanes(action))
 	}
+
+	g.POST("/apply", s.apply)
 
 	g.DELETE("/conversations", s.eraseConversation)
 

@@ -124,6 +124,9 @@ func newAPI(t *testing.T) *api {
 	lanes := lane.NewWaiting(conn, brokertest.Layout.Partitions)
 	svc, err := ops.New(ops.Options{BootstrapToken: opsToken, CommandWait: 50 * time.Millisecond}, ops.Deps{
 		Registry: reg, DeadLetters: store, Client: client, Guard: guard,
+		Parked: func(ctx context.Context, endpointID string) (uint64, error) {
+			return conn.Count(ctx, topology.ParkedStream(chat.StageBot), topology.LaneMessages(chat.StageBot, endpointID))
+		},
 		Eraser: erasure.New(conn, lanes, store, sessions),
 		Replays: struct {
 			*replay.Runner

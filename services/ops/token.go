@@ -19,6 +19,8 @@ func (s *Service) listTokens(c echo.Context) error {
 	return c.JSON(http.StatusOK, list)
 }
 
+const opsTokenLimit = "a token of the ops API has no limit: leave it out"
+
 // createToken shows the token in clear, this once.
 func (s *Service) createToken(c echo.Context) error {
 	var in NewToken
@@ -31,7 +33,7 @@ func (s *Service) createToken(c echo.Context) error {
 	var p chat.Problems
 	limit := rate(&p, "/limit", in.Limit)
 	if limit != nil && in.Ops {
-		p.Add("/limit", "a token of the ops API has no limit: leave it out")
+		p.Add("/limit", opsTokenLimit)
 	}
 	if err := p.Err(); err != nil {
 		return err
@@ -53,6 +55,7 @@ func (s *Service) deleteToken(c echo.Context) error {
 
 func tokenOf(t *chat.Token, revision uint64) Token {
 	return Token{
-		ID: t.ID, ChannelID: t.ChannelID, Ops: t.Ops, Name: t.Name, CreatedAt: t.CreatedAt, Limit: rateText(t.Limit), Revision: revision,
+		ID: t.ID, ChannelID: t.ChannelID, Ops: t.Ops, Name: t.Name, CreatedAt: t.CreatedAt, Limit: rateText(t.Limit),
+		ManagedBy: t.ManagedBy, Revision: revision,
 	}
 }

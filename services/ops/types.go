@@ -20,7 +20,10 @@ type Channel struct {
 	Limit             string `json:"limit,omitempty"`
 	ConversationLimit string `json:"conversationLimit,omitempty"`
 	Paused            string `json:"paused,omitempty"`
-	Revision          uint64 `json:"revision,omitempty"`
+	// ManagedBy is the owner of the file that declares it (apply), which requests
+	// don't change; so with the other objects.
+	ManagedBy string `json:"managedBy,omitempty"`
+	Revision  uint64 `json:"revision,omitempty"`
 }
 
 // Redacted stands where a secret is set and not shown.
@@ -61,8 +64,9 @@ type Endpoint struct {
 	Disabled     string `json:"disabled,omitempty"`
 	Paused       string `json:"paused,omitempty"`
 	// What follows is ignored in requests.
-	Health   *Circuit `json:"health,omitempty"`
-	Revision uint64   `json:"revision,omitempty"`
+	Health    *Circuit `json:"health,omitempty"`
+	ManagedBy string   `json:"managedBy,omitempty"`
+	Revision  uint64   `json:"revision,omitempty"`
 }
 
 // Circuit is how a destination does, as all workers know. But for the state all
@@ -140,6 +144,7 @@ type Bot struct {
 	Timeout     string   `json:"timeout,omitempty"`
 	MaxInFlight int      `json:"maxInFlight,omitempty"`
 	Fallback    string   `json:"fallback,omitempty"`
+	ManagedBy   string   `json:"managedBy,omitempty"`
 	Revision    uint64   `json:"revision,omitempty"`
 }
 
@@ -153,6 +158,7 @@ type Token struct {
 	Name      string    `json:"name,omitempty"`
 	CreatedAt time.Time `json:"createdAt"`
 	Limit     string    `json:"limit,omitempty"`
+	ManagedBy string    `json:"managedBy,omitempty"`
 	Revision  uint64    `json:"revision"`
 }
 

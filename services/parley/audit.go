@@ -43,7 +43,7 @@ func newAuditList(c *clientConfig) *cobra.Command {
 		}),
 	}
 	f := cmd.Flags()
-	f.StringVar(&kind, "kind", "", "only of this `KIND` of object: channel, endpoint, bot, token, lane, dead-letter, replay or conversation")
+	f.StringVar(&kind, "kind", "", "only of this `KIND` of object: channel, endpoint, bot, token, lane, dead-letter, replay, conversation or configuration")
 	f.StringVar(&object, "object", "", "only of the object with this `ID`")
 	f.StringVar(&by, "by", "", "only by this `TOKEN`, by name or id")
 	f.StringVar(&since, "since", "", "only at or after this `TIME`: "+whenForms)

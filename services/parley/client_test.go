@@ -89,6 +89,9 @@ func opsServer(t *testing.T) (env []string, letter *chat.DeadLetter) {
 	svc, err := ops.New(ops.Options{BootstrapToken: testOpsToken, CommandWait: 50 * time.Millisecond}, ops.Deps{
 		Registry: reg, DeadLetters: store, Replays: replayJobs{runner, jobs}, Client: client, Guard: guard,
 		Lanes: lane.NewWaiting(conn, brokertest.Layout.Partitions), Journal: journal.NewReader(conn), Recording: journal.ModeAll, Audit: trail,
+		Parked: func(ctx context.Context, endpointID string) (uint64, error) {
+			return conn.Count(ctx, topology.ParkedStream(chat.StageBot), topology.LaneMessages(chat.StageBot, endpointID))
+		},
 		Eraser: erasure.New(conn, lanes, store, sessions),
 		Status: func(ctx context.Context) (*topology.Status, error) {
 			return topology.ReadStatus(ctx, conn.JS, brokertest.Layout)

@@ -264,19 +264,16 @@ func isServiceLink(name string) bool { return serviceLink.MatchString(name) }
 
 // suggestion names the variable that differs least, if one is near.
 func suggestion(name string, flagOf map[string]string) string {
-	near := []string{}
-	for candidate := range flagOf {
-		if distance(name, candidate) <= 2 {
-			near = append(near, candidate)
-		}
-	}
+	return nearest(name, slices.Collect(maps.Keys(flagOf)))
+}
+
+// nearest suggests the word that differs least from a name, if one is near.
+func nearest(name string, words []string) string {
+	near := slices.DeleteFunc(slices.Sorted(slices.Values(words)), func(word string) bool { return distance(name, word) > 2 })
 	if len(near) == 0 {
 		return ""
 	}
-	slices.SortFunc(near, func(a, b string) int {
-		return distance(name, a) - distance(name, b)
-	})
-	return ": did you mean " + near[0] + "?"
+	return ": did you mean " + slices.MinFunc(near, func(a, b string) int { return distance(name, a) - distance(name, b) }) + "?"
 }
 
 // distance is the Levenshtein distance in bytes.

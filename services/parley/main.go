@@ -17,7 +17,9 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
-	exitSignal = 128 // and the signal's number
+	// exitDiffers says that what is configured isn't what is declared.
+	exitDiffers = 3
+	exitSignal  = 128 // and the signal's number
 )
 
 func main() {
@@ -64,6 +66,9 @@ func run(ctx context.Context, root *cobra.Command, b *binder, args []string, std
 	}
 	for _, one := range many {
 		fmt.Fprintf(stderr, "parley: %v\n", one)
+	}
+	if _, ok := errors.AsType[differs](err); ok {
+		return exitDiffers
 	}
 	if _, usage := errors.AsType[*usageError](err); usage || !begun {
 		fmt.Fprintln(stderr, "parley: `parley help` and `parley help COMMAND` say what there is")

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,6 +43,8 @@ type serviceFlags struct {
 	publicAddr           string
 	adminAddr            string
 	opsToken             string
+	apply                []string
+	applyPrune           bool
 	allowCIDRs           []string
 	allowPorts           string
 	journal              struct {
@@ -394,8 +397,17 @@ func (q *quotaFlags) quota(def int64) (ingest.Quota, error) {
 }
 
 func (f *serviceFlags) addOpsTo(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.opsToken, "ops-token", "", "a `TOKEN` that opens the ops API beside those that it makes")
-	markSecret(cmd.Flags(), "ops-token")
+	fs := cmd.Flags()
+	fs.StringVar(&f.opsToken, "ops-token", "", "a `TOKEN` that opens the ops API beside those that it makes")
+	fs.StringSliceVar(&f.apply, "apply", nil, "`FILE` or directory of YAML that declares the configuration: applied at the start and whenever it changes; may be repeated")
+	fs.BoolVar(&f.applyPrune, "apply-prune", false, "delete what the --apply files declared before and no longer do")
+	markSecret(fs, "ops-token")
+	f.checks = append(f.checks, check{flag: "apply", holds: func() error {
+		if slices.Contains(f.apply, "-") {
+			return errors.New("--apply is -: name a file, which can be read again")
+		}
+		return nil
+	}})
 	f.checks = append(f.checks, check{flag: "ops-token", holds: func() error {
 		return named("ops-token", f.opsOptions().Validate())
 	}})

@@ -78,6 +78,9 @@ func addOps(ctx context.Context, p *process) error {
 	svc, err := ops.New(p.flags.opsOptions(), ops.Deps{
 		Eraser:   erasure.New(p.conn, lanes, letters, sessions),
 		Registry: p.registry, DeadLetters: letters, Replays: replayJobs{replays, jobs}, Client: client, Guard: p.guard,
+		Parked: func(ctx context.Context, endpointID string) (uint64, error) {
+			return p.conn.Count(ctx, topology.ParkedStream(chat.StageBot), topology.LaneMessages(chat.StageBot, endpointID))
+		},
 		Lanes: lanes, Log: p.log.Named("ops"),
 		Journal: journal.NewReader(p.conn), Recording: journal.Mode(p.flags.journal.mode),
 		Status: status, Owners: owners,
@@ -100,5 +103,5 @@ func addOps(ctx context.Context, p *process) error {
 	}
 	svc.Mount(p.admin.Echo()) //nolint:contextcheck // its handlers have the requests' contexts
 	p.at.OpsToken = p.flags.opsToken
-	return nil
+	return addMounted(p, svc)
 }

@@ -22,6 +22,7 @@ func newRoot(b *binder) *cobra.Command {
 	}{
 		{"run", "Run it:", services},
 		{"configure", "Configure it:", []*cobra.Command{
+			newApplyCommand(client),
 			newChannelCommand(client),
 			newEndpointCommand(client),
 			newBotCommand(client),
