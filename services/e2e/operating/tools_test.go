@@ -25,5 +25,5 @@ func TestListenAsAProcess(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	require.Equal(t, "parley e2e\n", binaries.Run(t, nil, "version"))
+	require.Equal(t, "parley e2e\n", binaries.Run(t, nil, "--version"))
 }
