@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -137,6 +138,7 @@ func (f *serviceFlags) addTo(cmd *cobra.Command) {
 	markSecret(fs, "seal-key", "nats-url", "redis-url")
 	markValues(fs, "replicas", "0", "1", "3", "5")
 	markValues(fs, "journal", string(journal.ModeAll), string(journal.ModeFailures), string(journal.ModeOff))
+	markValues(fs, "otlp-protocol", telemetry.ProtocolHTTP, telemetry.ProtocolGRPC)
 	markValues(fs, "log-level", "debug", "info", "warn", "error")
 	markValues(fs, "log-format", "json", "console")
 	f.checks = append(f.checks,
@@ -164,12 +166,16 @@ func (f *serviceFlags) addTo(cmd *cobra.Command) {
 			return nil
 		}},
 		check{flag: "admin-addr", holds: func() error { return checkAddr("admin-addr", f.adminAddr) }},
+		check{flag: "otlp-endpoint", holds: func() error {
+			_, _, err := f.traces.options(os.Getenv)
+			return named("otlp-endpoint", err)
+		}},
 		check{flag: "log-level", holds: func() error {
-			_, err := telemetry.NewLogger(f.logLevel, "json")
+			_, _, err := telemetry.NewLogger(io.Discard, f.logLevel, "json")
 			return named("log-level", err)
 		}},
 		check{flag: "log-format", holds: func() error {
-			_, err := telemetry.NewLogger("info", f.logFormat)
+			_, _, err := telemetry.NewLogger(io.Discard, "info", f.logFormat)
 			return named("log-format", err)
 		}},
 		check{flag: "start-timeout", holds: func() error { return checkAboveZero("start-timeout", f.startTimeout, "2m") }},

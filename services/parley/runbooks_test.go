@@ -16,7 +16,7 @@ func TestRunbooksCommandsExist(t *testing.T) {
 	commands := regexp.MustCompile("`parley ([a-z][^`]*)`").FindAllStringSubmatch(string(text), -1)
 	require.Greater(t, len(commands), 20)
 	for _, c := range commands {
-		cmd, rest, err := newRoot().Find(strings.Fields(c[1]))
+		cmd, rest, err := newRoot(&binder{}).Find(strings.Fields(c[1]))
 		require.NoError(t, err, c[1])
 		require.True(t, cmd.Runnable() && !cmd.HasSubCommands(), c[1])
 		for _, word := range rest {
