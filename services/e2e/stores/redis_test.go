@@ -52,7 +52,7 @@ func TestRedisInTrouble(t *testing.T) {
 				for i := range conversations {
 					header := shop.Bearer("application/json")
 					header["Idempotency-Key"] = fmt.Sprintf("%s-%d-%d", trouble.name, i, n)
-					a := s.MustPost("/v1/channels/webhook/shop/messages", header, string(e2e.Said(t, e2e.ConversationName(i), fmt.Sprint(n))))
+					a := s.MustPost("/v1/channels/webhook/shop/messages", header, string(e2e.Said(t, conversation(i), fmt.Sprint(n))))
 					require.Equal(t, http.StatusAccepted, a.Status, "%s", a.Body)
 				}
 			}
@@ -64,7 +64,7 @@ func TestRedisInTrouble(t *testing.T) {
 				if i == 0 {
 					want = append([]string{"before"}, want...)
 				}
-				require.Equal(t, want, shop.Texts(e2e.ConversationName(i)))
+				require.Equal(t, want, shop.Texts(conversation(i)))
 			}
 			if trouble.name != "emptied" { // which is no state that lasts
 				awaitReadiness(t, s, "ingest", "degraded")
