@@ -102,14 +102,14 @@ func (d Duration) MarshalJSON() ([]byte, error) {
 	return json.Marshal(time.Duration(d).String())
 }
 
-// UnmarshalJSON reads a string such as "90s"; it refuses negative durations.
+// UnmarshalJSON reads what MarshalJSON writes: a string such as "90s".
 func (d *Duration) UnmarshalJSON(b []byte) error {
 	var s string
 	if err := json.Unmarshal(b, &s); err != nil {
 		return fmt.Errorf(`a duration is a string such as "90s"`)
 	}
 	v, err := time.ParseDuration(s)
-	if err != nil || v < 0 {
+	if err != nil {
 		return fmt.Errorf(`%q is no duration: write it like "90s" or "1h30m"`, s)
 	}
 	*d = Duration(v)

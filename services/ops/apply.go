@@ -16,12 +16,16 @@ import (
 	"github.com/parleyhq/parley/pkg/registry"
 )
 
-// applyTimeout bounds a request that applies: thousands of objects.
-const applyTimeout = 10 * time.Minute
+const (
+	// maxDeclaration bounds a declaration, in bytes: as much as the admin server takes.
+	maxDeclaration = 4 << 20
+	// applyTimeout bounds a request that applies: thousands of objects.
+	applyTimeout = 10 * time.Minute
+)
 
 func (s *Service) apply(c echo.Context) error {
 	var in ApplyRequest
-	if err := decode(c, &in); err != nil {
+	if err := decodeUpTo(c, maxDeclaration, &in); err != nil {
 		return err
 	}
 	if err := http.NewResponseController(c.Response()).SetWriteDeadline(time.Now().Add(applyTimeout + time.Minute)); err != nil {

@@ -225,7 +225,7 @@ func TestApplyKeepsToItsOwner(t *testing.T) {
 	taken := a.apply(r)
 	require.Len(t, taken.Changes, 6)
 	i := slices.IndexFunc(taken.Changes, func(c ops.Change) bool { return c.Kind == registry.KindChannel })
-	require.Equal(t, []ops.FieldChange{{Field: "managedBy", From: "default", To: "team"}, {Field: "name", From: "By hand"}}, taken.Changes[i].Fields)
+	require.Equal(t, []ops.FieldChange{{Field: "limit", To: "100/s"}, {Field: "managedBy", From: "default", To: "team"}, {Field: "name", From: "By hand"}}, taken.Changes[i].Fields)
 
 	moved := shopDeclared()
 	moved.Owner = "team"

@@ -47,6 +47,8 @@ func TestCircuits(t *testing.T) {
 	}
 	off, _ := ok[ops.Endpoint](a, 200, request{method: "PUT", path: "/endpoints/crm", body: `{"url":"https://example.com/hook","disableAfter":"off"}`})
 	require.Equal(t, "off", off.DisableAfter)
+	stored, _ := a.registry.Snapshot().Endpoint("crm")
+	require.Negative(t, stored.DisableAfter.Std(), "what is stored can be read")
 	a.refused(422, "invalid", request{method: "PUT", path: "/endpoints/crm", body: `{"url":"https://example.com/hook","disableAfter":"1m"}`})
 
 	status, _ := ok[ops.Status](a, 200, request{method: "GET", path: "/status"})

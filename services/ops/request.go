@@ -24,12 +24,14 @@ import (
 const maxBody = 2 * registry.MaxFlow
 
 // decode reads a JSON body into v; what v doesn't know is refused.
-func decode(c echo.Context, v any) error {
+func decode(c echo.Context, v any) error { return decodeUpTo(c, maxBody, v) }
+
+func decodeUpTo(c echo.Context, most int64, v any) error {
 	if t := mediaType(c); t != echo.MIMEApplicationJSON {
 		return problem.New(http.StatusUnsupportedMediaType, "unsupported-media-type",
 			fmt.Sprintf("the content type is %q: send application/json", t))
 	}
-	dec := json.NewDecoder(http.MaxBytesReader(c.Response(), c.Request().Body, maxBody))
+	dec := json.NewDecoder(http.MaxBytesReader(c.Response(), c.Request().Body, most))
 	dec.DisallowUnknownFields()
 	err := dec.Decode(v)
 	if err == nil {

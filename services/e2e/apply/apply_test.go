@@ -118,7 +118,7 @@ func TestMounted(t *testing.T) {
 	}
 	require.Equal(t, "5s", timeout())
 	m.swap(fmt.Sprintf(shop, receiver.URL(), "for ever"))
-	await(t, "the error", func() bool { return serve.Says("parley.yaml:9:18: ") })
+	await(t, "the error", func() bool { return serve.Says("parley.yaml:10:18: ") })
 	require.Equal(t, "5s", timeout())
 	m.swap(fmt.Sprintf(shop, receiver.URL(), "9s"))
 	await(t, "the change", func() bool { return timeout() == "9s" })
