@@ -161,7 +161,7 @@ func newMounted(t *testing.T, text string) *mountedFile {
 	f := &mountedFile{path: declare(t, text, nil)}
 	f.mounted = &mounted{
 		files: []string{f.path}, log: zap.NewNop(),
-		runs:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "runs", Help: "x"}, []string{"result"}),
+		runs:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "runs_total", Help: "x"}, []string{"result"}),
 		behind: prometheus.NewGauge(prometheus.GaugeOpts{Name: "behind", Help: "x"}),
 		apply: func(_ context.Context, r ops.ApplyRequest) (*ops.Applied, error) {
 			f.got = append(f.got, r)

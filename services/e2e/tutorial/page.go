@@ -45,7 +45,7 @@ func read(page string) ([]block, error) {
 func parse(info string) (*block, error) {
 	language, rest, _ := strings.Cut(info, " ")
 	b := &block{language: language}
-	for _, word := range strings.Fields(rest) {
+	for word := range strings.FieldsSeq(rest) {
 		key, value, _ := strings.Cut(word, "=")
 		switch key {
 		case "wait":
