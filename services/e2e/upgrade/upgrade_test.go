@@ -117,7 +117,7 @@ func roll(t *testing.T, s *e2e.System, each int, forth, back []step) {
 			if st.kill {
 				kills++
 			}
-			st.replace(s, next)
+			st.replace(s, next) //nolint:contextcheck // processes end with the test
 			crowd.MoveTo(s.PublicURL())
 		}
 		s.Use(next)

@@ -83,6 +83,7 @@ func TestPoison(t *testing.T) {
 // isDeadLetter reports whether there is a dead letter, and that there isn't
 // while the process is down that would say so.
 func isDeadLetter(t *testing.T, s *e2e.System) bool {
+	t.Helper()
 	status, err := s.Status(t.Context())
 	return err == nil && status.Dead.Messages > 0
 }
