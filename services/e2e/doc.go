@@ -3,7 +3,7 @@
 // customer's endpoint that bot messages arrive at.
 //
 // What boots it is here; the tests are in packages by subject, which run beside
-// each other: contract, load, operating, stores, workers, and others.
+// each other: bots, contract, load, operating, stores, workers, and others.
 //
 // A test starts a [System] of one of the [Topologies], registers a [Customer]
 // at it, sends, and waits for what must arrive; it knows no package of the

@@ -1,4 +1,4 @@
-package contract
+package bots
 
 import (
 	"encoding/json"
