@@ -62,6 +62,7 @@ test: ## Run all tests, with the race detector; bin/test.json keeps the events
 	@mkdir -p bin
 	@$(if $(RACE),,echo "no C compiler: testing without the race detector")
 	@$(GO) build -o bin/testreport ./.ci/testreport
+	@$(GO) build -C .ci/charts -o $(CURDIR)/bin/chart/bin/ helm.sh/helm/v3/cmd/helm # else a test would wait for it
 	@bin/testreport -json bin/test.json -summary bin/test.summary $(if $(CI),-no-skips) \
 		$(GO) test -json $(RACE) -timeout 5m $(PACKAGES)
 
