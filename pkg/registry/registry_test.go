@@ -430,7 +430,7 @@ func helper(t *testing.T) chat.Bot {
 	t.Helper()
 	return chat.Bot{
 		ID: "helper", Kind: registry.BotHTTP, Name: "Helper", URL: "https://example.com/turn", Sending: sending(t),
-		Retry: []chat.Duration{chat.Duration(time.Second)}, Timeout: chat.Duration(time.Second), MaxInFlight: 3, Fallback: "Sorry.", Paused: "moving",
+		Retry: []chat.Duration{chat.Duration(time.Second)}, Timeout: chat.Duration(time.Second), MaxInFlight: 3, Fallback: "Sorry.", Paused: "moving", ManagedBy: "shop",
 	}
 }
 
@@ -498,7 +498,7 @@ func full(t *testing.T) chat.Endpoint {
 	return chat.Endpoint{
 		ID: "crm", ChannelID: "shop", URL: "https://example.com", VerifyToken: "v", Sending: sending(t),
 		Events: []string{chat.EventMessage}, Retry: []chat.Duration{chat.Duration(time.Second)}, Timeout: chat.Duration(time.Second),
-		ExpireAfter: chat.Duration(time.Hour), Supersede: true, OnExhausted: registry.OnExhaustedHold, MaxInFlight: 3, Disabled: "moving", Paused: "counting",
+		ExpireAfter: chat.Duration(time.Hour), Supersede: true, OnExhausted: registry.OnExhaustedHold, MaxInFlight: 3, Disabled: "moving", Paused: "counting", ManagedBy: "shop",
 		RateLimit:    &chat.Rate{Count: 10, Per: time.Second, Burst: 20},
 		DisableAfter: chat.Duration(time.Hour), EnabledAt: time.Now().UTC().Truncate(time.Millisecond),
 	}

@@ -2,12 +2,15 @@ package ops_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/parleyhq/parley/pkg/chat"
 	"github.com/parleyhq/parley/pkg/registry"
@@ -232,4 +235,60 @@ func TestApplyKeepsToItsOwner(t *testing.T) {
 	moved.Channels = append(moved.Channels, ops.DeclaredChannel{Channel: ops.Channel{ID: "new", BotID: "pizza"}, Endpoints: moved.Channels[0].Endpoints})
 	moved.Channels[0].Endpoints = nil
 	require.Contains(t, a.applyRefused(422, "invalid", moved)[0].Detail, "which can't change")
+}
+
+// Processes that apply the same at the same time all end with it, and with one
+// token.
+func TestApplyAtOnce(t *testing.T) {
+	a := newAPI(t)
+	var g errgroup.Group
+	var made atomic.Int32
+	for range 4 {
+		g.Go(func() error {
+			out, err := a.service.Apply(t.Context(), shopDeclared(), "apply")
+			if err != nil {
+				return err
+			}
+			if out.Error != "" {
+				return errors.New(out.Error)
+			}
+			for _, c := range out.Changes {
+				if c.Token != "" {
+					made.Add(1)
+				}
+			}
+			return nil
+		})
+	}
+	require.NoError(t, g.Wait())
+	require.LessOrEqual(t, made.Load(), int32(1), "who lost the token to another doesn't show one")
+	require.Empty(t, a.apply(shopDeclared()).Changes)
+	require.Len(t, a.registry.Snapshot().Tokens(), 2)
+}
+
+// What is changed between a plan and its change isn't overwritten: the rest is left
+// and said so, and the next run does it.
+func TestApplyStopsAtTheFirstFailure(t *testing.T) {
+	a := newAPI(t)
+	a.apply(shopDeclared())
+	r := shopDeclared()
+	r.Prune = ops.PruneOwned
+	r.Bots[0].Name, r.Bots[1].Name, r.Channels[0].Endpoints = "One", "Two", nil
+	*a.planned = func() {
+		*a.planned = func() {}
+		ok[ops.Bot](a, 200, request{method: "POST", path: "/bots/remote/pause", body: `{"reason":"moving"}`})
+	}
+	stopped := a.apply(r)
+	require.Contains(t, stopped.Error, "it was changed meanwhile")
+	require.Equal(t, []string{"update bot pizza", "update bot remote", "delete endpoint billing"}, names(stopped))
+	require.Equal(t, []bool{true, false, false}, []bool{stopped.Changes[0].Done, stopped.Changes[1].Done, stopped.Changes[2].Done})
+	remote, _ := a.registry.Snapshot().Bot("remote")
+	require.Equal(t, "moving", remote.Paused)
+
+	rest := a.apply(r)
+	require.Empty(t, rest.Error)
+	require.Equal(t, []string{"update bot remote", "delete endpoint billing"}, names(rest))
+	remote, _ = a.registry.Snapshot().Bot("remote")
+	require.Equal(t, "moving", remote.Paused)
+	require.Equal(t, "Two", remote.Name)
 }

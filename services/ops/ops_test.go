@@ -72,6 +72,8 @@ func deadLetter(t *testing.T, destination string) *chat.DeadLetter {
 type api struct {
 	t         *testing.T
 	url       string
+	service   *ops.Service
+	planned   *func() // called between a plan that deletes an endpoint and its changes
 	validator validator.Validator
 	registry  *registry.Registry
 	conn      *broker.Conn
@@ -122,9 +124,11 @@ func newAPI(t *testing.T) *api {
 	sessions, err := session.New(t.Context(), conn, brokertest.Layout.Partitions)
 	require.NoError(t, err)
 	lanes := lane.NewWaiting(conn, brokertest.Layout.Partitions)
+	planned := new(func() {})
 	svc, err := ops.New(ops.Options{BootstrapToken: opsToken, CommandWait: 50 * time.Millisecond}, ops.Deps{
 		Registry: reg, DeadLetters: store, Client: client, Guard: guard,
 		Parked: func(ctx context.Context, endpointID string) (uint64, error) {
+			(*planned)()
 			return conn.Count(ctx, topology.ParkedStream(chat.StageBot), topology.LaneMessages(chat.StageBot, endpointID))
 		},
 		Eraser: erasure.New(conn, lanes, store, sessions),
@@ -158,7 +162,7 @@ func newAPI(t *testing.T) *api {
 	svc.Mount(e)
 	srv := httptest.NewServer(e)
 	t.Cleanup(srv.Close)
-	return &api{t: t, url: srv.URL, validator: openAPI(t), registry: reg, conn: conn, dead: deadLetter(t, "crm"), logs: logs, replays: runner}
+	return &api{t: t, service: svc, planned: planned, url: srv.URL, validator: openAPI(t), registry: reg, conn: conn, dead: deadLetter(t, "crm"), logs: logs, replays: runner}
 }
 
 func openAPI(t *testing.T) validator.Validator {

@@ -47,14 +47,9 @@ const (
 	runFailed    = "failed"
 )
 
-// addMounted reads the files and refuses to start where they can't be applied.
-func addMounted(p *process, svc *ops.Service) error {
-	if len(p.flags.apply) == 0 {
-		return nil
-	}
+func newMounted(files []string, log *zap.Logger, metrics prometheus.Registerer) *mounted {
 	m := &mounted{
-		files: p.flags.apply, prune: p.flags.applyPrune, log: p.log.Named("apply"),
-		apply: func(ctx context.Context, r ops.ApplyRequest) (*ops.Applied, error) { return svc.Apply(ctx, r, "apply") },
+		files: files, log: log,
 		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parley_apply_runs_total", Help: "Times that the mounted configuration (--apply) was applied, by result.",
 		}, []string{"result"}),
@@ -65,7 +60,19 @@ func addMounted(p *process, svc *ops.Service) error {
 	for _, result := range []string{runChanged, runUnchanged, runFailed} {
 		m.runs.WithLabelValues(result)
 	}
-	p.metrics.MustRegister(m.runs, m.behind)
+	m.behind.Set(1)
+	metrics.MustRegister(m.runs, m.behind)
+	return m
+}
+
+// addMounted reads the files and refuses to start where they can't be applied.
+func addMounted(p *process, svc *ops.Service) error {
+	if len(p.flags.apply) == 0 {
+		return nil
+	}
+	m := newMounted(p.flags.apply, p.log.Named("apply"), p.metrics)
+	m.prune = p.flags.applyPrune
+	m.apply = func(ctx context.Context, r ops.ApplyRequest) (*ops.Applied, error) { return svc.Apply(ctx, r, "apply") }
 	d, err := m.read()
 	if err != nil {
 		return fmt.Errorf("--apply: %w", err)
@@ -73,7 +80,6 @@ func addMounted(p *process, svc *ops.Service) error {
 	if err := svc.CheckApply(m.request(d)); err != nil {
 		return fmt.Errorf("--apply: %w", explained(d, err))
 	}
-	m.behind.Set(1)
 	p.admin.AddCheck("apply", func(context.Context) error {
 		if !m.first.Load() {
 			return errors.New("the mounted configuration is not applied yet")

@@ -156,17 +156,13 @@ type mountedFile struct {
 	said ops.Applied
 }
 
-func newMounted(t *testing.T, text string) *mountedFile {
+func mount(t *testing.T, text string) *mountedFile {
 	t.Helper()
 	f := &mountedFile{path: declare(t, text, nil)}
-	f.mounted = &mounted{
-		files: []string{f.path}, log: zap.NewNop(),
-		runs:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "runs_total", Help: "x"}, []string{"result"}),
-		behind: prometheus.NewGauge(prometheus.GaugeOpts{Name: "behind", Help: "x"}),
-		apply: func(_ context.Context, r ops.ApplyRequest) (*ops.Applied, error) {
-			f.got = append(f.got, r)
-			return &f.said, f.err
-		},
+	f.mounted = newMounted([]string{f.path}, zap.NewNop(), prometheus.NewRegistry())
+	f.apply = func(_ context.Context, r ops.ApplyRequest) (*ops.Applied, error) {
+		f.got = append(f.got, r)
+		return &f.said, f.err
 	}
 	return f
 }
@@ -179,7 +175,7 @@ func (f *mountedFile) write(t *testing.T, text string) {
 // A mounted file is applied when it changes, and what fails is told.
 func TestMounted(t *testing.T) {
 	const one, two = "bots: [{id: one, kind: echo}]\n", "bots: [{id: two, kind: echo}]\n"
-	f := newMounted(t, one)
+	f := mount(t, one)
 	invalid := &chat.ValidationError{Problems: []chat.Problem{{Pointer: "/bots/0/kind", Detail: "no"}}}
 	for _, step := range []struct {
 		what   string
