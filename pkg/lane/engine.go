@@ -162,7 +162,7 @@ func (e *Engine) endPaces() {
 func (e *Engine) hold(ctx context.Context, lease partition.Lease) (err error) {
 	log := e.Log.With(zap.String("stage", string(e.Stage)), zap.Int("partition", lease.Partition()))
 	defer func() {
-		if err != nil || errors.Is(context.Cause(ctx), partition.ErrLapsed) {
+		if err != nil && !errors.Is(err, partition.ErrRefused) || errors.Is(context.Cause(ctx), partition.ErrLapsed) {
 			e.metrics.lost.Inc()
 		}
 	}()
