@@ -32,6 +32,7 @@ type collector struct {
 }
 
 func newCollector(t testing.TB) *collector {
+	t.Helper()
 	return &collector{t: t, services: map[string]bool{}, more: make(chan struct{})}
 }
 
