@@ -161,7 +161,7 @@ func TestPlacesOnlyRise(t *testing.T) {
 				output = append(output, encoded{event: rapid.SampledFrom([]string{chat.EventMessage, chat.EventUserMessage}).Draw(t, "event")})
 			}
 			next := (&turn{}).session(chat.Ordinal{Counter: seq + 1, InputAt: at}, um, rec, time.UnixMilli(at))
-			stamp(next, key, um, "", 1, output, time.UnixMilli(at))
+			stamp(next, key, um, um.Traceparent, 1, output, time.UnixMilli(at))
 			for _, m := range next.LastOutput {
 				if m.Event == chat.EventMessage {
 					counter++

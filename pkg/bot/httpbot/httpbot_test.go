@@ -155,22 +155,22 @@ func TestFailures(t *testing.T) {
 		reply webhooktest.Reply
 		want  bot.FailedError // its reason is a part
 	}{
-		"500":             {webhooktest.Reply{Status: 500, Body: "oh no", Header: later}, bot.FailedError{Reason: "HTTP 500 Internal Server Error", Status: 500, Excerpt: []byte("oh no")}},
-		"404":             {webhooktest.Reply{Status: 404}, bot.FailedError{Reason: "HTTP 404 Not Found", Status: 404}},
-		"gone":            {webhooktest.Reply{Status: 410}, bot.FailedError{Reason: "HTTP 410 Gone", Status: 410}},
-		"redirect":        {webhooktest.Reply{Status: 307, Header: http.Header{"Location": {"/"}}}, bot.FailedError{Reason: "redirects are not followed", Status: 307}},
-		"throttled":       {webhooktest.Reply{Status: 429, Header: later}, bot.FailedError{Reason: "HTTP 429", Status: 429, RetryAfter: 2 * time.Minute}},
-		"for a week":      {webhooktest.Reply{Status: 503, Header: http.Header{"Retry-After": {"604800"}}}, bot.FailedError{Reason: "HTTP 503", Status: 503, RetryAfter: time.Hour}},
-		"accepted":        {webhooktest.Reply{Status: 202, Body: "{}"}, bot.FailedError{Reason: "answer 200 with a JSON body, or 204", Status: 202, Excerpt: []byte("{}")}},
-		"empty":           {webhooktest.Reply{}, bot.FailedError{Reason: "the body is empty: send a JSON object", Status: 200}},
-		"not JSON":        {webhooktest.Reply{Body: "hello"}, bot.FailedError{Reason: "the body is not JSON", Status: 200, Excerpt: []byte("hello")}},
-		"not the schema":  {webhooktest.Reply{Body: `{"messages":[{"text":""}]}`}, bot.FailedError{Reason: "/messages/0: is empty", Status: 200, Excerpt: []byte(`{"messages":[{"text":""}]}`)}},
-		"no such number":  {webhooktest.Reply{Body: `{"sessionData":{"a":1e999}}`}, bot.FailedError{Reason: "/sessionData: ", Status: 200, Excerpt: []byte(`{"sessionData":{"a":1e999}}`)}},
-		"reset":           {webhooktest.Reply{Fault: webhooktest.Reset}, bot.FailedError{Reason: "reset: "}},
-		"cut off":         {webhooktest.Reply{Header: http.Header{"Content-Length": {"10"}}, Body: "{"}, bot.FailedError{Reason: "the answer could not be read: reset", Status: 200, Excerpt: []byte("{")}},
-		"no answer":       {webhooktest.Reply{Until: never}, bot.FailedError{Reason: "timeout: no complete answer within 50ms"}},
-		"far too much":    {webhooktest.Reply{Body: strings.Repeat(" ", MaxAnswer-1) + "{}"}, bot.FailedError{Reason: "more than 262144 bytes", Status: 200, Excerpt: []byte(strings.Repeat(" ", webhook.MaxExcerpt))}},
-		"many things bad": {webhooktest.Reply{Body: `{"messages":[{},{},{},{},{},{},{}]}`}, bot.FailedError{Reason: "; and 2 more", Status: 200, Excerpt: []byte(`{"messages":[{},{},{},{},{},{},{}]}`)}},
+		"500":             {webhooktest.Reply{Status: 500, Body: "oh no", Header: later}, bot.FailedError{Kind: "500", Reason: "HTTP 500 Internal Server Error", Status: 500, Excerpt: []byte("oh no")}},
+		"404":             {webhooktest.Reply{Status: 404}, bot.FailedError{Kind: "404", Reason: "HTTP 404 Not Found", Status: 404}},
+		"gone":            {webhooktest.Reply{Status: 410}, bot.FailedError{Kind: "410", Reason: "HTTP 410 Gone", Status: 410}},
+		"redirect":        {webhooktest.Reply{Status: 307, Header: http.Header{"Location": {"/"}}}, bot.FailedError{Kind: "307", Reason: "redirects are not followed", Status: 307}},
+		"throttled":       {webhooktest.Reply{Status: 429, Header: later}, bot.FailedError{Kind: "429", Reason: "HTTP 429", Status: 429, RetryAfter: 2 * time.Minute}},
+		"for a week":      {webhooktest.Reply{Status: 503, Header: http.Header{"Retry-After": {"604800"}}}, bot.FailedError{Kind: "503", Reason: "HTTP 503", Status: 503, RetryAfter: time.Hour}},
+		"accepted":        {webhooktest.Reply{Status: 202, Body: "{}"}, bot.FailedError{Kind: kindAnswer, Reason: "answer 200 with a JSON body, or 204", Status: 202, Excerpt: []byte("{}")}},
+		"empty":           {webhooktest.Reply{}, bot.FailedError{Kind: kindAnswer, Reason: "the body is empty: send a JSON object", Status: 200}},
+		"not JSON":        {webhooktest.Reply{Body: "hello"}, bot.FailedError{Kind: kindAnswer, Reason: "the body is not JSON", Status: 200, Excerpt: []byte("hello")}},
+		"not the schema":  {webhooktest.Reply{Body: `{"messages":[{"text":""}]}`}, bot.FailedError{Kind: kindAnswer, Reason: "/messages/0: is empty", Status: 200, Excerpt: []byte(`{"messages":[{"text":""}]}`)}},
+		"no such number":  {webhooktest.Reply{Body: `{"sessionData":{"a":1e999}}`}, bot.FailedError{Kind: kindAnswer, Reason: "/sessionData: ", Status: 200, Excerpt: []byte(`{"sessionData":{"a":1e999}}`)}},
+		"reset":           {webhooktest.Reply{Fault: webhooktest.Reset}, bot.FailedError{Kind: "reset", Reason: "reset: "}},
+		"cut off":         {webhooktest.Reply{Header: http.Header{"Content-Length": {"10"}}, Body: "{"}, bot.FailedError{Kind: kindAnswer, Reason: "the answer could not be read: reset", Status: 200, Excerpt: []byte("{")}},
+		"no answer":       {webhooktest.Reply{Until: never}, bot.FailedError{Kind: "timeout", Reason: "timeout: no complete answer within 50ms"}},
+		"far too much":    {webhooktest.Reply{Body: strings.Repeat(" ", MaxAnswer-1) + "{}"}, bot.FailedError{Kind: kindAnswer, Reason: "more than 262144 bytes", Status: 200, Excerpt: []byte(strings.Repeat(" ", webhook.MaxExcerpt))}},
+		"many things bad": {webhooktest.Reply{Body: `{"messages":[{},{},{},{},{},{},{}]}`}, bot.FailedError{Kind: kindAnswer, Reason: "; and 2 more", Status: 200, Excerpt: []byte(`{"messages":[{},{},{},{},{},{},{}]}`)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, r := scripted(t, func(int, *webhooktest.Received) webhooktest.Reply { return c.reply })
