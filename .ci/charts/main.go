@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,25 +18,25 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
+	if err := run(context.Background(), os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "schemas:", err)
 		os.Exit(1)
 	}
 }
 
-func run(args []string) error {
+func run(ctx context.Context, args []string) error {
 	if len(args) != 1 {
 		return errors.New("name the directory to write to")
 	}
-	kubernetes, err := moduleDir("k8s.io/kubernetes")
+	kubernetes, err := moduleDir(ctx, "k8s.io/kubernetes")
 	if err != nil {
 		return err
 	}
-	keda, err := moduleDir("github.com/kedacore/keda/v2")
+	keda, err := moduleDir(ctx, "github.com/kedacore/keda/v2")
 	if err != nil {
 		return err
 	}
-	operator, err := moduleDir("github.com/prometheus-operator/prometheus-operator")
+	operator, err := moduleDir(ctx, "github.com/prometheus-operator/prometheus-operator")
 	if err != nil {
 		return err
 	}
@@ -62,8 +63,8 @@ func run(args []string) error {
 }
 
 // moduleDir is where the module cache has a module, in the version of go.mod.
-func moduleDir(path string) (string, error) {
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", path).Output()
+func moduleDir(ctx context.Context, path string) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", path).Output()
 	dir := strings.TrimSpace(string(out))
 	if err != nil || dir == "" {
 		return "", fmt.Errorf("finding module %s: %w", path, errors.Join(err, errors.New("run go mod download")))

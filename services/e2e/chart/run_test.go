@@ -167,7 +167,7 @@ func (r *rig) ask(o *object) {
 	require.Equal(r.t, http.StatusOK, status, body)
 	var value any
 	require.NoError(r.t, json.Unmarshal([]byte(body), &value))
-	for _, key := range strings.Split(trigger.Metadata["valueLocation"], ".") {
+	for key := range strings.SplitSeq(trigger.Metadata["valueLocation"], ".") {
 		fields, _ := value.(map[string]any)
 		require.Contains(r.t, fields, key)
 		value = fields[key]
