@@ -20,17 +20,14 @@ import (
 // Delivery-workers join, leave, crash and hang; their partitions spread evenly
 // over the live ones in time, and a graceful leave is no pause for any lane.
 func TestWorkersSpread(t *testing.T) {
-	for _, test := range []struct {
-		ttl     string
-		crashed time.Duration // the bound after a crash or a hang
-	}{
-		{"10s", 12 * time.Second}, // the default
-		{"2s", 3 * time.Second},
-	} {
-		t.Run("lease-ttl "+test.ttl, func(t *testing.T) {
+	for _, ttl := range []time.Duration{partition.DefaultTTL, 2 * time.Second} {
+		t.Run("lease-ttl "+ttl.String(), func(t *testing.T) {
 			t.Parallel()
+			// What a spread may take on a busy machine, and after a crash or a hang, when
+			// the lease has to end before.
 			const settled = 3 * time.Second
-			s := e2e.StartFourProcessesWith(t, binaries, "PARLEY_LEASE_TTL="+test.ttl)
+			crashed := ttl + settled
+			s := e2e.StartFourProcessesWith(t, binaries, "PARLEY_LEASE_TTL="+ttl.String())
 			workers := []*e2e.Service{s.Services["delivery-worker"]}
 			for i := 2; i <= 3; i++ {
 				workers = append(workers, s.Add(fmt.Sprintf("delivery-worker-%d", i), "delivery-worker", workers[0].Env()))
@@ -58,13 +55,13 @@ func TestWorkersSpread(t *testing.T) {
 
 			crash := begin()
 			workers[2].Kill()
-			within("one was killed", test.crashed, crash, workers[0], workers[1])
+			within("one was killed", crashed, crash, workers[0], workers[1])
 			workers[2].Start()
 			within("it came back", settled, begin(), workers...)
 
 			hang := begin()
 			workers[1].Suspend()
-			within("one hung", test.crashed, hang, workers[0], workers[2])
+			within("one hung", crashed, hang, workers[0], workers[2])
 			workers[1].Resume()
 			within("it went on", settled, begin(), workers...)
 
